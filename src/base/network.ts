@@ -1,0 +1,73 @@
+/**
+ * Byte streams between processes: TCP or Unix sockets in production, seeded pipes in the simulator. Delivery is in
+ * order and without loss until the stream closes; after `closed` nothing else is called.
+ */
+
+/** Where to connect or listen. */
+export type Address =
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  | { readonly kind: 'unix'; readonly path: string };
+
+export interface Network {
+  /**
+   * Starts connecting. `events.opened` is called once it stands, or `events.closed` with the reason when it cannot be
+   * made. What is sent before it is open is kept and sent then.
+   */
+  connect(to: Address, events: StreamEvents): ByteStream;
+  /** Rejects with code `E_PORT_TAKEN`, `E_ADDRESS_UNAVAILABLE` or `E_LISTEN` when it cannot listen there. */
+  listen(at: Address, accept: (stream: ByteStream) => StreamEvents): Promise<Listener>;
+}
+
+export interface Listener {
+  /** The address really bound (a port of 0 is replaced by the one chosen). */
+  readonly address: Address;
+  /** Stops accepting; streams already accepted live on. */
+  close(): Promise<void>;
+}
+
+export interface ByteStream {
+  /** The other end, for messages: `10.0.0.2:41234` or `unix:/run/x.sock`. */
+  readonly remote: string;
+  /** Bytes handed to `send` that the operating system has not taken yet. */
+  readonly unsentBytes: number;
+  /** Sends the parts one after another, without copying: they must not change until sent. Ignored after close. */
+  send(parts: readonly Uint8Array[]): void;
+  /** Stops (true) or restarts (false) reading: back-pressure towards the other end. */
+  pauseReading(paused: boolean): void;
+  /** Sends what is queued, then closes. */
+  end(): void;
+  /** Closes at once; what is queued is lost. `closed` is still called. */
+  destroy(): void;
+}
+
+export interface StreamEvents {
+  /** A connecting stream stands. Not called for accepted streams. */
+  opened?(): void;
+  /**
+   * Where the next bytes should go, for large payloads: the binding reads into it at most its length and calls
+   * `received` with the filled front part *of the same memory*. Null or absent: fresh memory, never used again by the
+   * binding, so that views of it may be kept.
+   */
+  space?(): Uint8Array | null;
+  received(chunk: Uint8Array): void;
+  /** The queue of unsent bytes has become empty after `send` left something in it. */
+  drained?(): void;
+  /** Called once; `reason` in plain words, e.g. `connection refused`, `closed by the other side`. */
+  closed(reason: string): void;
+}
+
+/** `host:port` or `unix:/path`, as shown to people. */
+export function formatAddress(address: Address): string {
+  if (address.kind === 'unix') return `unix:${address.path}`;
+  return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+}
+
+/** Reads `host:port`, `[v6]:port` or `unix:/path`; null when it is none of them. */
+export function parseAddress(text: string): Address | null {
+  if (text.startsWith('unix:')) return text.length > 5 ? { kind: 'unix', path: text.slice(5) } : null;
+  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s[\]]+)):(\d{1,5})$/.exec(text);
+  if (!match) return null;
+  const port = Number(match[3]);
+  const host = match[1] ?? match[2];
+  return host === undefined || port > 65535 ? null : { kind: 'tcp', host, port };
+}

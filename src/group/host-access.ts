@@ -1,0 +1,71 @@
+/**
+ * What a group offers to the rooms that serve hosts (`hosts/nbd`, later `hosts/iscsi`): volumes with block commands.
+ * Knows nothing of their protocols.
+ *
+ * Contract:
+ * - Offsets and lengths are bytes. The caller has checked that they are inside the volume and multiples of its block
+ *   size, and that length > 0.
+ * - `done` is called exactly once, never inside the call. A completed write is stored as the acknowledgement rule (R16)
+ *   demands. After `moved` every request not completed yet has been or will be completed with fault `moved`.
+ * - Requests may be held for as long as ownership is in doubt; `cancel…` does not exist: a session that ends simply
+ *   ignores what completes later.
+ */
+export interface HostVolume {
+  readonly name: string;
+  /** NAA 6 identifier, 32 hex digits, the same at every site. */
+  readonly wwid: string;
+  readonly sizeBytes: number;
+  readonly blockSizeBytes: number;
+  read(offset: number, into: Uint8Array, done: HostCompletion): void;
+  /** `data` belongs to the group from now on: it is kept until every leg has it. `fua`: on the medium before `done`. */
+  write(offset: number, data: Uint8Array, fua: boolean, done: HostCompletion): void;
+  /** Makes the range read as zeroes. `keepAllocated`: space must stay reserved (NBD NO_HOLE). */
+  zero(offset: number, length: number, options: { keepAllocated: boolean; fua: boolean }, done: HostCompletion): void;
+  /** Covers every write of this volume completed before, on whatever connection (NBD CAN_MULTI_CONN). */
+  flush(done: HostCompletion): void;
+  allocation(offset: number, length: number, done: (fault: HostFault | null, extents: HostExtent[]) => void): void;
+}
+
+export type HostCompletion = (fault: HostFault | null) => void;
+
+/** `moved`: ownership is elsewhere now, nothing is said about the request. `noSpace`: the range is as it was before. */
+export type HostFault = 'io' | 'noSpace' | 'moved';
+
+export interface HostExtent {
+  readonly offset: number;
+  readonly length: number;
+  readonly data: boolean;
+}
+
+/** The volumes of a node, by the names hosts use. */
+export interface ExportCatalogue {
+  /** All volumes of the cluster document that have a leg on this node, sorted by name; one owned elsewhere too. */
+  list(): readonly ExportEntry[];
+  /**
+   * Opens one for a host session. Refusals carry a sentence for the host's log:
+   * `unknown` — no such volume; `elsewhere` — another node owns it (the sentence names it); `unavailable` — this node
+   * owns it but cannot serve it now (the sentence says why).
+   */
+  open(name: string, session: HostSession): HostVolume | ExportRefusal;
+  /** The session has ended. */
+  close(session: HostSession): void;
+}
+
+export interface ExportEntry {
+  readonly name: string;
+  readonly description: string;
+  readonly sizeBytes: number;
+}
+
+export interface ExportRefusal {
+  readonly refused: 'unknown' | 'elsewhere' | 'unavailable';
+  readonly message: string;
+}
+
+/** What the group calls back on a session that has a volume open. */
+export interface HostSession {
+  /** For status and logs: `nbd 127.0.0.1:51234`. */
+  readonly label: string;
+  /** Ownership has moved or the volume is gone: answer nothing more for it, tell the host, end the session. */
+  moved(reason: string): void;
+}

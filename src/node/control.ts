@@ -1,0 +1,76 @@
+/**
+ * What an administrator can ask of a node: the one interface behind HTTP API and command line. Every method may be
+ * called on any node; a node that is not the one concerned passes the request on over its link. Rejections are
+ * `HoldfastError`s whose message is fit to be shown.
+ */
+import type { ClusterStatus, GroupStatus } from '../group/status.ts';
+import type { ClusterDocument, MirrorMode } from '../store/document.ts';
+
+export interface NodeControl {
+  readonly nodeName: string;
+  status(): Promise<ClusterStatus>;
+  document(): Promise<ClusterDocument>;
+  /** Group or volume name; `E_NOT_FOUND`. */
+  why(subject: string): Promise<Explanation>;
+  createVolume(request: CreateVolumeRequest): Promise<{ group: string; wwid: string }>;
+  /** Refused (`E_REFUSED`) while a host has it open, unless `force`. Deletes the data at every site. */
+  deleteVolume(request: { name: string; force: boolean }): Promise<void>;
+  /** Returns when hosts are served at `to`. */
+  switchOver(request: { group: string; to: string }): Promise<MoveResult>;
+  /** Waits until the owner's lease has lapsed; refused for a live owner, and for a leg not safe to use unless forced. */
+  takeOver(request: { group: string; node: string; force: boolean }): Promise<MoveResult>;
+  pauseMirror(request: { group: string; to: string }): Promise<void>;
+  resumeMirror(request: { group: string; to: string }): Promise<void>;
+  /** Copies everything anew. */
+  resyncMirror(request: { group: string; to: string }): Promise<void>;
+  /** Returns a function that ends the subscription. */
+  onEvent(listener: (event: NodeEvent) => void): () => void;
+}
+
+export interface CreateVolumeRequest {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly blockSizeBytes: 512 | 4096;
+  /** Default: a group of the volume's own name. An existing group keeps its legs. */
+  readonly group?: string;
+  /** For a new group: its owner (default: the node asked). */
+  readonly owner?: string;
+  /** For a new group: its targets. */
+  readonly mirrors: readonly { readonly node: string; readonly mode: MirrorMode }[];
+  readonly paths: Readonly<Record<string, string>>;
+}
+
+export interface MoveResult {
+  readonly group: string;
+  readonly owner: string;
+  readonly generation: number;
+  /** How long hosts were not served, milliseconds, as far as this node can tell. */
+  readonly pauseMs: number | null;
+  readonly loss: LossStatement;
+}
+
+/** What may have been lost by a take-over; all zero after a switch-over (BY-7). Null: unknown. */
+export interface LossStatement {
+  readonly writes: number | null;
+  readonly bytes: number | null;
+  readonly seconds: number | null;
+  /** The same in a sentence. */
+  readonly text: string;
+}
+
+export interface Explanation {
+  readonly group: string;
+  /** One sentence: normal, or what is not. */
+  readonly summary: string;
+  readonly findings: readonly { readonly subject: string; readonly state: string; readonly reason: string; readonly nextStep: string }[];
+}
+
+export interface NodeEvent {
+  /** Wall clock, milliseconds. */
+  readonly atMs: number;
+  readonly node: string;
+  readonly group: string | null;
+  readonly kind: string;
+  readonly message: string;
+  readonly status?: GroupStatus;
+}
