@@ -1,0 +1,63 @@
+/**
+ * The real clients the tests use: which Debian package brings which program. Installs what is missing where it may;
+ * otherwise names it.
+ */
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { join } from 'node:path';
+
+const packageOf = {
+  nbdinfo: 'libnbd-bin',
+  nbdcopy: 'libnbd-bin',
+  nbdfuse: 'libnbd-bin',
+  'qemu-img': 'qemu-utils',
+  'qemu-io': 'qemu-utils',
+  'qemu-storage-daemon': 'qemu-system-common',
+  fio: 'fio',
+  nbdkit: 'nbdkit',
+  'mkfs.ext4': 'e2fsprogs',
+  e2fsck: 'e2fsprogs',
+  fusermount3: 'fuse3',
+  losetup: 'mount',
+  mount: 'mount',
+};
+
+// A user's PATH may lack the folders where file system tools are.
+const folders = [...new Set([...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin'])];
+
+/** Returns the names of packages that are still missing afterwards. */
+export function ensureDebianPackages() {
+  process.env.PATH = folders.join(':');
+  const missing = missingPackages();
+  if (missing.length === 0 || process.getuid?.() !== 0 || !installed('apt-get')) return missing;
+  console.log(`Installing Debian packages: ${missing.join(' ')}…`);
+  const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  for (const args of [
+    ['update', '-q'],
+    ['install', '-q', '-y', '--no-install-recommends', ...missing],
+  ]) {
+    const result = spawnSync('apt-get', args, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: environment,
+    });
+    if (result.status !== 0) process.stderr.write(`${result.stdout}${result.stderr}`);
+  }
+  return missingPackages();
+}
+
+function missingPackages() {
+  const missing = Object.keys(packageOf).filter((program) => !installed(program));
+  return [...new Set(missing.map((program) => packageOf[program]))];
+}
+
+function installed(program) {
+  return folders.some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
