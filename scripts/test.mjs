@@ -13,8 +13,19 @@ import { ensureCompiled, ensurePackages, root } from './prepare.mjs';
 
 const filter = process.argv.slice(2);
 const total = { passed: 0, failed: 0, skipped: [] };
+/** The part that runs now; nothing of it outlives us. */
+let running = null;
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-test-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+for (const [signal, status] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+]) {
+  process.on(signal, () => {
+    running?.kill('SIGTERM');
+    process.exit(status);
+  });
+}
 
 ensurePackages();
 const missing = ensureDebianPackages();
@@ -80,6 +91,7 @@ function run(title, command, limitMinutes, environment = {}) {
       stdio: ['ignore', 'pipe', 'inherit'],
       env: { ...process.env, ...colour, ...environment },
     });
+    running = child;
     let tail = '';
     child.stdout.on('data', (chunk) => {
       process.stdout.write(chunk);
