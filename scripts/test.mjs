@@ -85,7 +85,7 @@ function add(status, tally) {
 function run(title, command, limitMinutes, environment = {}) {
   console.log(`\n== ${title}`);
   return new Promise((resolve) => {
-    const colour = process.stdout.isTTY ? { FORCE_COLOR: '1' } : {};
+    const colour = process.stdout.isTTY ? { FORCE_COLOR: '1' } : { NO_COLOR: '1' };
     const child = spawn(process.execPath, command, {
       cwd: root,
       stdio: ['ignore', 'pipe', 'inherit'],
