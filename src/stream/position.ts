@@ -1,0 +1,59 @@
+/**
+ * Where in a group's history something is. A position is (generation, seq); `seq` is gapless within its generation and
+ * starts at 1, so seq 0 is the generation's very beginning. Positions are comparable only along one lineage: past the
+ * point where a generation was left, it is a fork, never "ahead" (R12).
+ */
+export interface Position {
+  readonly generation: number;
+  readonly seq: number;
+}
+
+/** Before anything: what a leg without history holds. */
+export const origin: Position = { generation: 0, seq: 0 };
+
+/** Negative, zero, positive as `a` is before, at, after `b`. Meaningful only when one lineage contains both. */
+export function comparePositions(a: Position, b: Position): number {
+  return a.generation - b.generation || a.seq - b.seq;
+}
+
+export function formatPosition(position: Position): string {
+  return `${position.generation}:${position.seq}`;
+}
+
+/** An ancestor of the current generation, and the last seq of it that the lineage contains. */
+export interface Ancestor {
+  readonly generation: number;
+  /** 32 hex digits, drawn when the generation was made: tells two generations of the same number apart. */
+  readonly id: string;
+  readonly leftAtSeq: number;
+}
+
+/** The line of generations that leads to one's present. Ancestors are oldest first; very old ones are forgotten. */
+export interface Lineage {
+  readonly generation: number;
+  readonly id: string;
+  readonly ancestors: readonly Ancestor[];
+}
+
+/** How many ancestors are kept: a leg that was away for more tenures than this is copied in full. */
+export const ancestorsMax = 32;
+
+/** The lineage of a new generation that leaves `parent` at `leftAtSeq`. */
+export function childOf(parent: Lineage, leftAtSeq: number, generation: number, id: string): Lineage {
+  const ancestors = [...parent.ancestors, { generation: parent.generation, id: parent.id, leftAtSeq }];
+  return { generation, id, ancestors: ancestors.slice(-ancestorsMax) };
+}
+
+/**
+ * Whether a leg at `position`, reached by the generation with this id, is on the lineage: then all it holds is part of
+ * that history and it merely lacks what came later.
+ */
+export function lineageContains(lineage: Lineage, position: Position, generationId: string): boolean {
+  if (position.generation === lineage.generation) return generationId === lineage.id;
+  for (const ancestor of lineage.ancestors) {
+    if (ancestor.generation === position.generation) {
+      return ancestor.id === generationId && position.seq <= ancestor.leftAtSeq;
+    }
+  }
+  return false;
+}
