@@ -1,0 +1,38 @@
+/** The first cluster document of an installation, as its configuration declares it: identities are made here, once. */
+import { formatAddress } from '../base/network.ts';
+import { randomHex, type Random } from '../base/random.ts';
+import type { ClusterDocument, LegEntry } from '../store/document.ts';
+import type { Configuration, GroupConfiguration } from './configuration.ts';
+
+export function toClusterDocument(configuration: Configuration, random: Random): ClusterDocument {
+  return {
+    schema: 1,
+    clusterId: randomHex(random, 16),
+    cluster: configuration.cluster,
+    version: 1,
+    sites: configuration.sites,
+    nodes: configuration.nodes.map(({ name, site, replication }) => ({
+      name,
+      site,
+      replication: formatAddress(replication),
+    })),
+    groups: configuration.groups.map((group) => ({
+      name: group.name,
+      preferredOwner: group.owner,
+      volumes: group.volumes.map((volume, index) => ({ ...volume, index, wwid: newWwid(random) })),
+      legs: legsOf(group),
+      settings: group.settings,
+    })),
+  };
+}
+
+/** NAA 6 (SPC-4 7.8.6.6.5): hex digit 6, then 31 digits which are random here, for want of a company's number. */
+export function newWwid(random: Random): string {
+  return `6${randomHex(random, 16).slice(1)}`;
+}
+
+/** The owner's leg is written to like its first mirror when they have changed places. */
+function legsOf(group: GroupConfiguration): LegEntry[] {
+  const mirrors = group.mirrors.map(({ to, mode }): LegEntry => ({ node: to, mode }));
+  return [{ node: group.owner, mode: mirrors[0]?.mode ?? 'sync' }, ...mirrors];
+}

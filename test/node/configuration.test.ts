@@ -1,0 +1,357 @@
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { stringify } from 'yaml';
+import { toClusterDocument } from '../../src/node/configuration-document.ts';
+import {
+  describeConfiguration,
+  nodeConfiguration,
+  parseConfiguration,
+  requireConfiguration,
+} from '../../src/node/configuration.ts';
+
+const right = `cluster: demo
+store: { kind: file, path: store }
+sites: [here, there]
+nodes:
+  - name: east
+    site: here
+    data: east
+    replication: 127.0.0.1:7001
+    api: 127.0.0.1:8001
+    nbd: ['127.0.0.1:9001', 'unix:east.sock']
+  - name: west
+    site: there
+    data: west
+    replication: 127.0.0.1:7002
+    api: 127.0.0.1:8002
+    nbd: ['127.0.0.1:9002']
+groups:
+  - name: g1
+    owner: east
+    volumes:
+      - name: vol1
+        size: 1GiB
+      - name: vol2
+        size: 64MiB
+        block-size: 4096
+        paths: { west: /dev/null }
+    mirrors:
+      - to: west
+        mode: async
+    settings: { grace: 2s, lag-bytes: 8MiB }
+`;
+
+/** The problems of the right file with one piece of text replaced. */
+function problemsOf(from: string, to: string): string[] {
+  expect(right).toContain(from);
+  return problemsIn(right.replace(from, to));
+}
+
+function problemsIn(text: string): string[] {
+  const parsed = parseConfiguration(text, '/etc/holdfast.yaml');
+  return parsed.kind === 'right'
+    ? []
+    : parsed.problems.map(({ line, column, message }) => `${line}:${column} ${message}`);
+}
+
+const sequentialRandom = { bytes: (count: number) => new Uint8Array(count).fill(0xab), below: () => 0 };
+
+describe('a right configuration', () => {
+  it('is read with defaults filled in and paths made absolute', () => {
+    const configuration = requireConfiguration(right, '/etc/holdfast.yaml');
+    expect(configuration.store).toEqual({ kind: 'file', path: '/etc/store' });
+    expect(nodeConfiguration(configuration, 'east')).toEqual({
+      name: 'east',
+      site: 'here',
+      dataFolder: '/etc/east',
+      replication: { kind: 'tcp', host: '127.0.0.1', port: 7001 },
+      connectionsPerLink: 2,
+      api: { kind: 'tcp', host: '127.0.0.1', port: 8001 },
+      nbd: [
+        { kind: 'tcp', host: '127.0.0.1', port: 9001 },
+        { kind: 'unix', path: '/etc/east.sock' },
+      ],
+    });
+    expect(configuration.groups).toEqual([
+      {
+        name: 'g1',
+        owner: 'east',
+        volumes: [
+          { name: 'vol1', sizeBytes: 2 ** 30, blockSizeBytes: 512, paths: {} },
+          { name: 'vol2', sizeBytes: 2 ** 26, blockSizeBytes: 4096, paths: { west: '/dev/null' } },
+        ],
+        mirrors: [{ to: 'west', mode: 'async' }],
+        settings: { graceMs: 2000, lagWritesMax: 4096, lagBytesMax: 2 ** 23, resyncShare: 0.3, hotRegionsMax: 1024 },
+      },
+    ]);
+  });
+
+  it('says the same when it is described and read again', () => {
+    const configuration = requireConfiguration(right, '/etc/holdfast.yaml');
+    const again = requireConfiguration(stringify(describeConfiguration(configuration)), '/etc/holdfast.yaml');
+    expect(again).toEqual(configuration);
+  });
+
+  it('becomes a cluster document with identities and without what only one node needs', () => {
+    const document = toClusterDocument(requireConfiguration(right, '/etc/holdfast.yaml'), sequentialRandom);
+    expect(document.clusterId).toBe('ab'.repeat(16));
+    expect(document.nodes).toEqual([
+      { name: 'east', site: 'here', replication: '127.0.0.1:7001' },
+      { name: 'west', site: 'there', replication: '127.0.0.1:7002' },
+    ]);
+    const [group] = document.groups;
+    expect(group?.legs).toEqual([
+      { node: 'east', mode: 'async' },
+      { node: 'west', mode: 'async' },
+    ]);
+    expect(group?.volumes.map((volume) => volume.index)).toEqual([0, 1]);
+    expect(group?.volumes[0]?.wwid).toMatch(/^6[0-9a-f]{31}$/);
+  });
+
+  it('may be the commented example', () => {
+    const text = readFileSync(new URL('../../holdfast.example.yaml', import.meta.url), 'utf8');
+    expect(problemsIn(text)).toEqual([]);
+  });
+
+  it('refuses to name a node that it does not declare', () => {
+    const configuration = requireConfiguration(right, '/etc/holdfast.yaml');
+    expect(() => nodeConfiguration(configuration, 'north')).toThrow(/declares no node north; it declares east, west/);
+  });
+});
+
+describe('a wrong configuration is refused with place, fault and what would be right', () => {
+  it.each([
+    // what, from, to, expected
+    [
+      'unknown key, near a known one',
+      'block-size: 4096',
+      'blocksize: 4096',
+      ['25:9 groups[0].volumes[1].blocksize: no such key (did you mean "block-size"?)'],
+    ],
+    [
+      'unknown key, near none',
+      'cluster: demo',
+      'cluster: demo\nfrobnicate: 1',
+      ['2:1 frobnicate: no such key; the configuration has: cluster, store, sites, nodes, groups'],
+    ],
+    [
+      'missing key',
+      '    site: here\n',
+      '',
+      [
+        '5:5 nodes[0].site: is missing; it should be a name (letters, digits, ".", "_" and "-", first a letter or digit, up to 63)',
+      ],
+    ],
+    [
+      'size without sense',
+      'size: 1GiB',
+      'size: big',
+      ['22:15 groups[0].volumes[0].size: "big" is not a size such as 512MiB, 1GiB or 4TiB'],
+    ],
+    [
+      'size too small',
+      'size: 1GiB',
+      'size: 1KiB',
+      ['22:15 groups[0].volumes[0].size: 1024 bytes: a volume has from 1MiB to 64TiB'],
+    ],
+    [
+      'size too large',
+      'size: 1GiB',
+      'size: 65TiB',
+      ['22:15 groups[0].volumes[0].size: 71468255805440 bytes: a volume has from 1MiB to 64TiB'],
+    ],
+    [
+      'size not of whole blocks',
+      'size: 64MiB',
+      'size: 67109376',
+      [
+        '24:15 groups[0].volumes[1].size: 67109376 bytes is not a multiple of the block size 4096; 67108864 or 67112960 is',
+      ],
+    ],
+    [
+      'block size',
+      'block-size: 4096',
+      'block-size: 1024',
+      ['25:21 groups[0].volumes[1].block-size: 1024 is not 512 or 4096'],
+    ],
+    [
+      'time without unit',
+      'grace: 2s',
+      'grace: 2',
+      ['30:24 groups[0].settings.grace: 2 has no unit; write for example 2s or 2ms'],
+    ],
+    [
+      'store not available',
+      'kind: file',
+      'kind: etcd',
+      ['2:16 store.kind: the store "etcd" is not available in this version; write "file"'],
+    ],
+    [
+      'store none',
+      'kind: file',
+      'kind: none',
+      ['2:16 store.kind: the store "none" is not available in this version; write "file"'],
+    ],
+    [
+      'mode',
+      'mode: async',
+      'mode: fast',
+      ['29:15 groups[0].mirrors[0].mode: "fast" is not one of sync, receive, async'],
+    ],
+    [
+      'number as name',
+      'name: g1',
+      'name: 1',
+      ['18:11 groups[0].name: 1 is a number; put it in quotes to make it a name: "1"'],
+    ],
+    [
+      'api open to others',
+      'api: 127.0.0.1:8001',
+      'api: 0.0.0.0:8001',
+      [
+        '9:10 nodes[0].api: "0.0.0.0:8001" is open to others, and this version does not know who is calling; write 127.0.0.1:8001',
+      ],
+    ],
+    [
+      'address',
+      'replication: 127.0.0.1:7001',
+      'replication: 127.0.0.1',
+      ['8:18 nodes[0].replication: "127.0.0.1" is not host:port, such as 10.0.0.1:7410'],
+    ],
+    [
+      'unknown site',
+      'site: there',
+      'site: theer',
+      ['12:11 nodes[1].site: there is no site "theer" (did you mean "there"?)'],
+    ],
+    [
+      'unknown owner',
+      'owner: east',
+      'owner: north',
+      ['19:12 groups[0].owner: there is no node "north"; there are: east, west'],
+    ],
+    [
+      'unknown mirror node',
+      'to: west',
+      'to: wets',
+      [
+        '28:13 groups[0].mirrors[0].to: there is no node "wets" (did you mean "west"?)',
+        '26:18 groups[0].volumes[1].paths.west: "west" has no copy of the group; its nodes are east, wets',
+      ],
+    ],
+    [
+      'mirror to the owner',
+      'to: west',
+      'to: east',
+      [
+        '26:18 groups[0].volumes[1].paths.west: "west" has no copy of the group; its nodes are east, east',
+        '28:13 groups[0].mirrors[0].to: "east" owns the group and cannot be its mirror; write another node: west',
+      ],
+    ],
+    [
+      'two volumes of a name',
+      'name: vol2',
+      'name: vol1',
+      [
+        '23:15 groups[0].volumes[1].name: two volumes are named "vol1"; hosts know them by name, so it must be the only one in the cluster',
+      ],
+    ],
+    ['two nodes of a name', '- name: west', '- name: east', ['11:11 nodes[1].name: two nodes are named "east"']],
+    [
+      'a port twice on one node',
+      'api: 127.0.0.1:8001',
+      'api: 127.0.0.1:7001',
+      ['9:10 nodes[0].api: 127.0.0.1:7001 is taken by replication of the same node; choose another port'],
+    ],
+    [
+      'a replication address twice',
+      'replication: 127.0.0.1:7002',
+      'replication: 127.0.0.1:7001',
+      ['14:18 nodes[1].replication: two nodes have the address 127.0.0.1:7001; each needs its own to be found by'],
+    ],
+    [
+      'unknown node in paths',
+      'paths: { west',
+      'paths: { wesst',
+      ['26:18 groups[0].volumes[1].paths.wesst: there is no node "wesst" (did you mean "west"?)'],
+    ],
+    [
+      'list expected',
+      'sites: [here, there]',
+      'sites: here',
+      ['3:8 sites: "here" is not a list; write each of the sites after a "- "'],
+    ],
+    [
+      'empty list',
+      'sites: [here, there]',
+      'sites: []',
+      ['3:8 sites: is empty; there must be at least 1 of the sites'],
+    ],
+  ])('%s', (_what, from, to, expected) => {
+    const problems = problemsOf(from, to);
+    for (const problem of expected) expect(problems).toContain(problem);
+  });
+
+  it('with all problems at once, of form and of reference, sorted by line', () => {
+    const text = right
+      .replace('size: 1GiB', 'size: big')
+      .replace('owner: east', 'owner: esat')
+      .replace('kind: file', 'kind: x');
+    expect(problemsIn(text)).toEqual([
+      '2:16 store.kind: "x" is not "file"',
+      '19:12 groups[0].owner: there is no node "esat" (did you mean "east"?)',
+      '22:15 groups[0].volumes[0].size: "big" is not a size such as 512MiB, 1GiB or 4TiB',
+    ]);
+  });
+
+  it('when it is not YAML, with the line', () => {
+    expect(problemsIn('cluster: demo\nstore: [1, 2\n')[0]).toMatch(/^3:1 not valid YAML: /);
+    expect(problemsIn('a: 1\na: 2\n')[0]).toMatch(/^2:1 not valid YAML: Map keys must be unique/);
+    expect(problemsIn('')[0]).toMatch(/^1:1 is missing; it should be the configuration/);
+  });
+
+  it('when it is a bomb of aliases, of depth, or of size', () => {
+    const bomb = ['a: &a [x, x, x, x, x, x, x, x, x]'];
+    for (let level = 0; level < 9; level++) {
+      const [from, to] = [String.fromCharCode(97 + level), String.fromCharCode(98 + level)];
+      bomb.push(`${to}: &${to} [${Array(9).fill(`*${from}`).join(', ')}]`);
+    }
+    expect(problemsIn(bomb.join('\n'))[0]).toMatch(/cannot be read as YAML/);
+    expect(problemsIn('['.repeat(20_000))[0]).toMatch(/YAML/);
+    expect(problemsIn('#'.repeat(5_000_000))).toEqual(['1:1 the file is larger than 4 MiB']);
+  });
+
+  it('whatever its bytes are: always an answer, never an exception', () => {
+    const lines = right.split('\n');
+    const word = fc.constantFrom(
+      'null',
+      '[]',
+      '{}',
+      '1',
+      '-1',
+      'true',
+      '"x"',
+      '&a *a',
+      '1e999',
+      '!!binary x',
+      'a: b',
+      '? x',
+      '~',
+    );
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.nat(lines.length - 1), word), { minLength: 1, maxLength: 4 }), (changes) => {
+        const changed = [...lines];
+        for (const [at, value] of changes) changed[at] = (changed[at] ?? '').replace(/(:|-) .*$/, `$1 ${value}`);
+        for (const problem of problemsIn(changed.join('\n'))) expect(problem).toMatch(/^\d+:\d+ .+/);
+      }),
+      { numRuns: 300 },
+    );
+    fc.assert(
+      fc.property(fc.string({ maxLength: 200 }), (text) => {
+        parseConfiguration(text, 'x');
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
