@@ -1,0 +1,175 @@
+/**
+ * Decoder of the transmission phase (NBD proto.md, "Request message"), incremental and total. Requests are read where
+ * they lie in the received chunk; a payload wholly inside it is handed on as a view. A longer one is allocated once,
+ * exactly, with room for the next header behind it, and the socket fills it (`space`): nothing is ever concatenated.
+ *
+ *   magic 0x25609513 4 │ flags 2 │ type 2 │ cookie 8 │ offset 8 │ length 4 │ payload of a WRITE
+ *
+ * Keeps: no more is allocated than `payloadBytesMax` for one payload, and only for a write the sink accepted; while the
+ * sink is full nothing is decoded. Leaves validation and limits to the sink.
+ */
+import { assert } from '../../base/assert.ts';
+import { Command, payloadBytesMax, requestHeaderBytes, requestMagic } from './wire.ts';
+
+/** The cookie is the client's: never looked at, only sent back. */
+export interface RequestHeader {
+  readonly type: number;
+  readonly flags: number;
+  readonly cookieHigh: number;
+  readonly cookieLow: number;
+  /** Bytes. Above 2^53 imprecise, but still larger than any volume. */
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface RequestSink {
+  /** True while no further request may be taken in; decoding goes on with `proceed`. */
+  readonly full: boolean;
+  /** A header. For a WRITE: true to get its payload by `payload`, false to have it passed over. */
+  request(header: RequestHeader): boolean;
+  /** The payload of the WRITE last accepted. Its memory is not used again by the decoder. */
+  payload(data: Uint8Array): void;
+  /** Not NBD any more. Nothing is decoded afterwards. */
+  garbage(reason: string): void;
+}
+
+/**
+ * When at least so much of a payload is missing, the socket reads straight into its place. Below, taking the rest from
+ * the next chunk costs less than a system call of its own.
+ */
+const directBytesMin = 32 * 1024;
+
+export class RequestDecoder implements RequestHeader {
+  // The fields of the header being handed on; one object for all, since the sink keeps only what it needs.
+  type = 0;
+  flags = 0;
+  cookieHigh = 0;
+  cookieLow = 0;
+  offset = 0;
+  length = 0;
+
+  readonly #sink: RequestSink;
+  /** The beginning of a header that a chunk ended in. */
+  readonly #header = new Uint8Array(requestHeaderBytes);
+  readonly #headerView = new DataView(this.#header.buffer);
+  #headerFilled = 0;
+  /** Payload being collected, with `requestHeaderBytes` to spare when the socket fills it; null when there is none. */
+  #payload: Uint8Array | null = null;
+  #payloadBytes = 0;
+  #payloadFilled = 0;
+  /** Payload bytes of a refused write still to pass over. */
+  #skipBytes = 0;
+  /** What arrived while the sink was full, in order. */
+  #held: Uint8Array[] = [];
+  #over = false;
+
+  constructor(sink: RequestSink) {
+    this.#sink = sink;
+  }
+
+  /** Where the next bytes should go; null: anywhere. */
+  space(): Uint8Array | null {
+    const payload = this.#payload;
+    if (payload === null || this.#payloadBytes - this.#payloadFilled < directBytesMin) return null;
+    return payload.subarray(this.#payloadFilled);
+  }
+
+  received(chunk: Uint8Array): void {
+    if (this.#over) return;
+    if (this.#held.length > 0) {
+      this.#held.push(chunk);
+    } else {
+      this.#decode(chunk);
+    }
+  }
+
+  /** The sink may have room again. */
+  proceed(): void {
+    while (!this.#over && !this.#sink.full) {
+      const chunk = this.#held.shift();
+      if (chunk === undefined) return;
+      const later = this.#held;
+      this.#held = [];
+      this.#decode(chunk);
+      this.#held.push(...later);
+    }
+  }
+
+  /** Ends decoding for good. */
+  stop(): void {
+    this.#over = true;
+    this.#held = [];
+    this.#payload = null;
+  }
+
+  #decode(chunk: Uint8Array): void {
+    const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length);
+    const end = chunk.length;
+    let at = 0;
+    while (at < end && !this.#over) {
+      if (this.#payload !== null) {
+        at = this.#fill(this.#payload, chunk, at);
+      } else if (this.#skipBytes > 0) {
+        const count = Math.min(this.#skipBytes, end - at);
+        this.#skipBytes -= count;
+        at += count;
+      } else if (this.#sink.full) {
+        this.#held.push(chunk.subarray(at));
+        return;
+      } else if (this.#headerFilled === 0 && end - at >= requestHeaderBytes) {
+        at = this.#begin(view, at, chunk, at + requestHeaderBytes);
+      } else {
+        const count = Math.min(requestHeaderBytes - this.#headerFilled, end - at);
+        this.#header.set(chunk.subarray(at, at + count), this.#headerFilled);
+        this.#headerFilled += count;
+        at += count;
+        if (this.#headerFilled < requestHeaderBytes) return;
+        this.#headerFilled = 0;
+        at = this.#begin(this.#headerView, 0, chunk, at);
+      }
+    }
+  }
+
+  /** Reads the header at `headerAt`; its payload begins at `at` in the chunk. Returns where to go on in the chunk. */
+  #begin(view: DataView, headerAt: number, chunk: Uint8Array, at: number): number {
+    if (view.getUint32(headerAt) !== requestMagic) {
+      this.#over = true;
+      this.#sink.garbage(`request with magic 0x${view.getUint32(headerAt).toString(16).padStart(8, '0')}`);
+      return at;
+    }
+    this.flags = view.getUint16(headerAt + 4);
+    this.type = view.getUint16(headerAt + 6);
+    this.cookieHigh = view.getUint32(headerAt + 8);
+    this.cookieLow = view.getUint32(headerAt + 12);
+    this.offset = view.getUint32(headerAt + 16) * 0x1_0000_0000 + view.getUint32(headerAt + 20);
+    const length = (this.length = view.getUint32(headerAt + 24));
+    const accepted = this.#sink.request(this);
+    if (this.type !== Command.write || this.#over) return at;
+    if (!accepted) {
+      this.#skipBytes = length;
+      return at;
+    }
+    assert(length <= payloadBytesMax, `accepted a write of ${length} bytes`);
+    const missing = length - (chunk.length - at);
+    if (missing <= 0) {
+      this.#sink.payload(new Uint8Array(chunk.buffer, chunk.byteOffset + at, length));
+      return at + length;
+    }
+    this.#payload = Buffer.allocUnsafeSlow(missing < directBytesMin ? length : length + requestHeaderBytes);
+    this.#payloadBytes = length;
+    this.#payloadFilled = 0;
+    return at;
+  }
+
+  #fill(payload: Uint8Array, chunk: Uint8Array, at: number): number {
+    const count = Math.min(this.#payloadBytes - this.#payloadFilled, chunk.length - at);
+    const inPlace = chunk.buffer === payload.buffer;
+    if (!inPlace) payload.set(chunk.subarray(at, at + count), this.#payloadFilled);
+    this.#payloadFilled += count;
+    if (this.#payloadFilled === this.#payloadBytes) {
+      this.#payload = null;
+      this.#sink.payload(new Uint8Array(payload.buffer, 0, this.#payloadBytes));
+    }
+    return at + count;
+  }
+}
