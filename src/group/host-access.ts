@@ -28,7 +28,10 @@ export interface HostVolume {
 
 export type HostCompletion = (fault: HostFault | null) => void;
 
-/** `moved`: ownership is elsewhere now, nothing is said about the request. `noSpace`: the range is as it was before. */
+/**
+ * `moved`: ownership is elsewhere now, nothing is said about the request. `noSpace`: the range holds what it held before,
+ * what was written, or a mixture, the same at every site. `io`: the medium failed at every leg that could have served it.
+ */
 export type HostFault = 'io' | 'noSpace' | 'moved';
 
 export interface HostExtent {
