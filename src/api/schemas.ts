@@ -1,0 +1,218 @@
+/**
+ * What goes over the control API, as schemas: they check what comes in, describe it in the OpenAPI document, and are
+ * the same types as those of `group/status.ts`, `node/control.ts` and `store/document.ts` — the routes hand those out
+ * through these schemas and the client hands these out as those, so a difference in either direction does not compile.
+ */
+import { z } from '@hono/zod-openapi';
+
+const listOf = <Item extends z.ZodType>(item: Item) => z.array(item).readonly();
+const count = z.number().nonnegative();
+
+export const mirrorMode = z.enum(['sync', 'receive', 'async']);
+
+const copyProgress = z.object({
+  kind: z.enum(['fullCopy', 'resync']),
+  doneBytes: count,
+  totalBytes: count,
+  bytesPerSecond: count,
+  secondsLeft: count.nullable(),
+});
+
+const legStatus = z
+  .object({
+    node: z.string(),
+    role: z.enum(['Primary', 'Secondary']),
+    disk: z.enum(['UpToDate', 'Consistent', 'Outdated', 'Inconsistent', 'Failed', 'Diskless']),
+    mode: mirrorMode,
+    class: z.enum(['inSync', 'withinBound', 'behind']),
+    connection: z.enum(['StandAlone', 'Connecting', 'Connected']).nullable(),
+    replication: z.enum(['Established', 'SyncSource', 'SyncTarget', 'Paused', 'Off']).nullable(),
+    lag: z.object({ writes: count.nullable(), bytes: count.nullable(), seconds: count.nullable() }),
+    outOfSyncBytes: count.nullable(),
+    progress: copyProgress.nullable(),
+    reason: z.string().nullable(),
+    nextStep: z.string().nullable(),
+  })
+  .openapi('LegStatus');
+
+const volumeStatus = z.object({
+  name: z.string(),
+  wwid: z.string(),
+  sizeBytes: count,
+  blockSizeBytes: count,
+  exports: listOf(z.string()),
+});
+
+const groupStatus = z
+  .object({
+    name: z.string(),
+    owner: z.string().nullable(),
+    generation: count,
+    service: z.enum(['Serving', 'Opening', 'Suspended', 'Unserved']),
+    throughput: z.object({ readBytes: count, writeBytes: count, reads: count, writes: count }),
+    volumes: listOf(volumeStatus),
+    legs: listOf(legStatus),
+    reason: z.string().nullable(),
+    nextStep: z.string().nullable(),
+    forks: listOf(
+      z.object({
+        node: z.string(),
+        generation: count,
+        extents: count,
+        bytes: count,
+        image: z.string().nullable(),
+      }),
+    ),
+  })
+  .openapi('GroupStatus');
+
+const nodeStatus = z
+  .object({
+    name: z.string(),
+    site: z.string(),
+    state: z.enum(['up', 'unreachable']),
+    pid: count.nullable(),
+    version: z.string().nullable(),
+    lease: z.enum(['valid', 'lapsed', 'unknown']),
+    connections: listOf(
+      z.object({
+        peer: z.string(),
+        direction: z.enum(['out', 'in']),
+        index: count,
+        local: z.string(),
+        remote: z.string(),
+        state: z.enum(['up', 'connecting', 'down']),
+        lastHeardSecondsAgo: count.nullable(),
+        groups: listOf(z.string()),
+      }),
+    ),
+    reason: z.string().nullable(),
+    nextStep: z.string().nullable(),
+  })
+  .openapi('NodeStatus');
+
+export const clusterStatus = z
+  .object({
+    schema: z.literal(1),
+    cluster: z.string(),
+    answeredBy: z.string(),
+    nodes: listOf(nodeStatus),
+    groups: listOf(groupStatus),
+    notes: listOf(z.string()),
+  })
+  .openapi('ClusterStatus');
+
+export const clusterDocument = z
+  .object({
+    schema: z.literal(1),
+    clusterId: z.string(),
+    cluster: z.string(),
+    version: count,
+    sites: listOf(z.string()),
+    nodes: listOf(z.object({ name: z.string(), site: z.string(), replication: z.string() })),
+    groups: listOf(
+      z.object({
+        name: z.string(),
+        preferredOwner: z.string(),
+        volumes: listOf(
+          z.object({
+            name: z.string(),
+            index: count,
+            wwid: z.string(),
+            sizeBytes: count,
+            blockSizeBytes: z.union([z.literal(512), z.literal(4096)]),
+            paths: z.record(z.string(), z.string()),
+          }),
+        ),
+        legs: listOf(z.object({ node: z.string(), mode: mirrorMode })),
+        settings: z.object({
+          graceMs: count,
+          lagWritesMax: count,
+          lagBytesMax: count,
+          resyncShare: count,
+          hotRegionsMax: count,
+        }),
+      }),
+    ),
+  })
+  .openapi('ClusterDocument');
+
+export const explanation = z
+  .object({
+    group: z.string(),
+    summary: z.string(),
+    findings: listOf(z.object({ subject: z.string(), state: z.string(), reason: z.string(), nextStep: z.string() })),
+  })
+  .openapi('Explanation');
+
+/** A volume's status with where it belongs. */
+export const volumeRow = volumeStatus.extend({ group: z.string(), owner: z.string().nullable() }).openapi('Volume');
+export const volumeRows = listOf(volumeRow);
+export type VolumeRow = z.infer<typeof volumeRow>;
+
+const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, {
+  error: 'must be letters, digits, ".", "_" and "-", first a letter or digit, up to 63',
+});
+
+export const createVolumeRequest = z
+  .strictObject({
+    name,
+    sizeBytes: z
+      .int()
+      .min(1024 ** 2, { error: 'must be at least 1 MiB' })
+      .max(64 * 1024 ** 4, { error: 'must be at most 64 TiB' }),
+    blockSizeBytes: z.union([z.literal(512), z.literal(4096)]).default(512),
+    group: name.exactOptional(),
+    owner: name.exactOptional(),
+    mirrors: z
+      .array(z.strictObject({ node: name, mode: mirrorMode }))
+      .max(16)
+      .readonly()
+      .default([]),
+    paths: z.record(name, z.string().min(1)).default({}),
+  })
+  .refine(({ sizeBytes, blockSizeBytes }) => sizeBytes % blockSizeBytes === 0, {
+    path: ['sizeBytes'],
+    error: 'must be a multiple of blockSizeBytes',
+  })
+  .openapi('CreateVolumeRequest');
+
+export const createVolumeResult = z.object({ group: z.string(), wwid: z.string() });
+
+export const switchOverRequest = z.strictObject({ to: name }).openapi('SwitchOverRequest');
+
+export const takeOverRequest = z
+  .strictObject({ node: name, force: z.boolean().default(false) })
+  .openapi('TakeOverRequest');
+
+export const moveResult = z
+  .object({
+    group: z.string(),
+    owner: z.string(),
+    generation: count,
+    pauseMs: count.nullable(),
+    loss: z.object({
+      writes: count.nullable(),
+      bytes: count.nullable(),
+      seconds: count.nullable(),
+      text: z.string(),
+    }),
+  })
+  .openapi('MoveResult');
+
+export const versionInformation = z.object({ version: z.string(), node: z.string() });
+
+/** Carried by the event stream: one JSON object per event. */
+export const nodeEvent = z
+  .object({
+    atMs: z.number(),
+    node: z.string(),
+    group: z.string().nullable(),
+    kind: z.string(),
+    message: z.string(),
+    status: groupStatus.exactOptional(),
+  })
+  .openapi('NodeEvent');
+
+/** Every answer that is not a success. */
+export const failure = z.object({ code: z.string(), message: z.string(), cure: z.string() }).openapi('Failure');

@@ -1,0 +1,188 @@
+/** A node of a small invented cluster, for the rooms above `node/`: answers from a table, remembers what it was asked. */
+import { HoldfastError } from '../../src/base/errors.ts';
+import type { GroupStatus, LegStatus, ClusterStatus } from '../../src/group/status.ts';
+import type { MoveResult, NodeControl, NodeEvent } from '../../src/node/control.ts';
+import { defaultGroupSettings, type ClusterDocument } from '../../src/store/document.ts';
+
+export interface FakeControl extends NodeControl {
+  /** Every change asked for, in order: name of the method and its request. */
+  readonly asked: [string, unknown][];
+  /** What `status` answers; may be replaced. */
+  state: ClusterStatus;
+  emit(event: NodeEvent): void;
+  readonly listenerCount: () => number;
+}
+
+const leg = (node: string, more: Partial<LegStatus>): LegStatus => ({
+  node,
+  role: 'Secondary',
+  disk: 'UpToDate',
+  mode: 'sync',
+  class: 'inSync',
+  connection: 'Connected',
+  replication: 'Established',
+  lag: { writes: 0, bytes: 0, seconds: 0 },
+  outOfSyncBytes: 0,
+  progress: null,
+  reason: null,
+  nextStep: null,
+  ...more,
+});
+
+export function fakeGroup(westLeg: Partial<LegStatus> = {}, more: Partial<GroupStatus> = {}): GroupStatus {
+  return {
+    name: 'g1',
+    owner: 'east',
+    generation: 7,
+    service: 'Serving',
+    throughput: { readBytes: 0, writeBytes: 12_582_912, reads: 0, writes: 3072 },
+    volumes: [
+      {
+        name: 'vol1',
+        wwid: '6'.padEnd(32, '0'),
+        sizeBytes: 2 ** 30,
+        blockSizeBytes: 512,
+        exports: ['nbd://127.0.0.1:10809/vol1'],
+      },
+    ],
+    legs: [leg('east', { role: 'Primary', connection: null, replication: null }), leg('west', westLeg)],
+    reason: null,
+    nextStep: null,
+    forks: [],
+    ...more,
+  };
+}
+
+export function fakeStatus(group: GroupStatus = fakeGroup()): ClusterStatus {
+  const node = (name: string, site: string) => ({
+    name,
+    site,
+    state: 'up' as const,
+    pid: 4711,
+    version: '0.1.0',
+    lease: 'valid' as const,
+    connections: [
+      {
+        peer: name === 'east' ? 'west' : 'east',
+        direction: 'out' as const,
+        index: 0,
+        local: '127.0.0.1:40000',
+        remote: '127.0.0.1:10816',
+        state: 'up' as const,
+        lastHeardSecondsAgo: 0.2,
+        groups: ['g1'],
+      },
+    ],
+    reason: null,
+    nextStep: null,
+  });
+  return {
+    schema: 1,
+    cluster: 'demo',
+    answeredBy: 'east',
+    nodes: [node('east', 'here'), node('west', 'there')],
+    groups: [group],
+    notes: [],
+  };
+}
+
+const document: ClusterDocument = {
+  schema: 1,
+  clusterId: 'c'.repeat(32),
+  cluster: 'demo',
+  version: 3,
+  sites: ['here', 'there'],
+  nodes: [
+    { name: 'east', site: 'here', replication: '127.0.0.1:10815' },
+    { name: 'west', site: 'there', replication: '127.0.0.1:10816' },
+  ],
+  groups: [
+    {
+      name: 'g1',
+      preferredOwner: 'east',
+      volumes: [
+        { name: 'vol1', index: 0, wwid: '6'.padEnd(32, '0'), sizeBytes: 2 ** 30, blockSizeBytes: 512, paths: {} },
+      ],
+      legs: [
+        { node: 'east', mode: 'sync' },
+        { node: 'west', mode: 'sync' },
+      ],
+      settings: defaultGroupSettings,
+    },
+  ],
+};
+
+export function fakeControl(): FakeControl {
+  const listeners = new Set<(event: NodeEvent) => void>();
+  const asked: [string, unknown][] = [];
+  const find = (group: string): void => {
+    if (group !== 'g1') throw new HoldfastError('E_NOT_FOUND', `there is no group ${group}; there are: g1`);
+  };
+  const moved = (group: string, owner: string, pauseMs: number, text: string): MoveResult => ({
+    group,
+    owner,
+    generation: 8,
+    pauseMs,
+    loss: { writes: 0, bytes: 0, seconds: 0, text },
+  });
+  return {
+    nodeName: 'east',
+    asked,
+    state: fakeStatus(),
+    emit: (event) => listeners.forEach((listener) => listener(event)),
+    listenerCount: () => listeners.size,
+    async status() {
+      return this.state;
+    },
+    document: async () => document,
+    async why(subject) {
+      if (subject !== 'g1' && subject !== 'vol1') {
+        throw new HoldfastError('E_NOT_FOUND', `there is no group or volume ${subject}`);
+      }
+      return {
+        group: 'g1',
+        summary: 'west is away since 12 s; hosts go on without it.',
+        findings: [
+          { subject: 'g1 on west', state: 'Connecting', reason: 'connection refused', nextStep: 'Start it.' },
+        ],
+      };
+    },
+    async createVolume(request) {
+      asked.push(['createVolume', request]);
+      if (request.name === 'vol1') throw new HoldfastError('E_EXISTS', 'there is a volume vol1 already');
+      return { group: request.group ?? request.name, wwid: '6'.padEnd(32, '1') };
+    },
+    async deleteVolume(request) {
+      asked.push(['deleteVolume', request]);
+      if (!request.force)
+        throw new HoldfastError('E_REFUSED', `volume ${request.name} is open by nbd 127.0.0.1:5000`);
+    },
+    async switchOver(request) {
+      find(request.group);
+      asked.push(['switchOver', request]);
+      return moved(request.group, request.to, 42, 'Nothing was lost.');
+    },
+    async takeOver(request) {
+      find(request.group);
+      asked.push(['takeOver', request]);
+      if (!request.force) throw new HoldfastError('E_REFUSED', 'east owns g1 and is alive; use group switch-over');
+      return moved(request.group, request.node, 3500, 'Nothing acknowledged was lost.');
+    },
+    async pauseMirror(request) {
+      find(request.group);
+      asked.push(['pauseMirror', request]);
+    },
+    async resumeMirror(request) {
+      find(request.group);
+      asked.push(['resumeMirror', request]);
+    },
+    async resyncMirror(request) {
+      find(request.group);
+      asked.push(['resyncMirror', request]);
+    },
+    onEvent(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
