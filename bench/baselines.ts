@@ -25,12 +25,21 @@ export async function startNbdkit(folder: string, sizeBytes: number): Promise<Se
   return server(`nbd://127.0.0.1:${port}/`, [child]);
 }
 
-export async function startQemuMirror(folder: string, sizeBytes: number, filledBytes: number): Promise<Server> {
+/**
+ * `equal`: both images are filled alike by 4 KiB writes before, so that only servers are compared. `copied`: the mirror
+ * fills the target itself, by a full copy in large pieces, as a user's would; see `fill` in `fio.ts` for what that does.
+ */
+export async function startQemuMirror(
+  folder: string,
+  sizeBytes: number,
+  filledBytes: number,
+  target: 'equal' | 'copied',
+): Promise<Server> {
   const [sourcePort = 0, targetPort = 0] = await freePorts(2);
-  const source = await makeImage(join(folder, 'qemu-source.img'), sizeBytes);
-  const target = await makeImage(join(folder, 'qemu-target.img'), sizeBytes);
-  // Filled before the mirror starts, both alike and by 4 KiB writes: through the mirror it would take minutes.
-  for (const image of [source, target]) {
+  const sourceImage = await makeImage(join(folder, `qemu-${target}-source.img`), sizeBytes);
+  const targetImage = await makeImage(join(folder, `qemu-${target}-target.img`), sizeBytes);
+  // Filled directly: through the mirror it would take minutes.
+  for (const image of target === 'equal' ? [sourceImage, targetImage] : [sourceImage]) {
     await mustRun('dd', [
       'if=/dev/urandom',
       `of=${image}`,
@@ -40,14 +49,18 @@ export async function startQemuMirror(folder: string, sizeBytes: number, filledB
       'iflag=fullblock',
     ]);
   }
-  const targetDaemon = await startListening('qemu-storage-daemon', storageDaemon(target, targetPort), targetPort);
-  const monitorPath = join(folder, 'qemu.monitor');
+  const targetDaemon = await startListening(
+    'qemu-storage-daemon',
+    storageDaemon(targetImage, targetPort),
+    targetPort,
+  );
+  const monitorPath = join(folder, `qemu-${target}.monitor`);
   const sourceDaemon = await startListening(
     'qemu-storage-daemon',
     [
       // First, so that it is there once the NBD port is.
       ...['--chardev', `socket,id=monitor,path=${monitorPath},server=on,wait=off`, '--monitor', 'chardev=monitor'],
-      ...storageDaemon(source, sourcePort),
+      ...storageDaemon(sourceImage, sourcePort),
       ...[
         '--blockdev',
         `driver=nbd,node-name=remote,server.type=inet,server.host=127.0.0.1,server.port=${targetPort},export=vol`,
@@ -60,8 +73,7 @@ export async function startQemuMirror(folder: string, sizeBytes: number, filledB
     'job-id': 'mirror',
     device: 'disk',
     target: 'remote',
-    // The images are equal already: only what is written from now on needs copying.
-    sync: 'none',
+    sync: target === 'equal' ? 'none' : 'full',
     'copy-mode': 'write-blocking',
   });
   await until('the QEMU mirror is ready', 60_000, async () => {

@@ -2,7 +2,7 @@
 import type { Load, LoadResult } from './fio.ts';
 
 export type Ours = 'plain' | 'sync' | 'async';
-export type Baseline = 'nbdkit' | 'qemu-mirror';
+export type Baseline = 'nbdkit' | 'qemu-mirror' | 'qemu-copied';
 
 export interface Comparison {
   /** For `--only`. */
@@ -92,6 +92,14 @@ export const comparisons: readonly Comparison[] = [
     load: { pattern: 'randwrite', ...small, depth: 32 },
     ours: 'sync',
     baseline: 'qemu-mirror',
+    target: 8,
+  },
+  {
+    name: 'sync-write-4k-32-copied',
+    title: 'sync 4 KiB write, depth 32',
+    load: { pattern: 'randwrite', ...small, depth: 32 },
+    ours: 'sync',
+    baseline: 'qemu-copied',
     target: 8,
   },
   {

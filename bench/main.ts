@@ -60,7 +60,12 @@ class Contenders {
     const server =
       name === 'nbdkit'
         ? await startNbdkit(this.folder, 256 * gibibyte)
-        : await startQemuMirror(this.folder, 256 * gibibyte, workingSetBytes);
+        : await startQemuMirror(
+            this.folder,
+            256 * gibibyte,
+            workingSetBytes,
+            name === 'qemu-mirror' ? 'equal' : 'copied',
+          );
     this.servers.set(name, server);
     if (name === 'nbdkit') await fill(server.uri, workingSetBytes);
     return server;
