@@ -1,0 +1,60 @@
+/**
+ * Opens the disks of a machine for a process (contract: `block/device.ts`). A disk is where its path says, and belongs
+ * to one living process at a time; it stays on the machine when the process ends.
+ *
+ * Not modelled: a backing file that power loss takes away because its folder was not synced. The real provider syncs
+ * the folder when it makes one; here a disk is made for good.
+ */
+import type { Device, DeviceProvider } from '../../block/device.ts';
+import { HoldfastError } from '../../base/errors.ts';
+import { SimDevice, SimDisk } from './disk.ts';
+import type { SimProcess } from './process.ts';
+
+const openLatencyMsMax = 1;
+
+export class SimDeviceProvider implements DeviceProvider {
+  readonly #process: SimProcess;
+
+  constructor(process: SimProcess) {
+    this.#process = process;
+  }
+
+  async open(request: {
+    readonly path: string;
+    readonly sizeBytes: number;
+    readonly blockSizeBytes: number;
+    readonly create: boolean;
+  }): Promise<{ readonly device: Device; readonly created: boolean }> {
+    const { path, sizeBytes, blockSizeBytes, create } = request;
+    await this.#latency();
+    const { machine } = this.#process;
+    const present = machine.disks.get(path);
+    if (present === undefined && !create) {
+      throw new HoldfastError('E_FILE_MISSING', `volume file ${path} is not there`);
+    }
+    const disk = present ?? new SimDisk(machine, path, sizeBytes, blockSizeBytes);
+    if (disk.holder !== null) {
+      throw new HoldfastError('E_VOLUME_IN_USE', `${path} is in use by process ${disk.holder.number}`);
+    }
+    if (disk.sizeBytes !== sizeBytes) {
+      throw new HoldfastError('E_VOLUME_SIZE', `${path} has ${disk.sizeBytes} bytes, not ${sizeBytes}`);
+    }
+    machine.disks.set(path, disk);
+    return { device: new SimDevice(disk, this.#process), created: present === undefined };
+  }
+
+  async remove(path: string): Promise<void> {
+    await this.#latency();
+    this.#process.machine.disks.delete(path);
+    this.#process.countEffect(0);
+  }
+
+  /** Never returns in a process that has ended. */
+  #latency(): Promise<void> {
+    const process = this.#process;
+    if (!process.alive) return new Promise(() => {});
+    return new Promise((resolve) => {
+      process.after(process.machine.prng.fraction() * openLatencyMsMax, 'device', resolve);
+    });
+  }
+}
