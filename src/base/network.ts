@@ -46,7 +46,7 @@ export interface StreamEvents {
   /**
    * Where the next bytes should go, for large payloads: the binding reads into it at most its length and calls
    * `received` with the filled front part *of the same memory*. Null or absent: fresh memory, never used again by the
-   * binding, so that views of it may be kept.
+   * binding, so that views of it may be kept. Not asked before the first read of a stream.
    */
   space?(): Uint8Array | null;
   received(chunk: Uint8Array): void;

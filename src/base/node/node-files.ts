@@ -1,0 +1,150 @@
+import { constants } from 'node:fs';
+import * as fs from 'node:fs/promises';
+import { HoldfastError, messageOf } from '../errors.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { FileHandle, Files } from '../files.ts';
+
+/** The machine's file systems, through the thread pool. */
+export class NodeFiles implements Files {
+  read(path: string): Promise<Uint8Array> {
+    return named(path, fs.readFile(path));
+  }
+
+  write(path: string, data: Uint8Array, options: { sync: boolean }): Promise<void> {
+    return named(path, writeWhole(path, data, options.sync));
+  }
+
+  async open(path: string): Promise<FileHandle> {
+    return new NodeFileHandle(path, await named(path, fs.open(path, constants.O_RDWR | constants.O_CREAT, 0o644)));
+  }
+
+  link(from: string, to: string): Promise<void> {
+    return named(to, fs.link(from, to));
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return named(from, fs.rename(from, to));
+  }
+
+  remove(path: string): Promise<void> {
+    return named(path, fs.rm(path, { force: true }));
+  }
+
+  async list(folder: string): Promise<string[]> {
+    try {
+      return await fs.readdir(folder);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return [];
+      throw fileError(folder, error);
+    }
+  }
+
+  async makeFolder(path: string): Promise<void> {
+    await named(path, fs.mkdir(path, { recursive: true }));
+  }
+
+  syncFolder(path: string): Promise<void> {
+    return named(path, syncFolder(path));
+  }
+}
+
+class NodeFileHandle implements FileHandle {
+  readonly #path: string;
+  readonly #handle: fs.FileHandle;
+
+  constructor(path: string, handle: fs.FileHandle) {
+    this.#path = path;
+    this.#handle = handle;
+  }
+
+  readAt(offset: number, length: number): Promise<Uint8Array> {
+    return named(this.#path, this.#readAll(offset, length));
+  }
+
+  writeAt(offset: number, data: Uint8Array): Promise<void> {
+    return named(this.#path, this.#writeAll(offset, data));
+  }
+
+  sync(): Promise<void> {
+    return named(this.#path, this.#handle.sync());
+  }
+
+  close(): Promise<void> {
+    return named(this.#path, this.#handle.close());
+  }
+
+  /** The operating system may transfer less than asked for at any time; only nothing means the end. */
+  async #readAll(offset: number, length: number): Promise<Uint8Array> {
+    const into = new Uint8Array(length);
+    let filled = 0;
+    while (filled < length) {
+      const { bytesRead } = await this.#handle.read(into, filled, length - filled, offset + filled);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    return into.subarray(0, filled);
+  }
+
+  async #writeAll(offset: number, data: Uint8Array): Promise<void> {
+    let written = 0;
+    while (written < data.length) {
+      const { bytesWritten } = await this.#handle.write(data, written, data.length - written, offset + written);
+      written += bytesWritten;
+    }
+  }
+}
+
+async function writeWhole(path: string, data: Uint8Array, sync: boolean): Promise<void> {
+  const handle = await fs.open(path, 'w', 0o644);
+  try {
+    await handle.writeFile(data);
+    if (sync) await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const handle = await fs.open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function named<Value>(path: string, work: Promise<Value>): Promise<Value> {
+  try {
+    return await work;
+  } catch (error) {
+    throw fileError(path, error);
+  }
+}
+
+const codes: Readonly<Record<string, ErrorCode>> = {
+  ENOENT: 'E_FILE_MISSING',
+  EEXIST: 'E_FILE_EXISTS',
+  ENOSPC: 'E_NO_SPACE',
+  EDQUOT: 'E_NO_SPACE',
+  EROFS: 'E_READ_ONLY',
+  EACCES: 'E_READ_ONLY',
+  EPERM: 'E_READ_ONLY',
+};
+
+/** The operating system's error as one of ours; the message names the path. */
+export function fileError(path: string, error: unknown): HoldfastError {
+  if (error instanceof HoldfastError) return error;
+  const message = messageOf(error);
+  return new HoldfastError(
+    codes[errnoOf(error)] ?? 'E_IO',
+    message.includes(path) ? message : `${message} '${path}'`,
+    {
+      cause: error,
+    },
+  );
+}
+
+/** `ENOENT` and the like; empty when the error is not the operating system's. */
+export function errnoOf(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+}
