@@ -8,6 +8,8 @@ import { errnoOf } from './node-files.ts';
 const slabBytes = 256 * 1024;
 /** A slab with less left than this is given up: short reads cost more than the rest of it. */
 const slabRestBytesMin = 32 * 1024;
+/** Before the first read. (An empty slab is something else: one that a read has filled to the end.) */
+const noSlab = Buffer.alloc(0);
 
 /** TCP asks an idle peer for a sign of life after so long. Milliseconds. */
 export const keepAliveInitialDelay = 10_000;
@@ -27,7 +29,7 @@ export class NodeStream implements ByteStream {
   readonly #socket: net.Socket;
   /** Null until the one who listens has said where events go, and after `closed`. */
   #events: StreamEvents | null;
-  #slab = Buffer.alloc(0);
+  #slab: Buffer = noSlab;
   /** Whether `send` left something in the queue since it was last empty. */
   #owesDrained = false;
   /** Whether `end` or `destroy` was called. */
@@ -110,7 +112,7 @@ export class NodeStream implements ByteStream {
 
   /** Called when the socket is made, when nobody can be asked yet, and after each read for the next one. */
   readonly #nextSpace = (): Uint8Array => {
-    const space = this.#slab.length === 0 ? null : (this.#events?.space?.() ?? null);
+    const space = this.#slab === noSlab ? null : (this.#events?.space?.() ?? null);
     if (space !== null && space.length > 0) return space;
     if (this.#slab.length < slabRestBytesMin) this.#slab = Buffer.allocUnsafeSlow(slabBytes);
     return this.#slab;
