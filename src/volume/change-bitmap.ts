@@ -102,6 +102,8 @@ export class ChangeBitmap {
    * that clearing it clears all of it.
    */
   nextRun(fromOffset: number, maxBytes: number): Extent | null {
+    // The end of a run is where the next call goes on; the volume's end may lie inside its last chunk.
+    if (fromOffset >= this.sizeBytes) return null;
     const first = this.#nextSet(Math.floor(fromOffset / this.chunkBytes));
     if (first >= this.#chunkCount) return null;
     const limit = Math.min(this.#chunkCount, first + Math.max(1, Math.floor(maxBytes / this.chunkBytes)));

@@ -96,8 +96,12 @@ export class TwoSlotFile {
     if (payload === null && slots.some((slot) => slot.kind === 'damaged')) {
       throw this.#unusable(slots.map((slot, index) => `slot ${index} ${describe(slot)}`).join(', '));
     }
-    // It may have been saved without sync by a process that died.
-    this.#newestIsSynced = payload === null;
+    if (payload !== null) {
+      // A process that died may have left it, or the file's name, unsynced.
+      await this.#handle.sync();
+      await this.#files.syncFolder(folderOf(this.path));
+    }
+    this.#newestIsSynced = true;
     this.#loaded = true;
     return payload;
   }
