@@ -6,7 +6,6 @@
  * `destroy` or the end of the process resets; loss of power says nothing to anybody, and the peer finds out when the
  * machine is up again and answers with a reset, or by giving up.
  */
-import { assert } from '../../base/assert.ts';
 import type { ByteStream, StreamEvents } from '../../base/network.ts';
 import type { SimMachine } from './machine.ts';
 import type { Attachment, ProcessEnd, SimProcess } from './process.ts';
@@ -71,7 +70,7 @@ export class SimStream implements ByteStream, Attachment {
   destroy(): void {
     if (this.closed || !this.process.alive) return;
     this.#outgoing?.endNow('connection reset');
-    this.fail('closed by this side');
+    this.fail('closed here');
   }
 
   // What follows is for the network.
@@ -100,8 +99,7 @@ export class SimStream implements ByteStream, Attachment {
   /** Gives the owner the next arrived bytes, at most `limit`; how many it took. */
   receive(limit: number, fill: Fill): number {
     const space = this.#events?.space?.() ?? null;
-    assert(space === null || space.length > 0, `stream to ${this.remote}: no room in the space given`);
-    const chunk = fill(space, limit);
+    const chunk = fill(space?.length === 0 ? null : space, limit);
     this.#events?.received(chunk);
     return chunk.length;
   }
@@ -116,12 +114,12 @@ export class SimStream implements ByteStream, Attachment {
   endedByPeer(reason: string): void {
     if (this.closed) return;
     this.#outgoing?.endAfterUnsent('closed by the other side');
-    this.#close(this.#isEnding ? 'closed by this side' : reason);
+    this.#close(this.#isEnding ? 'closed here' : reason);
   }
 
   /** The other end's kernel knows nothing of this connection. */
   resetByPeer(): void {
-    this.fail(this.#isEnding ? 'closed by this side' : 'connection reset');
+    this.fail(this.#isEnding ? 'closed here' : 'connection reset');
   }
 
   /** Tells the owner in an event of its own. */
