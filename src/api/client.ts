@@ -15,8 +15,11 @@ export interface ControlClient extends Omit<NodeControl, 'nodeName' | 'onEvent'>
   events(signal: AbortSignal): AsyncGenerator<NodeEvent>;
 }
 
-/** @param url `http://host:port`, without a path. */
-export function connectToApi(url: string): ControlClient {
+/**
+ * @param url `http://host:port`, without a path.
+ * @param readTimeoutMs how long a question may take; a change takes as long as it takes.
+ */
+export function connectToApi(url: string, readTimeoutMs = 10_000): ControlClient {
   const part = encodeURIComponent;
 
   async function request(method: string, path: string, content?: unknown, signal?: AbortSignal): Promise<Response> {
@@ -30,7 +33,8 @@ export function connectToApi(url: string): ControlClient {
         ...(signal ? { signal } : {}),
       });
     } catch (error) {
-      if (signal?.aborted) throw error;
+      const timedOut = error instanceof Error && error.name === 'TimeoutError';
+      if (signal?.aborted && !timedOut) throw error;
       const cause = error instanceof Error ? messageOf(error.cause ?? error) : String(error);
       throw new HoldfastError('E_NODE_UNREACHABLE', `no node answers at ${url} (${cause || 'no connection'})`, {
         cause: error,
@@ -48,7 +52,8 @@ export function connectToApi(url: string): ControlClient {
     path: string,
     content?: unknown,
   ): Promise<z.infer<Schema>> {
-    const response = await request(method, path, content);
+    const patience = method === 'GET' ? AbortSignal.timeout(readTimeoutMs) : undefined;
+    const response = await request(method, path, content, patience);
     const answer = schema.safeParse(await response.json().catch(() => null));
     if (answer.success) return answer.data;
     const issue = answer.error.issues[0];

@@ -2,6 +2,7 @@
 import { formatAddress } from '../base/network.ts';
 import { randomHex, type Random } from '../base/random.ts';
 import type { ClusterDocument, LegEntry } from '../store/document.ts';
+import { makeWwid } from '../volume/wwid.ts';
 import type { Configuration, GroupConfiguration } from './configuration.ts';
 
 export function toClusterDocument(configuration: Configuration, random: Random): ClusterDocument {
@@ -19,16 +20,11 @@ export function toClusterDocument(configuration: Configuration, random: Random):
     groups: configuration.groups.map((group) => ({
       name: group.name,
       preferredOwner: group.owner,
-      volumes: group.volumes.map((volume, index) => ({ ...volume, index, wwid: newWwid(random) })),
+      volumes: group.volumes.map((volume, index) => ({ ...volume, index, wwid: makeWwid(random) })),
       legs: legsOf(group),
       settings: group.settings,
     })),
   };
-}
-
-/** NAA 6 (SPC-4 7.8.6.6.5): hex digit 6, then 31 digits which are random here, for want of a company's number. */
-export function newWwid(random: Random): string {
-  return `6${randomHex(random, 16).slice(1)}`;
 }
 
 /** The owner's leg is written to like its first mirror when they have changed places. */

@@ -1,0 +1,64 @@
+/** `holdfast group …`: who serves what. */
+import type { Command } from 'commander';
+import { formatDuration } from '../base/units.ts';
+import type { MoveResult } from '../node/control.ts';
+import { clientOf, nodeVerb, noun, writeJson, type Building, type NodeVerbOptions } from './command.ts';
+import type { Io } from './io.ts';
+import { renderTable } from './table.ts';
+
+export function addGroupCommands(program: Command, { io }: Building): void {
+  const group = noun(program, 'group', 'List groups, move them between nodes').addHelpText(
+    'after',
+    '\nExample:\n  $ holdfast group list',
+  );
+
+  nodeVerb(group, 'list', 'All groups', 'holdfast group list').action(async (options: NodeVerbOptions) => {
+    const { groups, notes } = await clientOf(options).status();
+    if (options.json) return writeJson(io, groups);
+    const rows = groups.map(({ name, owner, service, generation, volumes, legs }) => [
+      name,
+      owner ?? '-',
+      service,
+      String(generation),
+      String(volumes.length),
+      legs.map((leg) => leg.node).join(', '),
+    ]);
+    const head = ['GROUP', 'OWNER', 'SERVICE', 'GENERATION', 'VOLUMES', 'COPIES ON'];
+    io.out.write(`${[renderTable(head, rows, io.out.colours), ...notes].join('\n')}\n`);
+  });
+
+  nodeVerb(
+    group,
+    'switch-over',
+    'Planned move to another node: requests are held meanwhile, nothing is lost',
+    'holdfast group switch-over g1 --to west',
+  )
+    .argument('<group>')
+    .requiredOption('--to <node>', 'who shall own it')
+    .action(async (name: string, options: NodeVerbOptions & { to: string }) => {
+      tellMove(io, options, await clientOf(options).switchOver({ group: name, to: options.to }));
+    });
+
+  nodeVerb(
+    group,
+    'take-over',
+    'Move it away from an owner that is gone; tells what may have been lost',
+    'holdfast group take-over g1 --node west --api 127.0.0.1:8010',
+  )
+    .argument('<group>')
+    .requiredOption('--node <node>', 'who shall own it')
+    .option('--force', 'even with a copy that is not safe to use')
+    .action(async (name: string, options: NodeVerbOptions & { node: string; force?: boolean }) => {
+      if (!options.json && io.err.isTerminal) io.err.write('waiting until the lease of the owner has lapsed …\n');
+      const request = { group: name, node: options.node, force: options.force === true };
+      tellMove(io, options, await clientOf(options).takeOver(request));
+    });
+}
+
+function tellMove(io: Io, options: NodeVerbOptions, moved: MoveResult): void {
+  if (options.json) return writeJson(io, moved);
+  const pause = moved.pauseMs === null ? '' : `; hosts waited ${formatDuration(moved.pauseMs)}`;
+  io.out.write(
+    `${moved.owner} owns ${moved.group} now (generation ${moved.generation})${pause}\n${moved.loss.text}\n`,
+  );
+}

@@ -1,0 +1,68 @@
+/** `holdfast node run`: this process becomes a node. */
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import { startApi } from '../api/api.ts';
+import { createNodeLog } from '../base/node/node-log.ts';
+import { formatAddress } from '../base/network.ts';
+import { nodeConfiguration } from '../node/configuration.ts';
+import { runNode } from '../node/run.ts';
+import { noun, verb, writeJson, type Building } from './command.ts';
+import { defaultConfigurationFile, loadConfiguration } from './command-config.ts';
+import type { Io } from './io.ts';
+import { productVersion } from './product-version.ts';
+
+interface RunOptions {
+  readonly config: string;
+  readonly name: string;
+  readonly json?: boolean;
+  readonly whileInputOpen?: boolean;
+}
+
+export function addNodeCommands(program: Command, { io }: Building): void {
+  const node = noun(program, 'node', 'Run a node').addHelpText(
+    'after',
+    '\nExample:\n  $ holdfast node run --config holdfast.yaml --name east',
+  );
+  verb(
+    node,
+    'run',
+    'Run a node until it is told to stop (SIGINT, SIGTERM); its log goes to standard error',
+    'holdfast node run --config holdfast.yaml --name east',
+  )
+    .requiredOption('--name <node>', 'which of the nodes in the file it is')
+    .option('--config <file>', 'the configuration', defaultConfigurationFile)
+    .addOption(
+      new Option(
+        '--while-input-open',
+        'stop also when standard input ends: for a program that starts nodes',
+      ).hideHelp(),
+    )
+    .action((options: RunOptions) => run(options, io));
+}
+
+async function run(options: RunOptions, io: Io): Promise<void> {
+  const configuration = loadConfiguration(options.config);
+  const own = nodeConfiguration(configuration, options.name);
+  const running = await runNode({
+    configuration,
+    nodeName: options.name,
+    log: createNodeLog({ name: options.name }),
+  });
+  try {
+    const api = await startApi(running.control, own.api, productVersion);
+    const at = formatAddress(api.address);
+    if (options.json) writeJson(io, { node: options.name, pid: process.pid, nbd: running.nbdAddresses, api: at });
+    else io.out.write(`node ${options.name} runs: NBD ${running.nbdAddresses.join(', ')}, control API ${at}\n`);
+    await Promise.race([running.stopped, aborted(io.stop), ...(options.whileInputOpen ? [io.inputClosed()] : [])]);
+    await api.close();
+  } finally {
+    await running.stop();
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

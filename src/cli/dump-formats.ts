@@ -1,0 +1,66 @@
+/**
+ * What `holdfast dump` can read: one entry per kind of file of ours, found by the bytes it begins with. Reads only, takes
+ * no lock, and shows a damaged part as damaged instead of giving up: it is for looking into what does not start any more.
+ */
+import { crc32c } from '../base/crc32c.ts';
+import { decode } from '../base/codec.ts';
+import { ChangeBitmap } from '../volume/change-bitmap.ts';
+import { bitsMagic, decodeLegState, legFormat } from '../volume/leg-metadata.ts';
+import { decodeSlotHeader, slotHeaderBytes } from '../volume/two-slot-file.ts';
+
+export interface DumpFormat {
+  readonly name: string;
+  recognizes(file: Uint8Array): boolean;
+  /** Plain data, fit for JSON. */
+  describe(file: Uint8Array): unknown;
+}
+
+export const dumpFormats: readonly DumpFormat[] = [
+  twoSlots('metadata of a leg', legFormat.magic, (payload) => {
+    const decoded = decodeLegState(payload);
+    return decoded.ok ? decoded.state : { damaged: decoded.reason };
+  }),
+  twoSlots('change bits of a leg', bitsMagic, describeBits),
+];
+
+/** A file of two slots (docs/formats/metadata-slots.md): both are shown, and which one counts. */
+function twoSlots(name: string, magic: string, describePayload: (payload: Uint8Array) => unknown): DumpFormat {
+  return {
+    name,
+    recognizes: (file) => Buffer.from(file.subarray(0, magic.length)).toString('latin1') === magic,
+    describe(file) {
+      const slotBytes = decodeSlotHeader(file.subarray(0, slotHeaderBytes));
+      const second = slotBytes.ok ? slotBytes.value.slotBytes : legFormat.slotBytes;
+      const slots = [0, second].map((at) => describeSlot(file, at, describePayload));
+      const newest = slots.reduce(
+        (best, slot, index) => (slot.sequence > (slots[best]?.sequence ?? -1) ? index : best),
+        0,
+      );
+      return { newestSlot: (slots[newest]?.sequence ?? 0) > 0 ? newest : null, slots };
+    },
+  };
+}
+
+function describeSlot(file: Uint8Array, at: number, describePayload: (payload: Uint8Array) => unknown) {
+  if (at >= file.length) return { sequence: 0, state: 'never written' };
+  const header = decodeSlotHeader(file.subarray(at, at + slotHeaderBytes));
+  if (!header.ok) return { sequence: 0, state: `damaged: ${header.reason}` };
+  const { version, sequence, payloadBytes, payloadChecksum } = header.value;
+  const payload = file.subarray(at + slotHeaderBytes, at + slotHeaderBytes + payloadBytes);
+  if (payload.length < payloadBytes || crc32c(payload) !== payloadChecksum) {
+    return { sequence: 0, state: `damaged: the payload of sequence ${sequence} does not match its checksum` };
+  }
+  return { sequence, state: 'complete', version, payloadBytes, payload: describePayload(payload) };
+}
+
+function describeBits(payload: Uint8Array): unknown {
+  const decoded = decode(payload, (reader) =>
+    Array.from({ length: reader.u16() }, () => {
+      const node = reader.string8();
+      const volume = reader.u16();
+      const bitmap = ChangeBitmap.read(reader);
+      return { node, volume, changedBytes: bitmap.setBytes };
+    }),
+  );
+  return decoded.ok ? decoded.value : { damaged: decoded.reason };
+}

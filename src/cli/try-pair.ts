@@ -1,0 +1,137 @@
+/**
+ * The pair that `holdfast try` runs: its folder, its configuration, its ports. The configuration is written once and
+ * kept, so that a later start carries on with the same data; it may be edited in between.
+ */
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join, relative } from 'node:path';
+import { HoldfastError, messageOf } from '../base/errors.ts';
+import { formatAddress } from '../base/network.ts';
+import { nodeConfiguration, type Configuration, type NodeConfiguration } from '../node/configuration.ts';
+import { loadConfiguration } from './command-config.ts';
+
+export const defaultFolder = './holdfast-data';
+
+export interface Pair {
+  readonly folder: string;
+  readonly file: string;
+  readonly configuration: Configuration;
+  /** Those to be run here: both, or the one asked for. */
+  readonly nodes: readonly NodeConfiguration[];
+}
+
+export interface PairOptions {
+  readonly dir: string;
+  readonly portBase?: number;
+  readonly only?: 'east' | 'west';
+}
+
+type Side = 'east' | 'west';
+const sides: readonly Side[] = ['east', 'west'];
+
+/** Nothing is written when a port is taken: the next start may choose others. */
+export async function preparePair(options: PairOptions): Promise<Pair> {
+  const file = join(options.dir, 'holdfast.yaml');
+  const isNew = !existsSync(file);
+  const wanted = addressesFor(options.portBase);
+  const inUse = isNew ? wanted : addressesIn(loadConfiguration(file));
+  if (options.portBase !== undefined && JSON.stringify(wanted) !== JSON.stringify(inUse)) {
+    const ports = `NBD at ${inUse.east.nbd} and ${inUse.west.nbd}`;
+    const instead = `leave --port-base away, or choose another folder with --dir`;
+    throw new HoldfastError('E_REFUSED', `the pair in ${options.dir} has ports already (${ports}); ${instead}`);
+  }
+  const started = options.only ? [options.only] : sides;
+  for (const side of started) {
+    for (const [use, address] of Object.entries(inUse[side])) await requireFree(address, side, use, isNew);
+  }
+  if (isNew) {
+    mkdirSync(options.dir, { recursive: true });
+    writeFileSync(file, configurationText(wanted));
+  }
+  const configuration = loadConfiguration(file);
+  return {
+    folder: options.dir,
+    file,
+    configuration,
+    nodes: started.map((side) => nodeConfiguration(configuration, side)),
+  };
+}
+
+/** `npm start` with what finds the same pair again. */
+export function startCommand(pair: Pair, node: string): string {
+  const isDefault = relative(defaultFolder, pair.folder) === '';
+  return `npm start -- --only ${node}${isDefault ? '' : ` --dir ${pair.folder}`}`;
+}
+
+interface Addresses {
+  readonly nbd: string;
+  readonly api: string;
+  readonly replication: string;
+}
+
+/** Two after a base's first four stay free for iSCSI. */
+function addressesFor(base?: number): Record<Side, Addresses> {
+  const nbd = base ?? 10809;
+  const api = base === undefined ? 8009 : base + 2;
+  const at = (index: number): Addresses => ({
+    nbd: `127.0.0.1:${nbd + index}`,
+    api: `127.0.0.1:${api + index}`,
+    replication: `127.0.0.1:${nbd + 6 + index}`,
+  });
+  return { east: at(0), west: at(1) };
+}
+
+export const portBaseMax = 65535 - 7;
+
+function addressesIn(configuration: Configuration): Record<Side, Addresses> {
+  const of = (side: Side): Addresses => {
+    const { nbd, api, replication } = nodeConfiguration(configuration, side);
+    const tcp = nbd.find((address) => address.kind === 'tcp') ?? { kind: 'tcp', host: '127.0.0.1', port: 0 };
+    return { nbd: formatAddress(tcp), api: formatAddress(api), replication: formatAddress(replication) };
+  };
+  return { east: of('east'), west: of('west') };
+}
+
+async function requireFree(text: string, side: Side, use: string, isNew: boolean): Promise<void> {
+  const [host, port] = [text.slice(0, text.lastIndexOf(':')), Number(text.slice(text.lastIndexOf(':') + 1))];
+  const server = createServer();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject).listen(port, host, resolve);
+    });
+    await new Promise((resolve) => server.close(resolve));
+  } catch (error) {
+    const cure = isNew ? 'choose other ports with --port-base' : 'does this pair run already?';
+    const what = `${text}, ${use === 'nbd' ? 'NBD' : use} of ${side}`;
+    const taken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+    if (taken) throw new HoldfastError('E_PORT_TAKEN', `${what}: another program listens there; ${cure}`);
+    throw new HoldfastError('E_LISTEN', `${what}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function configurationText(addresses: Record<Side, Addresses>): string {
+  const node = (side: Side): string => `  - name: ${side}
+    site: ${side}
+    data: ./${side}
+    replication: ${addresses[side].replication}
+    api: ${addresses[side].api}
+    nbd: ['${addresses[side].nbd}']
+`;
+  return `# Written by \`holdfast try\` at its first start, and kept. docs/manual/configuration.md explains every key.
+cluster: try
+store:
+  kind: file
+  path: ./store
+sites: [east, west]
+nodes:
+${sides.map(node).join('')}groups:
+  - name: g1
+    owner: east
+    volumes:
+      - name: vol1
+        size: 1GiB
+    mirrors:
+      - to: west
+        mode: sync
+`;
+}

@@ -1,0 +1,321 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { startApi, type RunningApi } from '../../src/api/api.ts';
+import { createProgram, main } from '../../src/cli/main.ts';
+import { fakeControl, fakeGroup, fakeStatus, type FakeControl } from '../api/fake-control.ts';
+import { fakeIo, type FakeIo } from './fake-io.ts';
+
+let control: FakeControl;
+let api: RunningApi;
+let folder: string;
+
+beforeEach(async () => {
+  control = fakeControl();
+  api = await startApi(control, { kind: 'tcp', host: '127.0.0.1', port: 0 }, '1.0.0');
+  folder = mkdtempSync(join(tmpdir(), 'holdfast-cli-'));
+});
+afterEach(async () => {
+  await api.close();
+  rmSync(folder, { recursive: true });
+});
+
+async function run(words: string, io: FakeIo = fakeIo()): Promise<{ status: number; out: string; err: string }> {
+  const argv = words.split(' ').filter((word) => word !== '');
+  const usesApi = /^(status|why|volume|group|mirror|config show)/.test(words);
+  const status = await main(usesApi ? [...argv, '--api', `127.0.0.1:${api.address.port}`] : argv, io);
+  return { status, out: io.outText(), err: io.errText() };
+}
+
+const away = fakeStatus(
+  fakeGroup(
+    {
+      disk: 'Outdated',
+      class: 'behind',
+      connection: 'Connecting',
+      replication: 'Off',
+      lag: { writes: null, bytes: null, seconds: null },
+      reason: 'west does not answer since 12 s',
+      nextStep: 'Start it.',
+    },
+    { reason: 'without a copy elsewhere', nextStep: 'See `holdfast why g1`.' },
+  ),
+);
+
+const copying = fakeStatus(
+  fakeGroup({
+    disk: 'Inconsistent',
+    replication: 'SyncSource',
+    progress: {
+      kind: 'resync',
+      doneBytes: 2 ** 29,
+      totalBytes: 2 ** 30,
+      bytesPerSecond: 2 ** 27,
+      secondsLeft: 4,
+    },
+  }),
+);
+
+describe('every command', () => {
+  const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
+  const pathOf = (command: Command): string[] => (command.parent ? [...pathOf(command.parent), command.name()] : []);
+  const all = commands(createProgram({ io: fakeIo(), finish: () => {} }));
+
+  it.each(all.map((command) => pathOf(command).join(' ')))(
+    'holdfast %s --help has an example, in 80 columns',
+    async (words) => {
+      const { status, out } = await run(`${words} --help`);
+      expect(status).toBe(0);
+      expect(out).toMatch(/\nExample:\n {2}\$ holdfast /);
+      for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+    },
+  );
+
+  it('that does something has --json', () => {
+    for (const command of all.filter((candidate) => candidate.commands.length === 0)) {
+      expect(command.options.map((option) => option.long)).toContain('--json');
+    }
+  });
+});
+
+describe('exit status', () => {
+  it('is 2, and the message says what is missing, for words that are no command', async () => {
+    for (const words of [
+      'frob',
+      'volume create v',
+      'group switch-over g1',
+      'mirror pause',
+      'status --frob',
+      'volume',
+    ]) {
+      const { status, err } = await run(words);
+      expect([words, status]).toEqual([words, 2]);
+      expect(err).not.toBe('');
+    }
+    expect((await run('statsu')).err).toContain('Did you mean status?');
+    expect((await run('volume create v --size big')).err).toContain('It should be a size such as 512MiB or 1GiB.');
+  });
+
+  it('is 1 when no node answers', async () => {
+    await api.close();
+    const { status, err } = await run('status');
+    expect(status).toBe(1);
+    expect(err).toMatch(/^holdfast: no node answers at http:\/\/127\.0\.0\.1:\d+ .*\nCheck that it runs/);
+  });
+
+  it('is 3 when it was refused, with message and cure', async () => {
+    const { status, err } = await run('group take-over g1 --node west');
+    expect(status).toBe(3);
+    expect(err).toBe(
+      'holdfast: east owns g1 and is alive; use group switch-over\nThe message says what to do instead.\n',
+    );
+    const inJson = await run('group take-over g1 --node west --json');
+    expect(JSON.parse(inJson.err)).toMatchObject({ code: 'E_REFUSED' });
+    expect(inJson.out).toBe('');
+  });
+
+  it('is 2 for a name there is not', async () => {
+    expect((await run('why nobody')).status).toBe(2);
+  });
+});
+
+describe('status', () => {
+  it('fits into 80 columns and shows nodes, groups, copies and volumes', async () => {
+    const { status, out } = await run('status');
+    expect(status).toBe(0);
+    for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+    expect(out).toMatch(/^east +here +up +valid +1 of 1 up +4711 +0\.1\.0$/m);
+    expect(out).toMatch(/^g1 +east +Serving +7 +0 B\/s +12 MiB\/s$/m);
+    expect(out).toMatch(/^g1 on west +Secondary +UpToDate +sync +Established +none$/m);
+    expect(out).toMatch(/^vol1 +g1 +1 GiB +nbd:\/\/127\.0\.0\.1:10809\/vol1$/m);
+    expect(out).not.toContain('!');
+  });
+
+  it('shows reason and next step of everything that is not normal, and what it could not learn', async () => {
+    control.state = { ...away, notes: ['west could not be asked.'] };
+    const { out } = await run('status');
+    expect(out).toMatch(/^g1 on west +Secondary +Outdated +sync +Connecting +unknown$/m);
+    expect(out).toContain('! g1: without a copy elsewhere\n  → See `holdfast why g1`.\n');
+    expect(out).toContain('! g1 on west: west does not answer since 12 s\n  → Start it.\n');
+    expect(out).toContain('! west could not be asked.');
+  });
+
+  it('shows progress, rate and time left of a copy', async () => {
+    control.state = copying;
+    expect((await run('status')).out).toContain(
+      '  g1 to west: resync  ████████░░░░░░░░  50 %  128 MiB/s  4 s left\n',
+    );
+  });
+
+  it('as JSON is what the node answers', async () => {
+    expect(JSON.parse((await run('status --json')).out)).toEqual(control.state);
+  });
+
+  it('--watch into a pipe writes a line when something has changed, not when nothing has', async () => {
+    const io = fakeIo();
+    io.onPause = (count) => {
+      if (count === 2) control.state = away;
+      if (count === 5) io.interrupt();
+    };
+    expect((await run('status --watch', io)).out).toBe(
+      'g1: Serving, owner east, generation 7; west UpToDate Established\n' +
+        'g1: Serving, owner east, generation 7; west Outdated Connecting\n' +
+        '! g1: without a copy elsewhere\n  → See `holdfast why g1`.\n' +
+        '! g1 on west: west does not answer since 12 s\n  → Start it.\n',
+    );
+  });
+
+  it('--watch on a terminal redraws in place, and goes on while the node is away', async () => {
+    const io = fakeIo({ isTerminal: true });
+    io.onPause = (count) => {
+      if (count === 1) void api.close();
+      if (count === 4) io.interrupt();
+    };
+    const { status, out } = await run('status --watch', io);
+    expect(status).toBe(0);
+    expect(out).toMatch(/\x1b\[\d+A\x1b\[0J/);
+    expect(out).toContain('no node answers at');
+  });
+
+  it('is asked of the node that HOLDFAST_API names, or else of the default one', async () => {
+    process.env['HOLDFAST_API'] = `http://127.0.0.1:${api.address.port}/`;
+    try {
+      const io = fakeIo();
+      expect(await main(['status', '--json'], io)).toBe(0);
+      expect(JSON.parse(io.outText())).toMatchObject({ cluster: 'demo' });
+    } finally {
+      delete process.env['HOLDFAST_API'];
+    }
+    const io = fakeIo();
+    expect(await main(['status', '--api', 'nonsense'], io)).toBe(2);
+    expect(io.errText()).toContain('It should be host:port, such as 127.0.0.1:8009.');
+  });
+});
+
+describe('why, volumes, groups', () => {
+  it('why explains with a next step', async () => {
+    expect((await run('why vol1')).out).toBe(
+      'west is away since 12 s; hosts go on without it.\n\n' +
+        'g1 on west: Connecting\n  connection refused\n  → Start it.\n',
+    );
+  });
+
+  it('volume list shows the WWID in 80 columns', async () => {
+    const { out } = await run('volume list');
+    expect(out).toMatch(/^vol1 +g1 +east +1 GiB +60{31}$/m);
+    expect(JSON.parse((await run('volume list --json')).out)).toMatchObject([{ name: 'vol1', owner: 'east' }]);
+  });
+
+  it('volume create asks for exactly what was said', async () => {
+    const words = 'volume create v --size 10GiB --block-size 4096 --group g1 --owner west';
+    const more = '--mirror east:async --path east=/dev/sdb --path west=/a=b';
+    const { status, out } = await run(`${words} ${more}`);
+    expect([status, out]).toEqual([0, `volume v created in group g1, wwid ${'6'.padEnd(32, '1')}\n`]);
+    expect(control.asked).toEqual([
+      [
+        'createVolume',
+        {
+          name: 'v',
+          sizeBytes: 10 * 2 ** 30,
+          blockSizeBytes: 4096,
+          group: 'g1',
+          owner: 'west',
+          mirrors: [{ node: 'east', mode: 'async' }],
+          paths: { east: '/dev/sdb', west: '/a=b' },
+        },
+      ],
+    ]);
+    expect((await run('volume create v --size 1GiB --mirror east:fast')).err).toContain(
+      'one of sync, receive, async',
+    );
+    expect((await run('volume create vol1 --size 1GiB')).status).toBe(3);
+  });
+
+  it('volume delete is forced only when told', async () => {
+    expect((await run('volume delete vol1')).status).toBe(3);
+    expect((await run('volume delete vol1 --force')).out).toBe('volume vol1 deleted\n');
+  });
+
+  it('group list, switch-over and take-over tell who owns it, and the loss', async () => {
+    expect((await run('group list')).out).toMatch(/^g1 +east +Serving +7 +1 +east, west$/m);
+    expect((await run('group switch-over g1 --to west')).out).toBe(
+      'west owns g1 now (generation 8); hosts waited 42 ms\nNothing was lost.\n',
+    );
+    expect((await run('group take-over g1 --node west --force')).out).toBe(
+      'west owns g1 now (generation 8); hosts waited 3.5 s\nNothing acknowledged was lost.\n',
+    );
+    expect(JSON.parse((await run('group switch-over g1 --to west --json')).out)).toMatchObject({ generation: 8 });
+  });
+});
+
+describe('mirrors', () => {
+  it('are paused, resumed, renewed', async () => {
+    expect((await run('mirror pause g1 --to west')).out).toBe('mirror of g1 to west: paused\n');
+    expect((await run('mirror resume g1 --to west')).out).toBe('mirror of g1 to west: resumed\n');
+    expect((await run('mirror resync g1 --to west')).out).toBe('mirror of g1 to west: being copied anew\n');
+    expect(control.asked.map(([what]) => what)).toEqual(['pauseMirror', 'resumeMirror', 'resyncMirror']);
+  });
+
+  it('are waited for: a bar on a terminal, a line per tenth in a pipe', async () => {
+    for (const isTerminal of [true, false]) {
+      control.state = copying;
+      const io = fakeIo({ isTerminal });
+      io.onPause = (count) => {
+        if (count === 3) control.state = fakeStatus();
+      };
+      const { status, out, err } = await run('mirror resync g1 --to west --wait', io);
+      expect([status, out]).toEqual([0, 'mirror of g1 to west: established\n']);
+      expect(err.match(/128 MiB\/s {2}4 s left/g)).toHaveLength(isTerminal ? 4 : 1);
+      expect(err.includes('█')).toBe(isTerminal);
+    }
+  });
+
+  it('are not waited for when paused meanwhile', async () => {
+    control.state = fakeStatus(fakeGroup({ replication: 'Paused', reason: 'paused by the user' }));
+    const { status, err } = await run('mirror resync g1 --to west --wait');
+    expect(status).toBe(3);
+    expect(err).toContain('the copy on west stands still: paused by the user');
+  });
+
+  it('go on by themselves when waiting is interrupted', async () => {
+    control.state = copying;
+    const io = fakeIo();
+    io.onPause = () => io.interrupt();
+    const { status, err } = await run('mirror resync g1 --to west --wait', io);
+    expect(status).toBe(1);
+    expect(err).toContain('it goes on by itself');
+  });
+});
+
+describe('config', () => {
+  it('check names what is wrong, and is content with what is right', async () => {
+    expect((await run('config check --config holdfast.example.yaml')).out).toBe(
+      'holdfast.example.yaml is right: 2 nodes, 1 group, 1 volume\n',
+    );
+    const file = join(folder, 'bad.yaml');
+    writeFileSync(file, 'cluster: demo\nsites: x\n');
+    const { status, err } = await run(`config check --config ${file}`);
+    expect(status).toBe(2);
+    expect(err).toContain(`${file}:2:8: sites: "x" is not a list`);
+    const inJson = await run(`config check --config ${file} --json`);
+    expect(inJson.status).toBe(2);
+    expect(JSON.parse(inJson.out)).toMatchObject({ file, problems: [{}, {}, { line: 2, column: 8 }] });
+    expect((await run(`config check --config ${folder}/none.yaml`)).err).toContain('there is no configuration file');
+  });
+
+  it('show prints what is in use, or what a file says with its defaults', async () => {
+    expect((await run('config show')).out).toContain('preferredOwner: east');
+    const { out } = await run('config show --config holdfast.example.yaml --json');
+    expect(JSON.parse(out)).toMatchObject({ cluster: 'example', nodes: [{ connections: 2 }, { connections: 2 }] });
+  });
+});
+
+describe('node run', () => {
+  it('refuses a node that the file does not declare', async () => {
+    const { status, err } = await run('node run --config holdfast.example.yaml --name north');
+    expect(status).toBe(2);
+    expect(err).toContain('holdfast.example.yaml declares no node north; it declares east, west');
+  });
+});
