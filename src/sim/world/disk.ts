@@ -4,7 +4,7 @@
  * - There are two images, *cache* (what reads see) and *medium* (what survives power loss). A write goes into the cache
  *   at its completion and is remembered as unsynced. Allocation (data or hole, per block) is kept for both images.
  * - A flush puts on the medium exactly what was unsynced when the flush *started*, at its completion.
- * - The kernel writes back by itself: beyond `unsyncedMax` remembered writes the oldest goes to the medium.
+ * - The kernel writes back by itself: beyond `unsyncedWritesMax` or `unsyncedBytesMax` the oldest goes to the medium.
  * - Power loss: each unsynced write, oldest first, reaches the medium or not, sector by sector (a sector is never torn:
  *   it is as before or as written). How many survive is drawn once per loss: none, all, or any, per sector or per
  *   write. So a sector may come back as any of its unsynced versions. The cache becomes the medium.
@@ -14,9 +14,9 @@
  * - Faults, each set by the scene, in force until changed or used up:
  *   `failNext`/`failAlways` — a read leaves garbage; a write leaves its range partly written; a flush leaves what it
  *   covered on the medium or not, sector by sector, and *clean*: the next flush succeeds and does not write it.
- *   `freeBytes` — allocating beyond is `noSpace`, with a leading part of the range written.
+ *   `freeBytes` — allocating beyond is `noSpace`, with a leading part of the range written; punching gives space back.
  *   `slowness` — factor on every latency. `hang`/`unhang` — nothing completes meanwhile.
- *   `corrupt` — bits of both images turn over, silently.
+ *   `gone` — every operation fails. `corrupt` — bits of both images turn over, silently.
  * - `snapshot`/`restore` is the medium of yesterday.
  *
  * Not modelled: sectors that fail alone for ever, a medium slower in one place than in another, resizing.
@@ -30,8 +30,9 @@ import type { Prng } from './prng.ts';
 /** What is kept or lost as a whole, and what allocation is counted in. The power-fail atom of common disks. */
 export const sectorBytes = 512;
 
-/** Unsynced writes remembered one by one; more of them would only cost memory. */
-const unsyncedMax = 4096;
+/** Unsynced writes remembered one by one, and their bytes; more of them would only cost memory. */
+const unsyncedWritesMax = 4096;
+const unsyncedBytesMax = 4 * 1024 * 1024;
 
 export type DiskOperation = 'read' | 'write' | 'flush';
 
@@ -72,12 +73,11 @@ class Image {
     this.allocated.fill(change.allocates ? 1 : 0, offset / sectorBytes, (offset + length) / sectorBytes);
   }
 
-  /** Bytes a change would allocate. */
-  needs(change: Change): number {
-    if (!change.allocates) return 0;
+  /** Bytes by which a change would raise (or lower) what is allocated. */
+  growthBytes(change: Change): number {
     let sectors = 0;
     for (let sector = change.offset / sectorBytes; sector < (change.offset + change.length) / sectorBytes; sector++) {
-      if (this.allocated[sector] === 0) sectors++;
+      sectors += (change.allocates ? 1 : 0) - (this.allocated[sector] ?? 0);
     }
     return sectors * sectorBytes;
   }
@@ -94,6 +94,8 @@ export class SimDisk {
   slowness = 1;
   /** Bytes that can still be allocated. */
   freeBytes = Infinity;
+  /** The file vanished under its user: every operation fails. */
+  gone = false;
   /** Share of operations, flushes excepted, that are done within the call. */
   inlineShare = 0.5;
   /** Upper ends of drawn latencies, milliseconds. */
@@ -102,6 +104,7 @@ export class SimDisk {
   readonly #cache: Image;
   readonly #medium: Image;
   readonly #unsynced: Change[] = [];
+  #unsyncedBytes = 0;
   /** Number of the first entry of `#unsynced`, counting all changes since the beginning. */
   #firstUnsynced = 0;
   readonly #failNext: Record<DiskOperation, number> = { read: 0, write: 0, flush: 0 };
@@ -145,6 +148,7 @@ export class SimDisk {
     for (const operation of ['read', 'write', 'flush'] as const) this.#failNext[operation] = 0;
     this.slowness = 1;
     this.freeBytes = Infinity;
+    this.gone = false;
     this.unhang();
   }
 
@@ -200,18 +204,19 @@ export class SimDisk {
 
   // What follows is for SimDevice.
 
-  /** Runs `complete` as an event of the process when the operation is over; hung operations wait. */
+  /** Runs `complete` as an event of the process when the operation is over; nothing is over while the disk hangs. */
   schedule(process: SimProcess, operation: DiskOperation, complete: () => void): void {
-    const go = (): void => {
-      const inline = operation !== 'flush' && this.slowness === 1 && this.#prng.chance(this.inlineShare);
-      if (inline) process.environment.turn.defer(complete);
-      else process.after(this.#prng.fraction() * this.latencyMsMax[operation] * this.slowness, 'device', complete);
+    const finish = (): void => {
+      if (this.#hanging === null) complete();
+      else this.#hanging.push(() => process.after(0, 'device', finish));
     };
-    if (this.#hanging === null) go();
-    else this.#hanging.push(go);
+    const inline = operation !== 'flush' && this.slowness === 1 && this.#prng.chance(this.inlineShare);
+    if (inline) process.environment.turn.defer(finish);
+    else process.after(this.#prng.fraction() * this.latencyMsMax[operation] * this.slowness, 'device', finish);
   }
 
   read(offset: number, into: Uint8Array): BlockFault | null {
+    if (this.gone) return this.#vanished();
     if (this.#fails('read')) {
       into.fill(0xee);
       return this.#fault('readFailed', `EIO: i/o error, read ${this.path}`);
@@ -221,17 +226,18 @@ export class SimDisk {
   }
 
   change(change: Change): BlockFault | null {
+    if (this.gone) return this.#vanished();
     if (this.#fails('write')) {
       this.changePartly(change);
       return this.#fault('writeFailed', `EIO: i/o error, write ${this.path}`);
     }
-    const needed = this.#cache.needs(change);
-    if (needed > this.freeBytes) {
+    const growthBytes = this.#cache.growthBytes(change);
+    if (growthBytes > this.freeBytes) {
       const written = this.#prng.below(change.length / sectorBytes) * sectorBytes;
       if (written > 0) this.#record(cut(change, 0, written));
       return this.#fault('noSpace', `ENOSPC: no space left on device, write ${this.path}`);
     }
-    this.freeBytes -= needed;
+    this.freeBytes -= growthBytes;
     this.#record(change);
     return null;
   }
@@ -250,6 +256,7 @@ export class SimDisk {
   }
 
   flush(mark: number): BlockFault | null {
+    if (this.gone) return this.#vanished();
     const count = Math.max(0, mark - this.#firstUnsynced);
     const fails = this.#fails('flush');
     const share = this.#prng.fraction();
@@ -286,13 +293,15 @@ export class SimDisk {
   #record(change: Change): void {
     this.#cache.apply(change);
     this.#unsynced.push(change);
-    if (this.#unsynced.length <= unsyncedMax) return;
-    for (const old of this.#unsynced.slice(0, unsyncedMax / 2)) this.#medium.apply(old);
-    this.#forget(unsyncedMax / 2);
+    this.#unsyncedBytes += change.length;
+    if (this.#unsynced.length <= unsyncedWritesMax && this.#unsyncedBytes <= unsyncedBytesMax) return;
+    const count = Math.ceil(this.#unsynced.length / 2);
+    for (const old of this.#unsynced.slice(0, count)) this.#medium.apply(old);
+    this.#forget(count);
   }
 
   #forget(count: number): void {
-    this.#unsynced.splice(0, count);
+    for (const change of this.#unsynced.splice(0, count)) this.#unsyncedBytes -= change.length;
     this.#firstUnsynced += count;
   }
 
@@ -306,6 +315,10 @@ export class SimDisk {
     if (this.#failNext[operation] === 0) return false;
     this.#failNext[operation]--;
     return true;
+  }
+
+  #vanished(): BlockFault {
+    return this.#fault('gone', `${this.path} is not there any more`);
   }
 
   #fault(kind: BlockFault['kind'], detail: string): BlockFault {

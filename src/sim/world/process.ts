@@ -119,6 +119,11 @@ export class SimProcess implements EventTarget, TurnOwner {
     this.#strike = () => this.pause(durationMs);
   }
 
+  /** Runs `run` in a turn of the process, as something it was asked from outside; later when it is paused. */
+  call(run: () => void): void {
+    if (this.alive) this.after(0, 'turn', run);
+  }
+
   /** Calls `run` when the process has ended, whatever the way. */
   onEnd(run: () => void): void {
     this.#endListeners.push(run);
@@ -179,7 +184,7 @@ export class SimProcess implements EventTarget, TurnOwner {
   }
 
   needsTurn(): void {
-    if (this.alive) this.after(0, 'turn', () => {});
+    this.call(() => {});
   }
 
   #runTurn(events: readonly SimEvent[]): void {

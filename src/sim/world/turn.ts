@@ -30,13 +30,13 @@ export class SimTurn implements Turn {
   }
 
   defer(run: () => void): void {
+    this.#askForTurn();
     this.#deferred.push(run);
-    if (!this.#active) this.#owner.needsTurn();
   }
 
   atEnd(task: EndTask): void {
+    this.#askForTurn();
     this.#ends.push(task);
-    if (!this.#active) this.#owner.needsTurn();
   }
 
   /** Runs the events of a turn and everything they set in motion. */
@@ -48,6 +48,11 @@ export class SimTurn implements Turn {
     } finally {
       this.#active = false;
     }
+  }
+
+  /** Work left over when the process was paused gets its turn when it wakes. */
+  #askForTurn(): void {
+    if (!this.#active && this.#deferred.length === 0 && this.#ends.length === 0) this.#owner.needsTurn();
   }
 
   #settle(): void {
