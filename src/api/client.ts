@@ -85,7 +85,8 @@ export function connectToApi(url: string, readTimeoutMs = 10_000): ControlClient
       const response = await request('GET', '/v1/events', undefined, signal);
       const decoder = new TextDecoder();
       let text = '';
-      for await (const chunk of response.body ?? []) {
+      const body: AsyncIterable<Uint8Array> | null = response.body;
+      for await (const chunk of body ?? []) {
         text += decoder.decode(chunk, { stream: true });
         for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
           const event = parseEvent(text.slice(0, end));

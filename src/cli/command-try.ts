@@ -86,7 +86,11 @@ async function waitUntilReady(pair: Pair, nodes: readonly TryNode[], options: Tr
       return false;
     }
     const status = await ask(pair);
-    if (status && (options.only !== undefined || isSettled(status))) {
+    if (
+      status &&
+      nodes.every(({ name }) => isUp(status, name)) &&
+      (options.only !== undefined || isSettled(status))
+    ) {
       if (isDrawn) area.clear();
       if (options.json) io.out.write(`${JSON.stringify(describePair(pair, nodes))}\n`);
       else io.out.write(`${summarize(status).join('\n')}\n\n${renderNextSteps(pair, status, io.out.colours)}`);
@@ -102,6 +106,9 @@ async function waitUntilReady(pair: Pair, nodes: readonly TryNode[], options: Tr
   if (isDrawn) area.clear();
   return false;
 }
+
+const isUp = (status: ClusterStatus, name: string): boolean =>
+  status.nodes.some((node) => node.name === name && node.state === 'up');
 
 /** Served, and every copy complete or stopped by the user: nothing goes on by itself any more. */
 function isSettled({ groups }: ClusterStatus): boolean {
@@ -127,10 +134,8 @@ async function watch(pair: Pair, nodes: readonly TryNode[], options: TryOptions,
   for (; !io.stop.aborted; await io.pause(viewIntervalMs)) {
     const status = await ask(pair);
     // One that was started again elsewhere needs no notice any more.
-    const isUp = (name: string): boolean =>
-      status?.nodes.some((node) => node.name === name && node.state === 'up') ?? false;
     const notices = nodes
-      .filter(({ name, ending }) => ending !== null && !isUp(name))
+      .filter(({ name, ending }) => ending !== null && !(status && isUp(status, name)))
       .map(
         ({ name, ending }) =>
           `${name} ${ending}. To start it again, in another terminal: ${startCommand(pair, name)}`,

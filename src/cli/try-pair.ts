@@ -42,7 +42,7 @@ export async function preparePair(options: PairOptions): Promise<Pair> {
   }
   const started = options.only ? [options.only] : sides;
   for (const side of started) {
-    for (const [use, address] of Object.entries(inUse[side])) await requireFree(address, side, use, isNew);
+    for (const use of ['nbd', 'api', 'replication'] as const) await requireFree(inUse[side][use], side, use, isNew);
   }
   if (isNew) {
     mkdirSync(options.dir, { recursive: true });
