@@ -2,7 +2,7 @@
  * The states shown to people: one definition each (glossary of ARCHITECTURE.md), as data. The words are those of the
  * field. `why` is in `explain.ts`: every state here that is not the normal one has a reason and a next step there.
  */
-import type { MirrorMode } from '../store/document.ts';
+import type { LegClass, MirrorMode } from '../store/document.ts';
 
 /** The owner's leg is Primary; every other leg is Secondary. */
 export type Role = 'Primary' | 'Secondary';
@@ -37,9 +37,6 @@ export type ReplicationState =
   | 'Paused'
   /** Not replicating: not connected, or the connection is being negotiated. */
   | 'Off';
-
-/** What the group's record says of a leg (R13, R16). */
-export type LegClass = 'inSync' | 'withinBound' | 'behind';
 
 export interface CopyProgress {
   readonly kind: 'fullCopy' | 'resync';

@@ -46,6 +46,12 @@ export interface VolumeEntry {
 /** How a leg's answer counts (IM-3): `sync` stored, `receive` in its memory, `async` not waited for. */
 export type MirrorMode = 'sync' | 'receive' | 'async';
 
+/**
+ * What a group's record says of a leg: `inSync` lacks nothing acknowledged, `withinBound` no more than the bounds of its
+ * asynchronous mirror, `behind` may lack anything (R13, R16).
+ */
+export type LegClass = 'inSync' | 'withinBound' | 'behind';
+
 export interface LegEntry {
   readonly node: string;
   /** How it is written to while another node owns the group. */

@@ -1,0 +1,85 @@
+/**
+ * What to do with a target that has said where it stands: the recovery table of a mirror, as data in, decision out.
+ *
+ *   | the target                                          | decision                                        |
+ *   |------------------------------------------------------|-------------------------------------------------|
+ *   | has seen a newer generation                          | deposed: we are not the owner                   |
+ *   | holds durably what we lack, and the lineage is ours  | wentBack: our leg is older than we think (R9)   |
+ *   | never held a copy, or its bits have no common base   | resync, all                                     |
+ *   | reports less than it once confirmed                  | resync, all (R9)                                |
+ *   | is on a fork                                         | resync, ours and its bits and hot regions; keep |
+ *   | is inconsistent                                      | resync, what was left                           |
+ *   | lacks what only bits remember, kept all it had       | resync, bits                                    |
+ *   | the same, but may have lost what was not durable     | resync, bits and hot regions                    |
+ *   | stands where the history in memory goes on           | continue there                                  |
+ *   | kept all it had, and no bit was set since            | continue at the newest stamp                    |
+ */
+import { comparePositions, lineageContains, type Lineage, type Position } from '../stream/position.ts';
+import type { Attached } from './messages.ts';
+
+export interface OwnerView {
+  readonly lineage: Lineage;
+  /** Newest position stamped, or where this process's history begins. */
+  readonly last: Position;
+  /** Of the owner's own leg. */
+  readonly ownDurable: Position;
+  /** The highest durable position this target ever confirmed to us, and whether our bits for it have a common base. */
+  readonly confirmed: Position;
+  readonly known: boolean;
+  /** Records following this position are in memory. */
+  readonly historyFollows: (position: Position) => boolean;
+  /** It was lost for good: since then bits, not the history, remember what it lacks. */
+  readonly tracking: boolean;
+  /** Whether change bits for it are set. */
+  readonly bitsSet: boolean;
+  /** When it was lost, it had certainly applied so far; null when it was lost before this process became owner. */
+  readonly lostAt: Position | null;
+}
+
+export type AttachDecision =
+  | { readonly kind: 'deposed'; readonly reason: string }
+  | { readonly kind: 'wentBack'; readonly reason: string }
+  | { readonly kind: 'continue'; readonly from: Position }
+  /** `describe`: what it may hold beyond must be asked for. `fork`: it keeps what the copy overwrites. */
+  | {
+      readonly kind: 'resync';
+      readonly what: 'all' | 'bits' | 'bitsAndHot';
+      readonly fork: boolean;
+      readonly reason: string;
+    };
+
+export function decideAttach(owner: OwnerView, target: Attached): AttachDecision {
+  if (!target.ok) return { kind: 'deposed', reason: target.reason };
+  const onLineage = lineageContains(owner.lineage, target.position, target.generationId);
+  const ahead = target.position.generation === owner.last.generation && target.position.seq > owner.last.seq;
+  if (onLineage && ahead) {
+    return { kind: 'wentBack', reason: `it holds position ${target.position.seq}, ours is ${owner.last.seq}` };
+  }
+  if (comparePositions(owner.ownDurable, target.ownerConfirmed) < 0) {
+    const { generation, seq } = target.ownerConfirmed;
+    return { kind: 'wentBack', reason: `it knows that this leg was durable up to ${generation}:${seq}` };
+  }
+  if (target.blank) return { kind: 'resync', what: 'all', fork: false, reason: 'it holds no copy yet' };
+  if (!owner.known || !target.known) {
+    const fork = !onLineage && target.condition === 'consistent';
+    return { kind: 'resync', what: 'all', fork, reason: 'what it lacks is not known' };
+  }
+  if (!onLineage) {
+    return { kind: 'resync', what: 'bitsAndHot', fork: true, reason: 'it wrote on its own after it was left behind' };
+  }
+  if (comparePositions(target.durable, owner.confirmed) < 0) {
+    return { kind: 'resync', what: 'all', fork: false, reason: 'its disk is older than it once confirmed' };
+  }
+  const keptAll =
+    target.held && owner.lostAt !== null && comparePositions(target.position, owner.lostAt) >= 0;
+  if (target.condition === 'inconsistent') {
+    return { kind: 'resync', what: keptAll ? 'bits' : 'bitsAndHot', fork: false, reason: 'a copy to it was interrupted' };
+  }
+  if (!owner.bitsSet) {
+    if (!owner.tracking && owner.historyFollows(target.position)) return { kind: 'continue', from: target.position };
+    if (owner.tracking && keptAll) return { kind: 'continue', from: owner.last };
+  }
+  return keptAll
+    ? { kind: 'resync', what: 'bits', fork: false, reason: 'it missed changes while it was away' }
+    : { kind: 'resync', what: 'bitsAndHot', fork: false, reason: 'it may have lost what was not flushed' };
+}

@@ -1,0 +1,296 @@
+/**
+ * Copies what a target lacks, block by block, while hosts go on: the full copy of a new mirror and the resync after an
+ * outage (TL-1).
+ *
+ * Invariants (R8):
+ * - A copied block is read when every overlapping earlier change is stored locally, and takes its stamp before any other
+ *   overlapping change does: a block that is written to in between is read again.
+ * - The bit of a block is cleared when its copy is durable at the target, not before.
+ *
+ * One pass over the volumes suffices: while it runs, hosts' changes travel to the target as they are stamped.
+ *
+ * Throttle: while hosts are active, copies take turns with pauses, so that about `resyncShare` of the time is theirs.
+ */
+import type { Timer } from '../base/clock.ts';
+import type { Environment } from '../base/environment.ts';
+import { crc32c } from '../base/crc32c.ts';
+import type { AllocationExtent, BlockFault } from '../block/device.ts';
+import { Change } from '../stream/change.ts';
+import { Fifo } from '../stream/fifo.ts';
+import type { PeerBits } from '../volume/leg-metadata.ts';
+
+/** What the owner lends to a copier. */
+export interface CopySource {
+  readonly environment: Environment;
+  /** Share of time copies may take while hosts are active, 0…1. */
+  readonly resyncShare: number;
+  readonly hostsActive: boolean;
+  /** False while an overlapping change is not stored locally yet. */
+  readyToCopy(volume: number, offset: number, length: number): boolean;
+  /** Tells of changes stamped in the range from now on. */
+  watch(volume: number, offset: number, length: number): CopyWatch;
+  read(volume: number, offset: number, into: Uint8Array, done: (fault: BlockFault | null) => void): void;
+  allocation(
+    volume: number,
+    offset: number,
+    length: number,
+    done: (fault: BlockFault | null, extents: AllocationExtent[]) => void,
+  ): void;
+  /** Stamps the copy; it travels with the other records. Returns its ordinal. */
+  stampCopy(change: Change): number;
+  /** The owner's own leg cannot be read. */
+  copyFailed(target: string, fault: BlockFault): void;
+}
+
+export interface CopyWatch {
+  readonly touched: boolean;
+  release(): void;
+}
+
+export interface CopierOptions {
+  readonly target: string;
+  readonly bits: PeerBits;
+  readonly kind: 'fullCopy' | 'resync';
+  /** The target reads as zeroes where nothing was copied to it: holes need not travel (R4). */
+  readonly skipHoles: boolean;
+  /** Everything has been applied at the target. */
+  readonly finished: () => void;
+}
+
+/** Bytes read and sent as one copy, and as one hole. */
+const pieceBytes = 256 * 1024;
+const holeBytes = 32 * 1024 * 1024;
+/** Bytes of volume planned at once, by asking the storage for its holes. */
+const planBytes = 64 * 1024 * 1024;
+const copiesInFlightMax = 8;
+const conflictRetryMs = 2;
+const rateWindowMs = 3000;
+
+interface Piece {
+  readonly volume: number;
+  readonly offset: number;
+  readonly length: number;
+  /** False: a hole when planned. */
+  data: boolean;
+}
+
+interface Copied {
+  readonly volume: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly ordinal: number;
+  readonly startedAtMs: number;
+}
+
+export class Copier {
+  readonly kind: 'fullCopy' | 'resync';
+  readonly totalBytes: number;
+  readonly #source: CopySource;
+  readonly #options: CopierOptions;
+  readonly #volumes: readonly number[];
+  /** Index into `#volumes`, and how far that volume has been planned. */
+  #volumeAt = 0;
+  #offset = 0;
+  #plan: Piece[] = [];
+  #planWatch: CopyWatch | null = null;
+  #planning = false;
+  #reading = 0;
+  /** Stamped, not applied yet. */
+  readonly #inFlight = new Fifo<Copied>();
+  /** Applied, not durable yet: their bits are still set. */
+  readonly #undurable = new Fifo<Copied>();
+  #doneBytes = 0;
+  #pause: Timer | null = null;
+  #stopped = false;
+  #finished = false;
+  #samples: { readonly atMs: number; readonly bytes: number }[] = [];
+
+  constructor(source: CopySource, options: CopierOptions) {
+    this.#source = source;
+    this.#options = options;
+    this.kind = options.kind;
+    this.#volumes = [...options.bits.keys()].sort((a, b) => a - b);
+    let total = 0;
+    for (const bitmap of options.bits.values()) total += bitmap.setBytes;
+    this.totalBytes = total;
+  }
+
+  get doneBytes(): number {
+    return Math.min(this.#doneBytes, this.totalBytes);
+  }
+
+  get remainingBytes(): number {
+    return this.totalBytes - this.doneBytes;
+  }
+
+  /** Over the last seconds. */
+  get bytesPerSecond(): number {
+    const first = this.#samples[0];
+    if (first === undefined) return 0;
+    const elapsedMs = this.#source.environment.clock.monotonicMs() - first.atMs;
+    return elapsedMs > 0 ? Math.round(((this.#doneBytes - first.bytes) / elapsedMs) * 1000) : 0;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#pause?.cancel();
+    this.#planWatch?.release();
+    this.#planWatch = null;
+  }
+
+  /** The target has applied everything up to the ordinal. */
+  applied(ordinal: number): void {
+    const now = this.#source.environment.clock.monotonicMs();
+    let latest: Copied | null = null;
+    for (let next = this.#inFlight.peek(); next !== undefined && next.ordinal <= ordinal; next = this.#inFlight.peek()) {
+      this.#inFlight.shift();
+      this.#undurable.push(next);
+      this.#doneBytes += next.length;
+      latest = next;
+    }
+    if (latest === null) return;
+    this.#sample(now);
+    if (this.#source.hostsActive && this.#pause === null && !this.#stopped) {
+      const share = this.#source.resyncShare;
+      const restMs = Math.min(1000, (now - latest.startedAtMs) * (1 / share - 1));
+      this.#pause = this.#source.environment.clock.after(restMs, () => {
+        this.#pause = null;
+        this.run();
+      });
+      return;
+    }
+    this.run();
+  }
+
+  /** Everything up to the ordinal is on the target's medium: those bits have done their work (R5). */
+  durable(ordinal: number): void {
+    this.applied(ordinal);
+    const { bits } = this.#options;
+    for (let next = this.#undurable.peek(); next !== undefined && next.ordinal <= ordinal; next = this.#undurable.peek()) {
+      this.#undurable.shift();
+      bits.get(next.volume)?.clear(next.offset, next.length);
+    }
+  }
+
+  run(): void {
+    if (this.#stopped || this.#finished || this.#pause !== null) return;
+    const inFlightMax = this.#source.hostsActive ? 1 : copiesInFlightMax;
+    while (this.#inFlight.length + this.#reading < inFlightMax) {
+      const piece = this.#plan[0];
+      if (piece === undefined) {
+        if (this.#planning) return;
+        if (!this.#planNext()) break;
+        return;
+      }
+      if (!this.#source.readyToCopy(piece.volume, piece.offset, piece.length)) {
+        this.#later();
+        return;
+      }
+      if (!piece.data && this.#planWatch?.touched === true) piece.data = true;
+      this.#plan.shift();
+      if (piece.data) this.#copy(piece);
+      else this.#copyHole(piece);
+    }
+    if (this.#plan.length > 0 || this.#planning || this.#reading > 0 || this.#inFlight.length > 0) return;
+    if (this.#volumeAt < this.#volumes.length) return;
+    this.#finished = true;
+    this.#options.finished();
+  }
+
+  /** Finds the next run of changed blocks and where it has holes. False when there is none left. */
+  #planNext(): boolean {
+    this.#planWatch?.release();
+    this.#planWatch = null;
+    for (; this.#volumeAt < this.#volumes.length; this.#volumeAt++, this.#offset = 0) {
+      const volume = this.#volumes[this.#volumeAt] ?? 0;
+      const run = this.#options.bits.get(volume)?.nextRun(this.#offset, planBytes) ?? null;
+      if (run === null) continue;
+      this.#offset = run.offset + run.length;
+      this.#planning = true;
+      this.#planWatch = this.#source.watch(volume, run.offset, run.length);
+      this.#source.allocation(volume, run.offset, run.length, (fault, extents) => {
+        this.#planning = false;
+        if (this.#stopped) return;
+        const found = fault === null ? extents : [{ offset: run.offset, length: run.length, data: true }];
+        this.#plan = found.flatMap((extent) => pieces(volume, extent));
+        this.run();
+      });
+      return true;
+    }
+    return false;
+  }
+
+  #copy(piece: Piece): void {
+    const { volume, offset, length } = piece;
+    const startedAtMs = this.#source.environment.clock.monotonicMs();
+    const watch = this.#source.watch(volume, offset, length);
+    const data = new Uint8Array(length);
+    this.#reading++;
+    this.#source.read(volume, offset, data, (fault) => {
+      this.#reading--;
+      watch.release();
+      if (this.#stopped) return;
+      if (fault !== null) {
+        this.#source.copyFailed(this.#options.target, fault);
+        return;
+      }
+      if (watch.touched) {
+        this.#plan.unshift(piece);
+        this.#later();
+        return;
+      }
+      const change = isZero(data)
+        ? new Change('copyZero', piece, null, true, null, this.#options.target)
+        : new Change('copy', piece, data, false, null, this.#options.target);
+      if (change.data !== null) change.checksum = crc32c(change.data);
+      this.#stamp(change, startedAtMs);
+      this.run();
+    });
+  }
+
+  #copyHole(piece: Piece): void {
+    const now = this.#source.environment.clock.monotonicMs();
+    if (this.#options.skipHoles) {
+      this.#doneBytes += piece.length;
+      // The target reads as zeroes there already, durably: it was made so.
+      this.#options.bits.get(piece.volume)?.clear(piece.offset, piece.length);
+      this.#sample(now);
+      return;
+    }
+    this.#stamp(new Change('copyZero', piece, null, true, null, this.#options.target), now);
+  }
+
+  #stamp(change: Change, startedAtMs: number): void {
+    const ordinal = this.#source.stampCopy(change);
+    this.#inFlight.push({ volume: change.volume, offset: change.offset, length: change.length, ordinal, startedAtMs });
+  }
+
+  #later(): void {
+    this.#pause ??= this.#source.environment.clock.after(conflictRetryMs, () => {
+      this.#pause = null;
+      this.run();
+    });
+  }
+
+  #sample(nowMs: number): void {
+    this.#samples.push({ atMs: nowMs, bytes: this.#doneBytes });
+    while (this.#samples.length > 2 && (this.#samples[0]?.atMs ?? 0) < nowMs - rateWindowMs) this.#samples.shift();
+    if (this.#samples.length > 256) this.#samples = this.#samples.filter((_, at) => at % 2 === 0);
+  }
+}
+
+function pieces(volume: number, extent: AllocationExtent): Piece[] {
+  const size = extent.data ? pieceBytes : holeBytes;
+  const list: Piece[] = [];
+  for (let done = 0; done < extent.length; done += size) {
+    const length = Math.min(size, extent.length - done);
+    list.push({ volume, offset: extent.offset + done, length, data: extent.data });
+  }
+  return list;
+}
+
+const zeroes = Buffer.alloc(pieceBytes);
+
+function isZero(data: Uint8Array): boolean {
+  return data.length <= zeroes.length && Buffer.compare(data, zeroes.subarray(0, data.length)) === 0;
+}

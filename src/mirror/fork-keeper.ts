@@ -1,0 +1,148 @@
+/**
+ * Keeps what a leg wrote on its own after another node had taken over, while a resync overwrites it: the fork is
+ * reported, never silently lost. What differs goes into an image of its own for each volume, at the offsets it had; the
+ * leg's metadata tells which generation it was.
+ *
+ * Best effort by design: without room the resync goes on and the report says that there is no image.
+ */
+import type { Environment } from '../base/environment.ts';
+import { messageOf } from '../base/errors.ts';
+import type { Device, DeviceProvider } from '../block/device.ts';
+import type { Lineage } from '../stream/position.ts';
+import type { StreamRecord } from '../stream/record.ts';
+import { ExtentSet } from '../volume/extents.ts';
+import type { LocalLeg } from '../volume/local-leg.ts';
+
+export interface ForkKeeperOptions {
+  readonly environment: Environment;
+  readonly devices: DeviceProvider;
+  readonly leg: LocalLeg;
+  /** Folder for images. */
+  readonly folder: string;
+}
+
+export class ForkKeeper {
+  readonly #options: ForkKeeperOptions;
+  readonly #images = new Map<number, Device>();
+  readonly #kept = new Map<number, ExtentSet>();
+  #path: string | null = null;
+  #generation = 0;
+
+  constructor(options: ForkKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** A resync begins that overwrites what `mine` wrote beyond the point where `theirs` left it. */
+  async begin(mine: Lineage, theirs: Lineage): Promise<void> {
+    const { leg, environment } = this.#options;
+    const left = theirs.ancestors.find((ancestor) => ancestor.generation === mine.generation && ancestor.id === mine.id);
+    this.#generation = mine.generation;
+    this.#path = `${this.#options.folder}/${leg.group}-generation-${mine.generation}`;
+    const others = leg.state.forks.filter((fork) => fork.generation !== mine.generation);
+    const known = leg.state.forks.find((fork) => fork.generation === mine.generation);
+    leg.metadata.change({
+      forks: [
+        ...others,
+        known ?? {
+          generation: mine.generation,
+          leftAtSeq: left?.leftAtSeq ?? null,
+          foundAtMs: environment.clock.wallMs(),
+          extents: 0,
+          bytes: 0,
+          image: null,
+        },
+      ],
+    });
+    environment.log.warn(
+      `group ${leg.group}: this leg went on by itself in generation ${mine.generation} after another node had taken ` +
+        `over; it becomes a target again, what it wrote is kept in ${this.#path}-*.img where there is room`,
+    );
+  }
+
+  /** Saves what is about to be overwritten, then lets it be. */
+  keep(record: StreamRecord, proceed: () => void): void {
+    const path = this.#path;
+    if (path === null) {
+      proceed();
+      return;
+    }
+    const old = new Uint8Array(record.length);
+    this.#options.leg.device(record.volume).read(record.offset, old, (fault) => {
+      if (fault !== null || same(old, record.data)) {
+        proceed();
+        return;
+      }
+      this.#image(path, record.volume).then(
+        (image) => {
+          image.write(record.offset, old, (writeFault) => {
+            if (writeFault === null) this.#note(record);
+            else this.#giveUp(writeFault.detail);
+            proceed();
+          });
+        },
+        (error: unknown) => {
+          this.#giveUp(messageOf(error));
+          proceed();
+        },
+      );
+    });
+  }
+
+  /** The resync has ended. */
+  async end(): Promise<void> {
+    if (this.#path === null) return;
+    this.#report(this.#kept.size > 0 ? `${this.#path}-*.img` : null);
+    this.#path = null;
+    for (const image of this.#images.values()) {
+      await new Promise<void>((resolve) => image.flush(() => resolve()));
+      await image.close();
+    }
+    this.#images.clear();
+    this.#kept.clear();
+    await this.#options.leg.save();
+  }
+
+  async #image(path: string, volume: number): Promise<Device> {
+    const open = this.#images.get(volume);
+    if (open !== undefined) return open;
+    const { leg, devices } = this.#options;
+    const { sizeBytes, blockSizeBytes } = leg.device(volume);
+    const { device } = await devices.open({ path: `${path}-volume-${volume}.img`, sizeBytes, blockSizeBytes, create: true });
+    this.#images.set(volume, device);
+    return device;
+  }
+
+  #note(record: StreamRecord): void {
+    let kept = this.#kept.get(record.volume);
+    if (kept === undefined) this.#kept.set(record.volume, (kept = new ExtentSet()));
+    kept.add(record.offset, record.length);
+  }
+
+  #giveUp(reason: string): void {
+    const { environment, leg } = this.#options;
+    environment.log.warn(`group ${leg.group}: what this leg wrote on its own cannot be kept any more: ${reason}`);
+    this.#report(null);
+    this.#path = null;
+  }
+
+  #report(image: string | null): void {
+    const { leg } = this.#options;
+    const sets = [...this.#kept.values()];
+    leg.metadata.change({
+      forks: leg.state.forks.map((fork) =>
+        fork.generation === this.#generation
+          ? {
+              ...fork,
+              extents: sets.reduce((sum, set) => sum + set.count, 0),
+              bytes: sets.reduce((sum, set) => sum + set.totalBytes, 0),
+              image,
+            }
+          : fork,
+      ),
+    });
+  }
+}
+
+function same(old: Uint8Array, replacement: Uint8Array | null): boolean {
+  return replacement === null ? old.every((byte) => byte === 0) : Buffer.compare(old, replacement) === 0;
+}

@@ -1,0 +1,636 @@
+/**
+ * The owner's end of a mirror: one target leg as its owner sees it.
+ *
+ * Invariants:
+ * - Records are sent in order, each stamp once per attachment, from what the target holds onwards (R2).
+ * - While nothing travels (`tracking`), every change sets its bit here before the host hears of it (R10).
+ * - A bit is cleared only when a copy stamped after it was set is durable at the target (R5, R8); no handshake clears any.
+ * - `needed` is set before the record calls the leg in sync and cleared after the record is known not to (R13).
+ */
+import type { Environment } from '../base/environment.ts';
+import type { Timer } from '../base/clock.ts';
+import type { Frame } from '../link/frame.ts';
+import type { LinkConnection } from '../link/link.ts';
+import { decodeAnswer, decodeFault, type Answer, type LegFault } from '../link/messages/answer.ts';
+import { decodeFetched, encodeFetch, type Fetched } from '../link/messages/fetch.ts';
+import { encodeJson } from '../link/messages/json.ts';
+import { encodeRecords, recordsPerFrameMax } from '../link/messages/records.ts';
+import { MessageType } from '../link/messages/types.ts';
+import type { LegClass, MirrorMode } from '../store/document.ts';
+import type { Change } from '../stream/change.ts';
+import type { History } from '../stream/history.ts';
+import { comparePositions, type Lineage, type Position } from '../stream/position.ts';
+import type { StreamRecord } from '../stream/record.ts';
+import type { ChangeBitmap } from '../volume/change-bitmap.ts';
+import { ExtentSet } from '../volume/extents.ts';
+import type { PeerBits } from '../volume/leg-metadata.ts';
+import type { LocalLeg } from '../volume/local-leg.ts';
+import { decideAttach } from './attach-decision.ts';
+import { Copier, type CopySource } from './copier.ts';
+import { attachedSchema, descriptionSchema, type Attach, type Attached, type Settle, type Start } from './messages.ts';
+import { parseBody } from './target-leg.ts';
+
+/** What the group's owner is to each of its source legs. */
+export interface SourceOwner extends CopySource {
+  readonly environment: Environment;
+  readonly group: string;
+  readonly leg: LocalLeg;
+  readonly history: History<Change>;
+  readonly lineage: Lineage;
+  /** Newest position stamped. */
+  readonly last: Position;
+  /** What every leg that counts holds durably. */
+  readonly stable: Position;
+  readonly documentVersion: number;
+  /** The hot-region mark that ended at or before the ordinal: what was touched after it may lie beyond. */
+  markBefore(ordinal: number): number;
+  /** False while the group is being opened: legs attach, and wait. */
+  readonly established: boolean;
+  /** The leg has received or applied more: changes may be acknowledged, history let go of. */
+  advanced(leg: SourceLeg): void;
+  /** Something that decides on classes, or is shown to people, has changed. */
+  review(): void;
+  /** A target knows a newer generation, or holds durably what we lack: we must not go on. */
+  deposed(reason: string): void;
+  wentBack(node: string, reason: string): void;
+}
+
+export type SourcePhase =
+  /** No connection, or none wanted. */
+  | 'detached'
+  /** `attach` sent. */
+  | 'attaching'
+  /** Attached; waits until the group is open, the record allows what must be done, or a description arrives. */
+  | 'attached'
+  /** Records flow; nothing is missing but what is in flight. */
+  | 'streaming'
+  /** Records flow, and copies of what it lacks among them. */
+  | 'copying'
+  /** All is copied; waits for it to be durable. */
+  | 'settling'
+  /** The target will not have it for the reason shown; tried again later. */
+  | 'refused';
+
+const frameBytesMax = 8 * 1024 * 1024;
+const unsentBytesMax = 16 * 1024 * 1024;
+const retryMs = 1000;
+const spaceRetryMs = 5000;
+/** A copy is made durable at the target at least so often, so that an interruption costs no more. */
+const settleIntervalMs = 5000;
+
+let attachIds = 0;
+
+export class SourceLeg {
+  readonly node: string;
+  mode: MirrorMode;
+  /** As the group's record says, confirmed. */
+  recordClass: LegClass;
+  /** Acknowledgements wait for this leg. */
+  needed = false;
+  paused: boolean;
+  /** Changes set bits here instead of being kept for it. */
+  tracking: boolean;
+  phase: SourcePhase = 'detached';
+  /** Why it is not streaming, in plain words. */
+  reason = 'not connected yet';
+  /** Since when it has not been attached; monotonic. Null while it is. */
+  lostAtMs: number | null;
+  /** The leg could not store something: it must leave the in-sync set now, without grace. */
+  failed = false;
+
+  /** Ordinals in the owner's history. */
+  receivedOrdinal = 0;
+  appliedOrdinal = 0;
+  durableOrdinal = 0;
+  #next = 1;
+
+  readonly bits: PeerBits;
+  /** What it may lack besides `bits` if it has lost what was not durable when it was lost. */
+  #unconfirmed: PeerBits = new Map();
+  #lostAt: Position | null = null;
+  #attached: Extract<Attached, { ok: true }> | null = null;
+  #connection: LinkConnection | null = null;
+  #attachId = 0;
+  #copier: Copier | null = null;
+  #settlePosition: Position | null = null;
+  #lastSettleAtMs = 0;
+  #described: (() => void) | null = null;
+  readonly #fetches = new Map<number, (fetched: Fetched | null) => void>();
+  #fetchIds = 0;
+  #retry: Timer | null = null;
+  readonly #owner: SourceOwner;
+
+  constructor(
+    owner: SourceOwner,
+    leg: { node: string; mode: MirrorMode; class: LegClass; paused: boolean; equal: boolean },
+  ) {
+    this.#owner = owner;
+    this.node = leg.node;
+    this.mode = leg.mode;
+    this.recordClass = leg.class;
+    this.paused = leg.paused;
+    this.tracking = !leg.equal;
+    this.bits = owner.leg.bitsFor(leg.node);
+    this.lostAtMs = owner.environment.clock.monotonicMs();
+    // Lost before our time, or never equal: all that is hot here may be lacking there.
+    if (!leg.equal) this.#addUnconfirmed(-1);
+  }
+
+  get connected(): boolean {
+    return this.#connection !== null && this.phase !== 'detached';
+  }
+
+  /** What the target said of itself; null while it is not attached. */
+  get attachedAs(): Extract<Attached, { ok: true }> | null {
+    return this.#attached;
+  }
+
+  get copier(): Copier | null {
+    return this.#copier;
+  }
+
+  /** Whether records reach it as they are stamped. */
+  get flowing(): boolean {
+    return this.phase === 'streaming' || this.phase === 'copying' || this.phase === 'settling';
+  }
+
+  /** Bytes that differ or may differ, copies in flight aside. */
+  get outOfSyncBytes(): number {
+    if (this.#copier !== null) return this.#copier.remainingBytes;
+    let bytes = 0;
+    for (const bitmap of this.bits.values()) bytes += bitmap.setBytes;
+    return bytes;
+  }
+
+  /** How long it has been away; 0 while attached. Milliseconds. */
+  awayMs(nowMs: number): number {
+    return this.lostAtMs === null ? 0 : nowMs - this.lostAtMs;
+  }
+
+  /** Whether its answer counts for the change (IM-3). */
+  has(change: Change): boolean {
+    return (this.mode === 'receive' ? this.receivedOrdinal : this.appliedOrdinal) >= change.ordinal;
+  }
+
+  /** A change is stamped while the leg is away. */
+  track(volume: number, offset: number, length: number): void {
+    this.bits.get(volume)?.set(offset, length);
+  }
+
+  use(connection: LinkConnection | null): void {
+    if (connection === this.#connection) return;
+    if (this.#connection !== null) this.#drop('the connection was replaced');
+    this.#connection = connection;
+    if (connection !== null) this.attach();
+  }
+
+  connectionDown(connection: LinkConnection, reason: string): void {
+    if (connection !== this.#connection) return;
+    this.#connection = null;
+    this.#drop(reason);
+  }
+
+  pause(paused: boolean): void {
+    this.paused = paused;
+    if (paused) {
+      this.#drop('paused');
+    } else {
+      this.attach();
+    }
+    this.#owner.review();
+  }
+
+  /** Begins an attachment under the owner's present generation; an earlier one is superseded. */
+  attach(): void {
+    const connection = this.#connection;
+    this.#retry?.cancel();
+    this.#retry = null;
+    if (connection === null || this.paused) return;
+    if (this.flowing) this.#drop('a new generation begins');
+    const { lineage } = this.#owner;
+    this.#attachId = ++attachIds;
+    this.#attached = null;
+    this.phase = 'attaching';
+    this.reason = 'being attached';
+    const body: Attach = {
+      attachId: this.#attachId,
+      group: this.#owner.group,
+      generation: lineage.generation,
+      generationId: lineage.id,
+      mode: this.mode,
+      volumes: [...this.#owner.leg.volumes].map(({ entry }) => ({
+        index: entry.index,
+        wwid: entry.wwid,
+        sizeBytes: entry.sizeBytes,
+        blockSizeBytes: entry.blockSizeBytes,
+      })),
+      documentVersion: this.#owner.documentVersion,
+    };
+    connection.send(encodeJson(MessageType.attach, body));
+  }
+
+  frame(connection: LinkConnection, frame: Frame): void {
+    if (connection !== this.#connection) return;
+    switch (frame.type) {
+      case MessageType.attached: {
+        const body = parseBody(frame, attachedSchema);
+        if (!body.ok) connection.breach('mirror', body.reason);
+        else if (body.value.attachId === this.#attachId) this.#onAttached(body.value);
+        return;
+      }
+      case MessageType.description:
+        this.#onDescription(connection, frame);
+        return;
+      case MessageType.answer: {
+        const body = decodeAnswer(frame);
+        if (!body.ok) connection.breach('mirror', body.reason);
+        else if (body.value.attachId === this.#attachId && this.flowing) this.#onAnswer(body.value);
+        return;
+      }
+      case MessageType.fault: {
+        const body = decodeFault(frame);
+        if (!body.ok) connection.breach('mirror', body.reason);
+        else if (body.value.attachId === this.#attachId && this.flowing) this.#onFault(body.value);
+        return;
+      }
+      case MessageType.fetched: {
+        const body = decodeFetched(frame);
+        if (!body.ok) connection.breach('mirror', body.reason);
+        else this.#onFetched(body.value);
+        return;
+      }
+      default:
+        connection.breach('mirror', `a frame of type ${frame.type} is not for an owner`);
+    }
+  }
+
+  /** Sends what has been stamped. Called at the end of a turn, and when the connection has room again. */
+  send(): void {
+    const connection = this.#connection;
+    if (connection === null || !this.flowing) return;
+    const { history, lineage } = this.#owner;
+    while (this.#next < history.next && connection.unsentBytes < unsentBytesMax) {
+      const batch: StreamRecord[] = [];
+      let bytes = 0;
+      while (this.#next < history.next && batch.length < recordsPerFrameMax && bytes < frameBytesMax) {
+        const change = history.at(this.#next++);
+        batch.push(change.onlyFor === null || change.onlyFor === this.node ? change : skipped(change));
+        if (change.data !== null) bytes += change.length;
+      }
+      connection.send(
+        encodeRecords(
+          { attachId: this.#attachId, generation: lineage.generation, stamped: this.#owner.last, stable: this.#owner.stable },
+          batch,
+        ),
+      );
+    }
+  }
+
+  /** About once a second: tells the target of progress elsewhere, and has copies made durable. */
+  tick(): void {
+    const connection = this.#connection;
+    if (connection === null || !this.flowing) return;
+    if (this.#next === this.#owner.history.next) {
+      const { lineage, last, stable } = this.#owner;
+      connection.send(
+        encodeRecords({ attachId: this.#attachId, generation: lineage.generation, stamped: last, stable }, []),
+      );
+    }
+    const now = this.#owner.environment.clock.monotonicMs();
+    if (this.#copier !== null && this.#settlePosition === null && now - this.#lastSettleAtMs >= settleIntervalMs) {
+      this.#settle(this.#owner.history.positionAt(this.appliedOrdinal), false);
+    }
+  }
+
+  /** The record no longer counts on the leg: from here on its bits remember what it lacks. */
+  beginTracking(): void {
+    if (this.tracking) return;
+    this.tracking = true;
+    const { history } = this.#owner;
+    for (let ordinal = Math.max(this.appliedOrdinal + 1, history.first); ordinal < history.next; ordinal++) {
+      const change = history.at(ordinal);
+      if (change.length > 0 && change.onlyFor === null) this.track(change.volume, change.offset, change.length);
+    }
+    this.#lostAt = history.positionAt(this.appliedOrdinal);
+    this.#addUnconfirmed(this.#owner.markBefore(this.durableOrdinal));
+  }
+
+  /** All must be copied anew. */
+  markAll(): void {
+    for (const bitmap of this.bits.values()) bitmap.setAll();
+  }
+
+  /** A change that this leg stored and the owner could not, or not wholly: made equal again by a copy. */
+  repair(volume: number, offset: number, length: number): void {
+    this.track(volume, offset, length);
+    if (this.phase === 'streaming') this.#copy('resync');
+  }
+
+  /** Asks an attached target what it may hold beyond our history. Resolves false when it is lost first. */
+  describe(): Promise<boolean> {
+    const connection = this.#connection;
+    if (connection === null || this.phase !== 'attached') return Promise.resolve(false);
+    return new Promise((resolve) => {
+      this.#described = () => {
+        this.#described = null;
+        resolve(this.#attached !== null);
+      };
+      connection.send(encodeJson(MessageType.describe, { attachId: this.#attachId }));
+    });
+  }
+
+  /** Reads the target's copy. Resolves null when it cannot be read. */
+  fetch(volume: number, offset: number, length: number): Promise<Fetched | null> {
+    const connection = this.#connection;
+    if (connection === null || this.phase !== 'attached') return Promise.resolve(null);
+    const requestId = ++this.#fetchIds;
+    return new Promise((resolve) => {
+      this.#fetches.set(requestId, resolve);
+      connection.send(encodeFetch({ attachId: this.#attachId, requestId, volume, offset, length }));
+    });
+  }
+
+  /** Goes on with an attached target, once the group is open and the record allows it. */
+  proceed(): void {
+    const target = this.#attached;
+    if (target === null || this.phase !== 'attached' || this.#described !== null || !this.#owner.established) return;
+    const { leg, lineage, last, history } = this.#owner;
+    const peer = leg.state.peers[this.node];
+    const decision = decideAttach(
+      {
+        lineage,
+        last,
+        ownDurable: leg.state.durable,
+        confirmed: peer?.confirmed ?? { generation: 0, seq: 0 },
+        known: peer?.known ?? false,
+        historyFollows: (position) => {
+          const ordinal = history.ordinalOf(position);
+          return ordinal !== null && ordinal + 1 >= history.first;
+        },
+        tracking: this.tracking,
+        bitsSet: this.outOfSyncBytes > 0,
+        lostAt: this.#lostAt,
+      },
+      target,
+    );
+    switch (decision.kind) {
+      case 'deposed':
+        this.#owner.deposed(decision.reason);
+        return;
+      case 'wentBack':
+        this.#owner.wentBack(this.node, decision.reason);
+        return;
+      case 'continue':
+        this.#start(target, 'continue', decision.from, false);
+        return;
+      case 'resync':
+        if (this.recordClass !== 'behind') {
+          // R13: nothing may be acknowledged on the strength of a leg that is being copied to.
+          this.failed = true;
+          this.reason = decision.reason;
+          this.#owner.review();
+          return;
+        }
+        if (decision.what === 'all') {
+          this.markAll();
+        } else if (decision.what === 'bitsAndHot') {
+          for (const [volume, bitmap] of this.#unconfirmed) this.bits.get(volume)?.union(bitmap);
+          void this.describe().then((described) => {
+            if (described) this.#resync(target, decision.fork, decision.reason);
+          });
+          return;
+        }
+        this.#resync(target, decision.fork, decision.reason);
+        return;
+    }
+  }
+
+  /** Lets go of the target for good. */
+  close(reason: string): void {
+    const connection = this.#connection;
+    if (connection !== null && this.phase !== 'detached') {
+      connection.send(encodeJson(MessageType.detach, { attachId: this.#attachId, reason }));
+    }
+    this.#drop(reason);
+    this.#connection = null;
+  }
+
+  #resync(target: Extract<Attached, { ok: true }>, fork: boolean, reason: string): void {
+    if (this.phase !== 'attached') return;
+    // The bits, complete now, must outlive us before the target gives up its own.
+    const attachId = this.#attachId;
+    this.#owner.leg.metadata.changePeer(this.node, { known: true, confirmed: target.durable });
+    this.#owner.leg.saveBits().then(
+      () => {
+        if (attachId !== this.#attachId || this.phase !== 'attached') return;
+        this.reason = reason;
+        this.#start(target, 'resync', this.#owner.last, fork);
+      },
+      () => this.#refused('the change bits cannot be saved', retryMs),
+    );
+  }
+
+  #start(target: Extract<Attached, { ok: true }>, how: 'continue' | 'resync', from: Position, fork: boolean): void {
+    const connection = this.#connection;
+    const { history, lineage } = this.#owner;
+    if (connection === null) return;
+    const ordinal = history.ordinalOf(from) ?? history.next - 1;
+    this.#next = ordinal + 1;
+    this.appliedOrdinal = ordinal;
+    this.receivedOrdinal = ordinal;
+    this.durableOrdinal = history.ordinalOf(target.durable) ?? 0;
+    this.lostAtMs = null;
+    this.tracking = false;
+    this.failed = false;
+    const body: Start = { attachId: this.#attachId, how, lineage, from, confirmAt: this.#owner.last, fork };
+    connection.send(encodeJson(MessageType.start, body));
+    this.#unconfirmed = new Map();
+    if (how === 'resync') {
+      this.durableOrdinal = ordinal;
+      this.#copy(target.blank ? 'fullCopy' : 'resync', target.blank);
+    } else {
+      this.phase = 'streaming';
+      this.reason = '';
+    }
+    this.#owner.advanced(this);
+    this.send();
+    this.#owner.review();
+  }
+
+  #copy(kind: 'fullCopy' | 'resync', blank = false): void {
+    this.phase = 'copying';
+    this.#lastSettleAtMs = this.#owner.environment.clock.monotonicMs();
+    this.#copier = new Copier(this.#owner, {
+      target: this.node,
+      bits: this.bits,
+      kind,
+      skipHoles: blank,
+      finished: () => {
+        this.phase = 'settling';
+        this.#settle(this.#owner.last, true);
+      },
+    });
+    this.#copier.run();
+  }
+
+  #settle(position: Position, consistent: boolean): void {
+    this.#lastSettleAtMs = this.#owner.environment.clock.monotonicMs();
+    if (consistent) this.#settlePosition = position;
+    this.send();
+    const ownerDurable = this.#owner.leg.metadata.saved?.durable ?? { generation: 0, seq: 0 };
+    const body: Settle = { attachId: this.#attachId, position, consistent, ownerDurable };
+    this.#connection?.send(encodeJson(MessageType.synced, body));
+  }
+
+  /** Has the target make all it holds durable, for a clean stop or so that regions may cool. */
+  settleNow(): void {
+    if (this.phase === 'streaming') this.#settle(this.#owner.history.positionAt(this.appliedOrdinal), false);
+  }
+
+  #onAttached(attached: Attached): void {
+    if (this.phase !== 'attaching') return;
+    if (!attached.ok) {
+      if (attached.code === 'newerGeneration') this.#owner.deposed(`${this.node}: ${attached.reason}`);
+      this.#refused(attached.reason, retryMs);
+      return;
+    }
+    this.#attached = attached;
+    this.phase = 'attached';
+    this.reason = 'attached, waiting to go on';
+    this.proceed();
+    this.#owner.review();
+  }
+
+  #onDescription(connection: LinkConnection, frame: Frame): void {
+    const body = parseBody(frame, descriptionSchema);
+    if (!body.ok || body.value.volumes.length !== frame.pieces.length) {
+      connection.breach('mirror', body.ok ? 'a description without its pieces' : body.reason);
+      return;
+    }
+    if (body.value.attachId !== this.#attachId || this.#described === null) return;
+    for (const [at, volume] of body.value.volumes.entries()) {
+      const set = ExtentSet.decode(frame.pieces[at] ?? new Uint8Array());
+      if (!set.ok) {
+        connection.breach('mirror', `description: ${set.reason}`);
+        return;
+      }
+      const bitmap = this.bits.get(volume);
+      if (bitmap === undefined) continue;
+      for (const extent of set.value) setClipped(bitmap, extent.offset, extent.length);
+    }
+    this.#described();
+  }
+
+  #onAnswer(answer: Answer): void {
+    const { history, leg } = this.#owner;
+    const received = history.ordinalOf(answer.received);
+    const applied = history.ordinalOf(answer.applied);
+    const durable = history.ordinalOf(answer.durable);
+    if (received !== null && received > this.receivedOrdinal) this.receivedOrdinal = received;
+    if (applied !== null && applied > this.appliedOrdinal) this.appliedOrdinal = applied;
+    if (durable !== null && durable > this.durableOrdinal) {
+      this.durableOrdinal = durable;
+      const confirmed = leg.state.peers[this.node]?.confirmed;
+      if (confirmed === undefined || comparePositions(answer.durable, confirmed) > 0) {
+        leg.metadata.changePeer(this.node, { confirmed: answer.durable });
+      }
+      this.#copier?.durable(durable);
+    }
+    this.#copier?.applied(this.appliedOrdinal);
+    this.#owner.advanced(this);
+    const settle = this.#settlePosition;
+    const consistent = (answer.flags & 1) === 1;
+    if (settle !== null && consistent && comparePositions(answer.durable, settle) >= 0) this.#settled();
+  }
+
+  /** The copy has ended and is durable: the leg lacks nothing but what is in flight. */
+  #settled(): void {
+    this.#settlePosition = null;
+    this.#copier = null;
+    const { leg } = this.#owner;
+    leg.metadata.changePeer(this.node, { known: true });
+    if (this.outOfSyncBytes > 0) {
+      // Something was repaired meanwhile.
+      this.#copy('resync');
+      return;
+    }
+    this.phase = 'streaming';
+    this.reason = '';
+    leg.saveBits().catch(() => {});
+    this.#owner.review();
+  }
+
+  #onFault(fault: LegFault): void {
+    const space = fault.kind === 'noSpace';
+    this.failed = true;
+    if (fault.length > 0) this.track(fault.volume, fault.offset, fault.length);
+    this.#drop(space ? `${this.node} has no space left: ${fault.detail}` : `${this.node}: ${fault.detail}`);
+    this.#refused(this.reason, space ? spaceRetryMs : retryMs);
+    this.#owner.review();
+  }
+
+  #onFetched(fetched: Fetched): void {
+    const resolve = this.#fetches.get(fetched.requestId);
+    this.#fetches.delete(fetched.requestId);
+    resolve?.(fetched);
+  }
+
+  #refused(reason: string, afterMs: number): void {
+    this.phase = 'refused';
+    this.reason = reason;
+    this.#retry?.cancel();
+    this.#retry = this.#owner.environment.clock.after(afterMs, () => {
+      if (this.phase === 'refused') this.attach();
+    });
+    this.#owner.review();
+  }
+
+  #drop(reason: string): void {
+    this.#retry?.cancel();
+    this.#retry = null;
+    const wasFlowing = this.flowing;
+    this.phase = 'detached';
+    this.reason = reason;
+    this.#attached = null;
+    this.#settlePosition = null;
+    this.#copier?.stop();
+    const wasCopying = this.#copier !== null;
+    this.#copier = null;
+    this.lostAtMs ??= this.#owner.environment.clock.monotonicMs();
+    const fetches = [...this.#fetches.values()];
+    this.#fetches.clear();
+    for (const resolve of fetches) resolve(null);
+    this.#described?.();
+    // A leg that was being copied to is behind already: what comes now is remembered by bits at once.
+    if (wasFlowing && (wasCopying || this.recordClass === 'behind')) this.beginTracking();
+    this.#owner.review();
+  }
+
+  #addUnconfirmed(sinceMark: number): void {
+    const { leg } = this.#owner;
+    for (const { volume, offset, length } of leg.hot.extents(sinceMark)) {
+      const bitmap = this.bits.get(volume);
+      if (bitmap === undefined) continue;
+      let unconfirmed = this.#unconfirmed.get(volume);
+      if (unconfirmed === undefined) this.#unconfirmed.set(volume, (unconfirmed = emptyLike(bitmap)));
+      setClipped(unconfirmed, offset, length);
+    }
+  }
+}
+
+function emptyLike(bitmap: ChangeBitmap): ChangeBitmap {
+  const empty = bitmap.clone();
+  empty.clearAll();
+  return empty;
+}
+
+/** Regions and foreign extents may end past the volume. */
+function setClipped(bitmap: ChangeBitmap, offset: number, length: number): void {
+  const clipped = Math.min(length, bitmap.sizeBytes - offset);
+  if (clipped > 0) bitmap.set(offset, clipped);
+}
+
+function skipped(change: Change): StreamRecord {
+  const { generation, epoch, seq } = change;
+  return { kind: 'skip', generation, epoch, seq, volume: 0, offset: 0, length: 0, hole: false, data: null, checksum: 0 };
+}

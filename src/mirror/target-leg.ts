@@ -1,0 +1,648 @@
+/**
+ * The target's end of a mirror: a leg on this node that applies what the group's owner sends.
+ *
+ * Invariants:
+ * - Nothing of a generation older than one ever seen is applied (R12), and nothing of an earlier attachment once a newer
+ *   one has begun: what it still held is dropped, what a disk already had is waited for before `attached` is answered.
+ * - Records are applied in stamp order, each once: one at or below the cursor, or already held, is answered and dropped.
+ * - A cursor is told to the owner only after it is where a restart finds it (`LegCursor`, metadata).
+ * - From before the first copy of a resync until its settlement is durable, the leg is `inconsistent` on its medium.
+ */
+import type { z } from 'zod';
+import type { Environment } from '../base/environment.ts';
+import { messageOf } from '../base/errors.ts';
+import type { EndTask } from '../base/turn.ts';
+import type { BlockFault } from '../block/device.ts';
+import type { Frame } from '../link/frame.ts';
+import type { LinkConnection } from '../link/link.ts';
+import { encodeAnswer, encodeFault } from '../link/messages/answer.ts';
+import { decodeFetch, encodeFetched } from '../link/messages/fetch.ts';
+import { decodeJson, encodeJson } from '../link/messages/json.ts';
+import { decodeRecords, verifyRecordData } from '../link/messages/records.ts';
+import { MessageType } from '../link/messages/types.ts';
+import { ApplyQueue } from '../stream/apply-queue.ts';
+import { Fifo } from '../stream/fifo.ts';
+import { comparePositions, origin, type Position } from '../stream/position.ts';
+import { positionOf, type RecordKind, type StreamRecord } from '../stream/record.ts';
+import type { Decoded } from '../base/codec.ts';
+import { ExtentSet } from '../volume/extents.ts';
+import type { LocalLeg } from '../volume/local-leg.ts';
+import type { ForkKeeper } from './fork-keeper.ts';
+import {
+  attachSchema,
+  describeSchema,
+  detachSchema,
+  settleSchema,
+  startSchema,
+  type Attach,
+  type Attached,
+  type Settle,
+  type Start,
+} from './messages.ts';
+
+/** A record held by the leg, in the order of arrival. */
+class Held implements StreamRecord {
+  readonly kind: RecordKind;
+  readonly generation: number;
+  readonly epoch: number;
+  readonly seq: number;
+  readonly volume: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly hole: boolean;
+  readonly data: Uint8Array | null;
+  readonly checksum: number;
+  applied = false;
+
+  constructor(record: StreamRecord) {
+    this.kind = record.kind;
+    this.generation = record.generation;
+    this.epoch = record.epoch;
+    this.seq = record.seq;
+    this.volume = record.volume;
+    this.offset = record.offset;
+    this.length = record.length;
+    this.hole = record.hole;
+    this.data = record.data;
+    this.checksum = record.checksum;
+  }
+}
+
+/** One owner's hold on this leg. */
+interface Attachment {
+  readonly connection: LinkConnection;
+  readonly attach: Attach;
+  readonly queue: ApplyQueue<Held>;
+  /** Null until `start`; records that arrive before it are a breach. */
+  started: Start | null;
+  /** The metadata says what `start` demands; until then records wait. */
+  ready: boolean;
+  readonly early: Fifo<Held>;
+  /** False after its connection went: what has arrived is applied, nobody is told. */
+  connected: boolean;
+  /** A record could not be stored: later ones of its epoch may be there all the same. */
+  failed: boolean;
+  /** Settlements that wait for their position to be applied. */
+  settling: Settle[];
+}
+
+export interface TargetLegOptions {
+  readonly environment: Environment;
+  readonly leg: LocalLeg;
+  readonly forks: ForkKeeper;
+  /** False while this node is, or is becoming, the owner itself under the generation named or a newer one. */
+  readonly mayServe: (generation: number) => boolean;
+  /** A newer generation has been seen, or the state shown to people has changed. */
+  readonly changed: () => void;
+}
+
+/** Longest wait for the leg to become idle between hot-region checkpoints under load. Milliseconds. */
+const checkpointUnderLoadMs = 30_000;
+const checkpointIdleMs = 2000;
+
+export class TargetLeg implements EndTask {
+  readonly #environment: Environment;
+  readonly #leg: LocalLeg;
+  readonly #options: TargetLegOptions;
+  readonly #order = new Fifo<Held>();
+  #attachment: Attachment | null = null;
+  /** Ends the wait of an older attachment's successor when yet another one comes. */
+  #attaching = 0;
+  /** Applied records the cursor file does not know of yet. */
+  #cursorDirty = false;
+  #answerDue = false;
+  #turnAsked = false;
+  #cursorWriting = false;
+  #received: Position = origin;
+  #lastRecordAtMs = 0;
+  #lastCheckpointAtMs = 0;
+  #checkpointing = false;
+  /** Marks of hot regions, and the positions from which on they may cool. */
+  readonly #marks = new Fifo<{ mark: number; position: Position }>();
+  #stable: Position = origin;
+  #stamped: Position | null = null;
+
+  constructor(options: TargetLegOptions) {
+    this.#options = options;
+    this.#environment = options.environment;
+    this.#leg = options.leg;
+    this.#leg.onPressure = () => void this.#checkpoint();
+  }
+
+  /** The owner that holds this leg now. */
+  get owner(): { readonly node: string; readonly generation: number; readonly copying: boolean } | null {
+    const held = this.#attachment;
+    if (held?.connected !== true) return null;
+    return {
+      node: held.connection.peer,
+      generation: held.attach.generation,
+      copying: held.started?.how === 'resync' && this.#leg.state.condition === 'inconsistent',
+    };
+  }
+
+  /** The newest position the owner has told of; null when none has this process. For loss statements. */
+  get ownerStamped(): Position | null {
+    return this.#stamped;
+  }
+
+  frame(connection: LinkConnection, frame: Frame): void {
+    switch (frame.type) {
+      case MessageType.attach:
+        this.#parsed(connection, frame, attachSchema, (attach) => void this.#attach(connection, attach));
+        return;
+      case MessageType.describe:
+        this.#mine(connection, frame, describeSchema, (held) => this.#describe(held));
+        return;
+      case MessageType.start:
+        this.#mine(connection, frame, startSchema, (held, start) => void this.#start(held, start));
+        return;
+      case MessageType.synced:
+        this.#mine(connection, frame, settleSchema, (held, settle) => this.#settle(held, settle));
+        return;
+      case MessageType.detach:
+        this.#mine(connection, frame, detachSchema, () => this.#release());
+        return;
+      case MessageType.records:
+        this.#records(connection, frame);
+        return;
+      case MessageType.fetch:
+        this.#fetch(connection, frame);
+        return;
+      default:
+        this.#breach(connection, `a frame of type ${frame.type} is not for a target`);
+    }
+  }
+
+  connectionDown(connection: LinkConnection): void {
+    if (this.#attachment?.connection === connection) this.#release();
+  }
+
+  /**
+   * Lets go of the owner for good: drops what is held and waits for what a disk already has (R14). What the leg holds
+   * then is exact, unless it resolves false: the leg has failed.
+   */
+  async close(): Promise<boolean> {
+    this.#attaching++;
+    await this.#quiesce();
+    return this.#leg.fault === null;
+  }
+
+  /** Called about once a second. */
+  tick(): void {
+    const now = this.#environment.clock.monotonicMs();
+    const moved = comparePositions(this.#leg.applied, this.#leg.state.durable) > 0;
+    const idle = now - this.#lastRecordAtMs >= checkpointIdleMs;
+    if ((moved || this.#marksPending()) && (idle || now - this.#lastCheckpointAtMs >= checkpointUnderLoadMs)) {
+      void this.#checkpoint();
+    }
+  }
+
+  endOfTurn(): void {
+    this.#turnAsked = false;
+    if (!this.#cursorDirty) {
+      if (this.#answerDue) this.#answer();
+      return;
+    }
+    if (this.#cursorWriting) return;
+    this.#cursorDirty = false;
+    this.#cursorWriting = true;
+    this.#leg.writeCursor(() => {
+      this.#cursorWriting = false;
+      this.#answerDue = true;
+      if (this.#cursorDirty) this.#askForTurn();
+      else this.#answer();
+    });
+  }
+
+  async #attach(connection: LinkConnection, attach: Attach): Promise<void> {
+    const leg = this.#leg;
+    const { generation, generationId: id } = attach;
+    const turn = ++this.#attaching;
+    const refuse = (code: Extract<Attached, { ok: false }>['code'], reason: string): void => {
+      const refusal: Attached = { attachId: attach.attachId, ok: false, code, reason, seen: leg.state.seen.generation };
+      connection.send(encodeJson(MessageType.attached, refusal));
+    };
+    const { seen } = leg.state;
+    if (generation < seen.generation || (generation === seen.generation && id !== seen.id)) {
+      refuse('newerGeneration', `generation ${seen.generation} is known here, this is ${generation}`);
+      return;
+    }
+    if (!this.#options.mayServe(generation)) {
+      refuse('busy', 'this node is the owner itself, or is becoming it');
+      return;
+    }
+    const difference = this.#difference(attach);
+    if (difference !== null) {
+      refuse('volumesDiffer', difference);
+      return;
+    }
+    await this.#quiesce();
+    if (turn !== this.#attaching) return;
+    if (leg.fault !== null) {
+      refuse('failed', leg.fault.detail);
+      return;
+    }
+    try {
+      await leg.see(generation, id);
+    } catch {
+      refuse('failed', leg.trouble ?? 'metadata cannot be saved');
+      return;
+    }
+    if (turn !== this.#attaching || !this.#options.mayServe(generation)) return;
+    const queue = new ApplyQueue<Held>({
+      turn: this.#environment.turn,
+      strict: true,
+      device: (volume) => leg.device(volume),
+      gate: leg.hot,
+      applied: (record, fault) => this.#applied(held, record, fault),
+      prepare: (record, proceed) => {
+        if (held.started?.fork === true) this.#options.forks.keep(record, proceed);
+        else proceed();
+      },
+    });
+    const held: Attachment = {
+      connection,
+      attach,
+      queue,
+      started: null,
+      ready: false,
+      early: new Fifo(),
+      connected: true,
+      failed: false,
+      settling: [],
+    };
+    this.#attachment = held;
+    this.#received = leg.applied;
+    const peer = leg.state.peers[connection.peer];
+    const answer: Attached = {
+      attachId: attach.attachId,
+      ok: true,
+      position: leg.applied,
+      generationId: leg.state.lineage.id,
+      durable: leg.state.durable,
+      condition: leg.state.condition,
+      held: leg.held,
+      blank: leg.blank && leg.state.lineage.generation === 0,
+      known: peer?.known ?? false,
+      ownerConfirmed: peer?.confirmed ?? origin,
+    };
+    connection.send(encodeJson(MessageType.attached, answer));
+    this.#options.changed();
+  }
+
+  /** What keeps this leg from serving that owner; null when nothing does. */
+  #difference(attach: Attach): string | null {
+    if (this.#leg.lost !== null) return null;
+    const mine = [...this.#leg.volumes].map(({ entry }) => entry);
+    for (const theirs of attach.volumes) {
+      const own = mine.find((volume) => volume.index === theirs.index);
+      if (own === undefined) return `volume number ${theirs.index} is not known here yet`;
+      if (own.wwid !== theirs.wwid) return `volume ${own.name} has WWID ${own.wwid} here, ${theirs.wwid} at the owner`;
+      if (own.sizeBytes !== theirs.sizeBytes) {
+        return `volume ${own.name} has ${own.sizeBytes} bytes here, ${theirs.sizeBytes} at the owner`;
+      }
+    }
+    return null;
+  }
+
+  /** Ends the attachment: nothing more is started, and what is in flight has completed when it resolves. */
+  async #quiesce(): Promise<void> {
+    const held = this.#attachment;
+    this.#attachment = null;
+    if (held !== null) {
+      held.queue.stop();
+      await new Promise<void>((resolve) => held.queue.whenIdle(resolve));
+    }
+    while (this.#order.peek()?.applied === true) this.#advance();
+    this.#order.drain();
+    // Records dropped before they started were announced as intended; the leg holds no part of them.
+    if (held?.failed === false) this.#leg.intended = this.#leg.applied;
+    this.#marks.drain();
+  }
+
+  /** The connection is gone, or the owner let go: what has arrived is applied all the same. */
+  #release(): void {
+    const held = this.#attachment;
+    if (held === null) return;
+    held.connected = false;
+    if (!held.ready) {
+      this.#attaching++;
+      void this.#quiesce().then(() => this.#options.changed());
+      return;
+    }
+    this.#options.changed();
+  }
+
+  #describe(held: Attachment): void {
+    const leg = this.#leg;
+    const sets = new Map<number, ExtentSet>();
+    const add = (volume: number, offset: number, length: number): void => {
+      let set = sets.get(volume);
+      if (set === undefined) sets.set(volume, (set = new ExtentSet(16_384)));
+      set.add(offset, length);
+    };
+    for (const { volume, offset, length } of leg.hot.extents()) if (leg.has(volume)) add(volume, offset, length);
+    for (const [volume, bitmap] of leg.bitsFor(held.connection.peer)) {
+      for (let run = bitmap.nextRun(0, 2 ** 40); run !== null; run = bitmap.nextRun(run.offset + run.length, 2 ** 40)) {
+        add(volume, run.offset, run.length);
+      }
+    }
+    const body = { attachId: held.attach.attachId, volumes: [...sets.keys()] };
+    const pieces = [...sets.values()].map((set) => set.encode());
+    held.connection.send(encodeJson(MessageType.description, body, pieces));
+  }
+
+  async #start(held: Attachment, start: Start): Promise<void> {
+    if (held.started !== null) {
+      this.#breach(held.connection, 'a leg was started twice');
+      return;
+    }
+    if (start.lineage.generation !== held.attach.generation) {
+      this.#breach(held.connection, `a lineage of generation ${start.lineage.generation}`);
+      return;
+    }
+    held.started = start;
+    const leg = this.#leg;
+    const resync = start.how === 'resync';
+    if (resync || comparePositions(start.from, this.#received) > 0) this.#received = start.from;
+    if (start.fork) await this.#options.forks.begin(leg.state.lineage, start.lineage);
+    // What is applied from now on lies on the owner's lineage. A resync begins at `from`, whatever was held before.
+    leg.metadata.change({
+      lineage: start.lineage,
+      ...(resync ? { condition: 'inconsistent' as const, durable: start.from } : {}),
+    });
+    // The owner's bits, which it has completed by now, name all in which the two differ, however far the copy gets.
+    if (resync) leg.metadata.changePeer(held.connection.peer, { known: true });
+    try {
+      await leg.save();
+    } catch {
+      held.connection.close('metadata cannot be saved');
+      return;
+    }
+    if (this.#attachment !== held) return;
+    if (comparePositions(start.from, leg.applied) > 0 || resync) {
+      leg.applied = start.from;
+      leg.intended = start.from;
+    }
+    leg.held = true;
+    held.ready = true;
+    this.#cursorDirty = true;
+    this.#accept(held, held.early.drain());
+    this.#askForTurn();
+    this.#options.changed();
+  }
+
+  #records(connection: LinkConnection, frame: Frame): void {
+    const held = this.#attachment;
+    const decoded = decodeRecords(frame);
+    if (!decoded.ok) {
+      this.#breach(connection, decoded.reason);
+      return;
+    }
+    const { attachId, generation, stamped, stable, records } = decoded.value;
+    if (held?.connection !== connection || held.attach.attachId !== attachId) return;
+    if (generation !== held.attach.generation || held.started === null) {
+      this.#breach(connection, `records of generation ${generation} under an attachment that does not allow them`);
+      return;
+    }
+    this.#stamped = stamped;
+    this.#nowStable(stable);
+    const fresh: Held[] = [];
+    for (const record of records) {
+      // Re-sent after a reconnect, and held or applied already: answered with the next cursor, and dropped (R2).
+      if (comparePositions(positionOf(record), this.#received) <= 0) continue;
+      if (record.kind !== 'skip' && !this.#leg.has(record.volume)) {
+        this.#breach(connection, `record ${record.generation}:${record.seq} is for volume ${record.volume}, unknown here`);
+        return;
+      }
+      if (!verifyRecordData(record)) {
+        this.#breach(connection, `record ${record.generation}:${record.seq} does not match its checksum`);
+        return;
+      }
+      this.#received = positionOf(record);
+      fresh.push(new Held(record));
+    }
+    this.#answerDue = true;
+    this.#askForTurn();
+    if (fresh.length === 0) return;
+    if (held.ready) this.#accept(held, fresh);
+    else for (const record of fresh) held.early.push(record);
+  }
+
+  /** Announces the records in the cursor, then applies them. */
+  #accept(held: Attachment, records: readonly Held[]): void {
+    const last = records.at(-1);
+    if (last === undefined) return;
+    const leg = this.#leg;
+    this.#lastRecordAtMs = this.#environment.clock.monotonicMs();
+    leg.intended = positionOf(last);
+    leg.writeCursor(() => {
+      if (this.#attachment !== held) return;
+      for (const record of records) {
+        this.#order.push(record);
+        held.queue.push(record);
+      }
+    });
+  }
+
+  #applied(held: Attachment, record: Held, fault: BlockFault | null): void {
+    if (fault !== null) {
+      this.#failed(held, record, fault);
+      return;
+    }
+    record.applied = true;
+    if (this.#attachment !== held) return;
+    while (this.#order.peek()?.applied === true) this.#advance();
+  }
+
+  #advance(): void {
+    const record = this.#order.shift();
+    if (record === undefined) return;
+    this.#leg.applied = positionOf(record);
+    this.#cursorDirty = true;
+    this.#answerDue = true;
+    this.#askForTurn();
+    const held = this.#attachment;
+    const settle = held?.settling[0];
+    if (held !== null && settle !== undefined && comparePositions(this.#leg.applied, settle.position) >= 0) {
+      held.settling.shift();
+      this.#settled(held, settle);
+    }
+    const confirmAt = held?.started?.confirmAt;
+    if (
+      this.#leg.state.condition === 'unconfirmed' &&
+      confirmAt !== undefined &&
+      comparePositions(this.#leg.applied, confirmAt) >= 0
+    ) {
+      this.#confirm();
+    }
+  }
+
+  /** Everything the leg ever had has been applied again (R6). */
+  #confirm(): void {
+    this.#leg.metadata.change({ condition: 'consistent' });
+    void this.#leg.save().catch(() => {});
+    this.#options.changed();
+  }
+
+  /** The record could not be stored: the owner must know, and nothing after it may be applied. */
+  #failed(held: Attachment, record: Held, fault: BlockFault): void {
+    if (fault.kind !== 'noSpace') this.#leg.fail(fault);
+    if (this.#attachment !== held) return;
+    held.failed = true;
+    held.connection.send(
+      encodeFault({
+        attachId: held.attach.attachId,
+        position: positionOf(record),
+        kind: fault.kind,
+        detail: fault.detail,
+        volume: record.volume,
+        offset: record.offset,
+        length: record.length,
+      }),
+    );
+    this.#attaching++;
+    void this.#quiesce().then(() => this.#options.changed());
+  }
+
+  #settle(held: Attachment, settle: Settle): void {
+    this.#leg.metadata.changePeer(held.connection.peer, { confirmed: settle.ownerDurable });
+    if (comparePositions(this.#leg.applied, settle.position) >= 0) this.#settled(held, settle);
+    else held.settling.push(settle);
+  }
+
+  #settled(held: Attachment, settle: Settle): void {
+    this.#makeDurable(held, settle).catch((error: unknown) => {
+      held.connection.close(`what it holds cannot be made durable: ${messageOf(error)}`);
+    });
+  }
+
+  async #makeDurable(held: Attachment, settle: Settle): Promise<void> {
+    const leg = this.#leg;
+    if (!(await leg.flush()) || this.#attachment !== held) return;
+    if (comparePositions(settle.position, leg.state.durable) > 0) leg.metadata.change({ durable: settle.position });
+    if (settle.consistent) {
+      leg.metadata.change({ condition: 'consistent' });
+      for (const bitmap of leg.bitsFor(held.connection.peer).values()) bitmap.clearAll();
+      await leg.saveBits();
+      await this.#options.forks.end();
+    } else {
+      await leg.save();
+    }
+    this.#answerDue = true;
+    this.#askForTurn();
+    this.#options.changed();
+  }
+
+  #fetch(connection: LinkConnection, frame: Frame): void {
+    const decoded = decodeFetch(frame);
+    if (!decoded.ok) {
+      this.#breach(connection, decoded.reason);
+      return;
+    }
+    const { attachId, requestId, volume, offset, length } = decoded.value;
+    const held = this.#attachment;
+    if (held?.connection !== connection || held.attach.attachId !== attachId) return;
+    if (!this.#leg.has(volume) || offset + length > this.#leg.device(volume).sizeBytes) {
+      this.#breach(connection, `fetch of ${offset} + ${length} on volume ${volume} is past its end`);
+      return;
+    }
+    const device = this.#leg.device(volume);
+    const data = new Uint8Array(length);
+    device.read(offset, data, (fault) => {
+      const zeroes = fault === null && data.every((byte) => byte === 0);
+      const status = fault !== null ? 'fault' : zeroes ? 'zeroes' : 'data';
+      connection.send(encodeFetched({ requestId, status, data: status === 'data' ? data : null }));
+    });
+  }
+
+  #answer(): void {
+    this.#answerDue = false;
+    const held = this.#attachment;
+    if (held?.connected !== true) return;
+    held.connection.send(
+      encodeAnswer({
+        attachId: held.attach.attachId,
+        flags: this.#leg.state.condition === 'consistent' ? 1 : 0,
+        received: this.#received,
+        applied: this.#leg.applied,
+        durable: this.#leg.metadata.saved?.durable ?? origin,
+      }),
+    );
+  }
+
+  async #checkpoint(): Promise<void> {
+    if (this.#checkpointing || this.#leg.fault !== null) return;
+    this.#checkpointing = true;
+    this.#lastCheckpointAtMs = this.#environment.clock.monotonicMs();
+    const position = this.#leg.applied;
+    const mark = this.#leg.hot.endMark();
+    try {
+      // Records in flight may have touched regions under this mark: it is safe only once they are stable too.
+      this.#marks.push({ mark, position: this.#received });
+      if (await this.#leg.checkpoint(position)) {
+        this.#answerDue = true;
+        this.#askForTurn();
+        this.#nowStable(this.#stable);
+      }
+    } catch {
+      // `trouble` tells; the next tick tries again.
+    } finally {
+      this.#checkpointing = false;
+    }
+  }
+
+  #marksPending(): boolean {
+    return this.#leg.hot.size > 0 && this.#marks.length === 0;
+  }
+
+  /** Every leg the owner counts on holds everything up to `stable` durably: what was written by then may cool (R5). */
+  #nowStable(stable: Position): void {
+    this.#stable = stable;
+    const { durable } = this.#leg.state;
+    const safe = comparePositions(stable, durable) < 0 ? stable : durable;
+    for (let next = this.#marks.peek(); next !== undefined; next = this.#marks.peek()) {
+      if (comparePositions(next.position, safe) > 0) return;
+      this.#marks.shift();
+      this.#leg.hot.cool(next.mark);
+    }
+  }
+
+  #askForTurn(): void {
+    if (this.#turnAsked) return;
+    this.#turnAsked = true;
+    this.#environment.turn.atEnd(this);
+  }
+
+  #mine<Body extends { attachId: number }>(
+    connection: LinkConnection,
+    frame: Frame,
+    schema: z.ZodType<Body>,
+    use: (held: Attachment, body: Body) => void,
+  ): void {
+    this.#parsed(connection, frame, schema, (body) => {
+      const held = this.#attachment;
+      if (held?.connection === connection && held.attach.attachId === body.attachId) use(held, body);
+    });
+  }
+
+  #parsed<Body>(connection: LinkConnection, frame: Frame, schema: z.ZodType<Body>, use: (body: Body) => void): void {
+    const body = parseBody(frame, schema);
+    if (body.ok) use(body.value);
+    else this.#breach(connection, body.reason);
+  }
+
+  #breach(connection: LinkConnection, reason: string): void {
+    connection.breach('mirror', `group ${this.#leg.group}: ${reason}`);
+  }
+}
+
+/** A JSON body as the schema demands, or why it is not. */
+export function parseBody<Body>(frame: Frame, schema: z.ZodType<Body>): Decoded<Body> {
+  const json = decodeJson(frame);
+  if (!json.ok) return json;
+  const parsed = schema.safeParse(json.value);
+  if (parsed.success) return { ok: true, value: parsed.data };
+  const issue = parsed.error.issues[0];
+  return { ok: false, reason: `message ${frame.type}: ${issue?.path.join('.') ?? ''} ${issue?.message ?? 'malformed'}` };
+}

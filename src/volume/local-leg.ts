@@ -1,0 +1,356 @@
+/**
+ * A group's copy on this node: the devices of its volumes and all that is remembered beside them. Owner and target both
+ * stand on it; it knows neither.
+ *
+ * Invariants:
+ * - One process has it open (locks of the devices).
+ * - `durable` moves only after a flush of every volume that covers it, and is on the medium before anybody is told (R5).
+ * - After a write or flush failed at the medium, `fault` is set, stays, and the leg serves nothing (R10). Out of space is
+ *   not such a fault.
+ */
+import { assert } from '../base/assert.ts';
+import type { Environment } from '../base/environment.ts';
+import { HoldfastError, messageOf } from '../base/errors.ts';
+import type { BlockFault, Device, DeviceProvider } from '../block/device.ts';
+import type { VolumeEntry } from '../store/document.ts';
+import { comparePositions, type Position } from '../stream/position.ts';
+import { ChangeBitmap } from './change-bitmap.ts';
+import { HotRegions } from './hot-regions.ts';
+import { LegCursor } from './leg-cursor.ts';
+import { BitsFile, LegMetadata, newLegState, type LegState, type PeerBits } from './leg-metadata.ts';
+
+export interface LocalVolume {
+  readonly entry: VolumeEntry;
+  readonly path: string;
+  readonly device: Device;
+}
+
+export interface LocalLegOptions {
+  readonly environment: Environment;
+  readonly devices: DeviceProvider;
+  readonly group: string;
+  readonly node: string;
+  /** Folder of the metadata. */
+  readonly folder: string;
+  readonly volumes: readonly VolumeEntry[];
+  readonly pathOf: (volume: VolumeEntry) => string;
+  readonly hotRegionsMax: number;
+  /** Room of one slot of the `bits` file. */
+  readonly bitsSlotBytes: number;
+}
+
+/** How long to wait before a metadata save that failed is tried again. */
+const saveRetryMs = 1000;
+
+export class LocalLeg {
+  readonly group: string;
+  readonly node: string;
+  readonly metadata: LegMetadata;
+  readonly hot: HotRegions;
+  /** Change bits against every other leg, by node. Beyond the last save, hot regions cover them. */
+  readonly bits: Map<string, PeerBits>;
+  /** Nothing was ever copied to it or written on it: its volumes were made just now and read as zeroes. */
+  readonly blank: boolean;
+  /** Metadata says that a volume was here; the backing file is gone, or a fresh, empty one. */
+  readonly lost: string | null;
+  /** How far records are applied. Everything before is there, for this process and its successors on this kernel. */
+  applied: Position;
+  /** No record beyond has been started. */
+  intended: Position;
+  /** False after a start that may have lost what was not durable; true again once that is settled (R6). */
+  held: boolean;
+  /** Why the leg serves nothing any more. */
+  fault: BlockFault | null = null;
+  /** Why metadata cannot be saved just now; writes that need it wait. */
+  trouble: string | null = null;
+  /** The owner of the leg is told about a new fault. */
+  onFault: (fault: BlockFault) => void = () => {};
+  /** Asked when hot regions must cool for writes to go on. */
+  onPressure: () => void = () => {};
+
+  readonly #environment: Environment;
+  readonly #options: LocalLegOptions;
+  readonly #volumes = new Map<number, LocalVolume>();
+  readonly #bitsFile: BitsFile;
+  readonly #cursor: LegCursor;
+  #saving: Promise<void> | null = null;
+  #saveAgain: Promise<void> | null = null;
+  #closed = false;
+
+  private constructor(
+    options: LocalLegOptions,
+    parts: {
+      metadata: LegMetadata;
+      bitsFile: BitsFile;
+      bits: Map<string, PeerBits>;
+      cursor: LegCursor;
+      volumes: readonly LocalVolume[];
+      blank: boolean;
+      lost: string | null;
+      start: { applied: Position; intended: Position; held: boolean };
+    },
+  ) {
+    this.#options = options;
+    this.#environment = options.environment;
+    this.group = options.group;
+    this.node = options.node;
+    this.metadata = parts.metadata;
+    this.#bitsFile = parts.bitsFile;
+    this.bits = parts.bits;
+    this.#cursor = parts.cursor;
+    this.blank = parts.blank;
+    this.lost = parts.lost;
+    this.applied = parts.start.applied;
+    this.intended = parts.start.intended;
+    this.held = parts.start.held;
+    for (const volume of parts.volumes) this.#volumes.set(volume.entry.index, volume);
+    this.hot = new HotRegions(
+      {
+        regionsMax: options.hotRegionsMax,
+        save: (saved) => this.#saveUntilDone(saved),
+        pressed: () => this.onPressure(),
+      },
+      this.metadata.state.hot,
+    );
+  }
+
+  /**
+   * Opens devices and metadata, and finds out what of it still holds. Rejects with `E_VOLUME_IN_USE`, `E_FILE_MISSING`,
+   * `E_VOLUME_SIZE`, `E_METADATA`, `E_NO_SPACE`, `E_IO`; nothing is left open then.
+   */
+  static async open(options: LocalLegOptions): Promise<LocalLeg> {
+    const { environment, devices, folder } = options;
+    const opened: { close(): Promise<void> }[] = [];
+    try {
+      const initial = newLegState(options.group, options.node, environment.bootId);
+      const { metadata, found } = await LegMetadata.open(environment.files, folder, initial);
+      opened.push(metadata);
+      const bitsFile = await BitsFile.open(environment.files, folder, options.bitsSlotBytes);
+      opened.push(bitsFile);
+      const bits = await bitsFile.load();
+      const cursor = await LegCursor.open(devices, folder);
+      opened.push(cursor.cursor);
+      const volumes: (LocalVolume & { readonly created: boolean })[] = [];
+      let lost: string | null = null;
+      for (const entry of options.volumes) {
+        const volume = await openVolume(options, entry);
+        opened.push(volume.device);
+        volumes.push(volume);
+        const before = metadata.state.volumes.find((held) => held.index === entry.index);
+        if (before !== undefined && volume.created) lost = `${volume.path} was gone and has been made anew, empty`;
+      }
+      const start = startingPoint(metadata.state, cursor.found, environment.bootId);
+      const leg = new LocalLeg(options, {
+        metadata,
+        bitsFile,
+        bits,
+        cursor: cursor.cursor,
+        volumes,
+        blank: !found && volumes.every((volume) => volume.created),
+        lost,
+        start,
+      });
+      metadata.change({
+        bootId: environment.bootId,
+        clean: false,
+        condition:
+          metadata.state.condition === 'consistent' && !(start.held && samePlace(start.applied, start.intended))
+            ? 'unconfirmed'
+            : metadata.state.condition,
+        volumes: volumes.map(({ entry }) => ({ index: entry.index, wwid: entry.wwid, sizeBytes: entry.sizeBytes })),
+      });
+      await leg.save();
+      return leg;
+    } catch (error) {
+      for (const part of opened.reverse()) await part.close().catch(() => {});
+      throw error;
+    }
+  }
+
+  get state(): LegState {
+    return this.metadata.state;
+  }
+
+  get volumes(): Iterable<LocalVolume> {
+    return this.#volumes.values();
+  }
+
+  device(volume: number): Device {
+    const found = this.#volumes.get(volume);
+    assert(found !== undefined, `group ${this.group} has no volume ${volume}`);
+    return found.device;
+  }
+
+  has(volume: number): boolean {
+    return this.#volumes.has(volume);
+  }
+
+  /** Opens a volume added to the group. */
+  async addVolume(entry: VolumeEntry): Promise<void> {
+    const volume = await openVolume(this.#options, entry);
+    this.#volumes.set(entry.index, volume);
+    this.metadata.change({
+      volumes: [...this.state.volumes, { index: entry.index, wwid: entry.wwid, sizeBytes: entry.sizeBytes }],
+    });
+    await this.save();
+  }
+
+  /** Closes a volume taken out of the group; nothing may be in flight on it. */
+  async removeVolume(index: number): Promise<void> {
+    const volume = this.#volumes.get(index);
+    if (volume === undefined) return;
+    this.#volumes.delete(index);
+    for (const bits of this.bits.values()) bits.delete(index);
+    this.metadata.change({ volumes: this.state.volumes.filter((held) => held.index !== index) });
+    await volume.device.close();
+    await this.save();
+  }
+
+  /** The change bits against a leg, one bitmap for each volume. */
+  bitsFor(peer: string): PeerBits {
+    let bits = this.bits.get(peer);
+    if (bits === undefined) {
+      bits = new Map();
+      this.bits.set(peer, bits);
+    }
+    for (const { entry } of this.#volumes.values()) {
+      if (!bits.has(entry.index)) bits.set(entry.index, new ChangeBitmap(entry.sizeBytes));
+    }
+    return bits;
+  }
+
+  /** Saves the metadata as it is when the save starts; callers that come while one is under way share the next. */
+  save(): Promise<void> {
+    if (this.#saving === null) {
+      this.#saving = this.#saveOnce().finally(() => {
+        this.#saving = null;
+      });
+      return this.#saving;
+    }
+    this.#saveAgain ??= this.#saving
+      .catch(() => {})
+      .then(() => {
+        this.#saveAgain = null;
+        return this.save();
+      });
+    return this.#saveAgain;
+  }
+
+  async #saveOnce(): Promise<void> {
+    this.metadata.change({ hot: this.hot.keys() });
+    try {
+      await this.metadata.save();
+      this.trouble = null;
+    } catch (error) {
+      this.trouble = messageOf(error);
+      throw error;
+    }
+  }
+
+  #saveUntilDone(saved: () => void): void {
+    this.save().then(saved, (error: unknown) => {
+      if (this.#closed) return;
+      this.#environment.log.error(`group ${this.group}: metadata cannot be saved: ${messageOf(error)}`);
+      this.#environment.clock.after(saveRetryMs, () => {
+        if (!this.#closed) this.#saveUntilDone(saved);
+      });
+    });
+  }
+
+  /** Saves change bits and metadata. */
+  async saveBits(): Promise<void> {
+    await this.#bitsFile.save(this.bits);
+    await this.save();
+  }
+
+  /** Notes in the page cache how far the leg has come; `done` follows, never inside the call. */
+  writeCursor(done: () => void): void {
+    this.#cursor.write({ applied: this.applied, intended: this.intended }, (fault) => {
+      if (fault !== null) this.fail(fault);
+      else done();
+    });
+  }
+
+  /**
+   * Flushes every volume and makes `position` the durable one. Everything up to it must have been applied before the
+   * call. Resolves false when the leg has failed instead.
+   */
+  async checkpoint(position: Position): Promise<boolean> {
+    if (!(await this.flush())) return false;
+    if (comparePositions(position, this.state.durable) > 0) this.metadata.change({ durable: position });
+    await this.save();
+    return true;
+  }
+
+  /** Flushes every volume. Resolves false when that failed: then the leg has failed. */
+  async flush(): Promise<boolean> {
+    const flushes = [...this.#volumes.values()].map(
+      ({ device }) =>
+        new Promise<BlockFault | null>((resolve) => {
+          device.flush(resolve);
+        }),
+    );
+    for (const fault of await Promise.all(flushes)) if (fault !== null) this.fail(fault);
+    return this.fault === null;
+  }
+
+  fail(fault: BlockFault): void {
+    if (this.fault !== null) return;
+    this.fault = fault;
+    this.#environment.log.error(`group ${this.group}: the local leg has failed: ${fault.detail}`);
+    this.onFault(fault);
+  }
+
+  /** The newest generation this leg knows of must be on the medium before anything relies on it (R12). */
+  async see(generation: number, id: string): Promise<void> {
+    if (generation <= this.state.seen.generation) return;
+    this.metadata.change({ seen: { generation, id } });
+    await this.save();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#saving?.catch(() => {});
+    for (const { device } of this.#volumes.values()) await device.close();
+    await this.#cursor.close();
+    await this.#bitsFile.close();
+    await this.metadata.close();
+  }
+}
+
+function samePlace(a: Position, b: Position): boolean {
+  return comparePositions(a, b) === 0;
+}
+
+/** R6: the cursor counts on the kernel it was written on; a clean stop left everything durable. */
+function startingPoint(
+  state: LegState,
+  cursor: { applied: Position; intended: Position } | null,
+  bootId: string,
+): { applied: Position; intended: Position; held: boolean } {
+  const { durable } = state;
+  if (state.clean) return { applied: durable, intended: durable, held: true };
+  if (cursor === null || state.bootId !== bootId) return { applied: durable, intended: durable, held: false };
+  const applied = comparePositions(cursor.applied, durable) < 0 ? durable : cursor.applied;
+  const intended = comparePositions(cursor.intended, applied) < 0 ? applied : cursor.intended;
+  return { applied, intended, held: true };
+}
+
+async function openVolume(
+  options: LocalLegOptions,
+  entry: VolumeEntry,
+): Promise<LocalVolume & { readonly created: boolean }> {
+  const path = options.pathOf(entry);
+  try {
+    const { device, created } = await options.devices.open({
+      path,
+      sizeBytes: entry.sizeBytes,
+      blockSizeBytes: entry.blockSizeBytes,
+      create: true,
+    });
+    return { entry, path, device, created };
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error;
+    throw new HoldfastError(error.code, `volume ${entry.name}: ${error.message}`, { cause: error });
+  }
+}
