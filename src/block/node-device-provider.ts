@@ -1,0 +1,136 @@
+import * as fs from 'node:fs/promises';
+import { close, constants, open } from 'node:fs';
+import type { Stats } from 'node:fs';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import { HoldfastError } from '../base/errors.ts';
+import { errnoOf, fileError, NodeFiles } from '../base/node/node-files.ts';
+import type { Turn } from '../base/turn.ts';
+import { formatSize } from '../base/units.ts';
+import type { Device, DeviceProvider } from './device.ts';
+import { FileDevice } from './file-device.ts';
+import { lockFileOf, lockPath } from './lock.ts';
+import type { PathLock } from './lock.ts';
+
+type OpenRequest = Parameters<DeviceProvider['open']>[0];
+
+/** Plain descriptors: a `FileHandle` would be closed by the collector when nobody holds it any more. */
+const openDescriptor = promisify(open);
+const closeDescriptor = promisify(close);
+
+/**
+ * Backing files and block devices of this machine. A file is locked by `lock.ts`; a block device by the kernel, which
+ * lends it exclusively (`O_EXCL`) and so also keeps it from being mounted.
+ */
+export class NodeDeviceProvider implements DeviceProvider {
+  readonly #turn: Turn;
+
+  constructor(turn: Turn) {
+    this.#turn = turn;
+  }
+
+  async open(request: OpenRequest): Promise<{ readonly device: Device; readonly created: boolean }> {
+    try {
+      const found = await statOrNull(request.path);
+      if (found?.isBlockDevice() === true)
+        return { device: await this.#openBlockDevice(request, found), created: false };
+      return await this.#openFile(request);
+    } catch (error) {
+      throw fileError(request.path, error);
+    }
+  }
+
+  async remove(path: string): Promise<void> {
+    try {
+      const found = await statOrNull(path);
+      if (found?.isFile() !== true) return;
+      await fs.rm(path, { force: true });
+      await fs.rm(lockFileOf(path), { force: true });
+      await new NodeFiles().syncFolder(dirname(path));
+    } catch (error) {
+      throw fileError(path, error);
+    }
+  }
+
+  async #openFile(request: OpenRequest): Promise<{ readonly device: Device; readonly created: boolean }> {
+    const { path, sizeBytes, blockSizeBytes, create } = request;
+    if (create) await fs.mkdir(dirname(path), { recursive: true });
+    const descriptor = await openDescriptor(path, constants.O_RDWR | (create ? constants.O_CREAT : 0), 0o600);
+    let lock: PathLock | null = null;
+    try {
+      lock = await lockPath(path);
+      const found = await fs.stat(path);
+      if (!found.isFile()) throw new HoldfastError('E_IO', `${path} is neither a file nor a block device`);
+      // Empty is also what a process leaves behind that died between making the file and giving it its size.
+      const created = create && found.size === 0;
+      if (created) await giveSize(path, sizeBytes);
+      else checkSize(path, found.size, sizeBytes);
+      const { release } = lock;
+      const device = new FileDevice({
+        descriptor,
+        path,
+        sizeBytes,
+        blockSizeBytes,
+        kind: 'file',
+        turn: this.#turn,
+        released: release,
+      });
+      return { device, created };
+    } catch (error) {
+      await closeDescriptor(descriptor);
+      await lock?.release();
+      throw error;
+    }
+  }
+
+  async #openBlockDevice(request: OpenRequest, found: Stats): Promise<Device> {
+    const { path, sizeBytes, blockSizeBytes } = request;
+    const descriptor = await openDescriptor(path, constants.O_RDWR | constants.O_EXCL).catch((error: unknown) => {
+      if (errnoOf(error) !== 'EBUSY') throw error;
+      throw new HoldfastError('E_VOLUME_IN_USE', `${path} is in use: mounted, or opened by another process`, {
+        cause: error,
+      });
+    });
+    try {
+      checkSize(path, await blockDeviceSize(found), sizeBytes);
+    } catch (error) {
+      await closeDescriptor(descriptor);
+      throw error;
+    }
+    return new FileDevice({ descriptor, path, sizeBytes, blockSizeBytes, kind: 'device', turn: this.#turn });
+  }
+}
+
+/** A sparse file of zeroes that is still there, and still of that size, after power loss. */
+async function giveSize(path: string, sizeBytes: number): Promise<void> {
+  const handle = await fs.open(path, 'r+');
+  try {
+    await handle.truncate(sizeBytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await new NodeFiles().syncFolder(dirname(path));
+}
+
+function checkSize(path: string, foundBytes: number, wantedBytes: number): void {
+  if (foundBytes === wantedBytes) return;
+  const amount = (bytes: number): string => `${bytes} bytes (${formatSize(bytes)})`;
+  throw new HoldfastError('E_VOLUME_SIZE', `${path} has ${amount(foundBytes)}, not ${amount(wantedBytes)}`);
+}
+
+/** In sysfs, in units of 512 bytes whatever the device's block size. Numbers as in glibc's `gnu_dev_major`. */
+async function blockDeviceSize(found: Stats): Promise<number> {
+  const major = (found.rdev >>> 8) & 0xfff;
+  const minor = (found.rdev & 0xff) | ((found.rdev >>> 12) & 0xfff00);
+  return Number(await fs.readFile(`/sys/dev/block/${major}:${minor}/size`, 'latin1')) * 512;
+}
+
+async function statOrNull(path: string): Promise<Stats | null> {
+  try {
+    return await fs.stat(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
+  }
+}
