@@ -109,7 +109,7 @@ export class Outbox {
 
   /** Reserves room for a reply to be written at once, in the slab returned, at its `used - bytes`. */
   short(bytes: number): Slab {
-    assert(bytes <= sharedBytesMax, `short reply of ${bytes} bytes`);
+    assert(bytes <= sharedBytesMax, 'short reply that is long');
     const slab = reserveIn((this.#shortSlab = this.#roomIn(this.#shortSlab, bytes)), bytes);
     append(this.#shortParts, slab, slab.used - bytes, bytes);
     return slab;

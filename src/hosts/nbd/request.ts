@@ -1,7 +1,8 @@
 /**
  * Decoder of the transmission phase (NBD proto.md, "Request message"), incremental and total. Requests are read where
- * they lie in the received chunk; a payload wholly inside it is handed on as a view. A longer one is allocated once,
- * exactly, with room for the next header behind it, and the socket fills it (`space`): nothing is ever concatenated.
+ * they lie in the received chunk; a payload wholly inside it is handed on as a view. A longer one gets memory of its
+ * own, with room for the next header behind it, and the socket fills it (`space`): nothing is ever concatenated. Large
+ * writes come in rows, so after one the next is expected: header and payload find memory of that size waiting.
  *
  *   magic 0x25609513 4 │ flags 2 │ type 2 │ cookie 8 │ offset 8 │ length 4 │ payload of a WRITE
  *
@@ -39,6 +40,9 @@ export interface RequestSink {
  */
 const directBytesMin = 32 * 1024;
 
+/** Larger writes are taken as they come: memory is not made ready for what may never arrive. */
+const expectedBytesMax = 4 * 1024 * 1024;
+
 export class RequestDecoder implements RequestHeader {
   // The fields of the header being handed on; one object for all, since the sink keeps only what it needs.
   type = 0;
@@ -53,10 +57,15 @@ export class RequestDecoder implements RequestHeader {
   readonly #header = new Uint8Array(requestHeaderBytes);
   readonly #headerView = new DataView(this.#header.buffer);
   #headerFilled = 0;
-  /** Payload being collected, with `requestHeaderBytes` to spare when the socket fills it; null when there is none. */
+  /** Memory of the payload being collected; null when there is none. */
   #payload: Uint8Array | null = null;
+  #payloadStart = 0;
   #payloadBytes = 0;
   #payloadFilled = 0;
+  /** Of the request before, if that was a large write, else 0. */
+  #expectedBytes = 0;
+  /** Memory offered for a header and a payload that are expected. */
+  #offered: Uint8Array | null = null;
   /** Payload bytes of a refused write still to pass over. */
   #skipBytes = 0;
   /** What arrived while the sink was full, in order. */
@@ -69,9 +78,14 @@ export class RequestDecoder implements RequestHeader {
 
   /** Where the next bytes should go; null: anywhere. */
   space(): Uint8Array | null {
-    const payload = this.#payload;
-    if (payload === null || this.#payloadBytes - this.#payloadFilled < directBytesMin) return null;
-    return payload.subarray(this.#payloadFilled);
+    this.#offered = null;
+    if (this.#payload !== null) {
+      const direct = this.#payloadBytes - this.#payloadFilled >= directBytesMin;
+      return direct ? this.#payload.subarray(this.#payloadStart + this.#payloadFilled) : null;
+    }
+    if (this.#expectedBytes === 0 || this.#headerFilled > 0 || this.#over) return null;
+    this.#offered = Buffer.allocUnsafeSlow(this.#expectedBytes + 2 * requestHeaderBytes);
+    return this.#offered;
   }
 
   received(chunk: Uint8Array): void {
@@ -143,32 +157,43 @@ export class RequestDecoder implements RequestHeader {
     this.cookieLow = view.getUint32(headerAt + 12);
     this.offset = view.getUint32(headerAt + 16) * 0x1_0000_0000 + view.getUint32(headerAt + 20);
     const length = (this.length = view.getUint32(headerAt + 24));
+    this.#expectedBytes = 0;
     const accepted = this.#sink.request(this);
     if (this.type !== Command.write || this.#over) return at;
     if (!accepted) {
       this.#skipBytes = length;
       return at;
     }
-    assert(length <= payloadBytesMax, `accepted a write of ${length} bytes`);
-    const missing = length - (chunk.length - at);
-    if (missing <= 0) {
+    assert(length <= payloadBytesMax, 'accepted a write that is too long');
+    const present = chunk.length - at;
+    this.#expectedBytes = length >= directBytesMin && length <= expectedBytesMax ? length : 0;
+    if (length <= present) {
       this.#sink.payload(new Uint8Array(chunk.buffer, chunk.byteOffset + at, length));
       return at + length;
     }
-    this.#payload = Buffer.allocUnsafeSlow(missing < directBytesMin ? length : length + requestHeaderBytes);
     this.#payloadBytes = length;
     this.#payloadFilled = 0;
+    const start = chunk.byteOffset + at;
+    if (this.#offered?.buffer === chunk.buffer && start + length <= this.#offered.length) {
+      this.#payload = this.#offered;
+      this.#payloadStart = start;
+    } else {
+      this.#payload = Buffer.allocUnsafeSlow(
+        length - present < directBytesMin ? length : length + requestHeaderBytes,
+      );
+      this.#payloadStart = 0;
+    }
     return at;
   }
 
   #fill(payload: Uint8Array, chunk: Uint8Array, at: number): number {
     const count = Math.min(this.#payloadBytes - this.#payloadFilled, chunk.length - at);
     const inPlace = chunk.buffer === payload.buffer;
-    if (!inPlace) payload.set(chunk.subarray(at, at + count), this.#payloadFilled);
+    if (!inPlace) payload.set(chunk.subarray(at, at + count), this.#payloadStart + this.#payloadFilled);
     this.#payloadFilled += count;
     if (this.#payloadFilled === this.#payloadBytes) {
       this.#payload = null;
-      this.#sink.payload(new Uint8Array(payload.buffer, 0, this.#payloadBytes));
+      this.#sink.payload(new Uint8Array(payload.buffer, this.#payloadStart, this.#payloadBytes));
     }
     return at + count;
   }

@@ -228,7 +228,7 @@ export class Transmission implements RequestSink, EndTask {
         return false;
       }
       default:
-        assert(header.type === Command.blockStatus, `command ${header.type} passed the checks`);
+        assert(header.type === Command.blockStatus, 'unknown command passed the checks');
         this.#volume.allocation(offset, length, request.extentsDone);
         return false;
     }
@@ -347,7 +347,7 @@ export class Transmission implements RequestSink, EndTask {
   }
 
   #completed(request: Request, fault: HostFault | null, extents: HostExtent[] | null): void {
-    assert(request.active, `volume ${this.#volume.name}: ${nameOf(request.type)} completed twice`);
+    assert(request.active, 'request completed twice');
     const slab = request.slab;
     request.slab = null;
     if (this.#state === 'over' || request.answered) {
