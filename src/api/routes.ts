@@ -223,7 +223,7 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
 const failureOf = (code: ErrorCode, message: string) => ({ code, message, cure: errorKinds[code].cure });
 
 /** What is not listed is a failure on this side: 500. */
-const httpStatus: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
+export const httpStatus: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
   E_USAGE: 422,
   E_CONFIG: 422,
   E_NOT_FOUND: 404,
