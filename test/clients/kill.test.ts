@@ -41,6 +41,10 @@ const writeAt = (node: NodeName) =>
 async function settle(host: RecordingHost): Promise<void> {
   await delay(between(0, 200));
   await host.stop();
+  await lookAtBothLegs();
+}
+
+async function lookAtBothLegs(): Promise<void> {
   await pair.untilEstablished(30_000);
   expect(await record.faultsIn(pair.imagePath('east'))).toEqual([]);
   expect(await record.faultsIn(pair.imagePath('west'))).toEqual([]);
@@ -63,7 +67,8 @@ async function killOwner(owner: NodeName): Promise<void> {
   await pair.kill(owner);
   await host.ended;
   await pair.startNode(owner);
-  await pair.untilEstablished(30_000);
+  // Before anything new is written, which would hide what was lost.
+  await lookAtBothLegs();
   await settle(await writeAt(owner));
 }
 
@@ -75,6 +80,7 @@ async function killOwnerAndTakeOver(owner: NodeName): Promise<NodeName> {
   const next = otherNode(owner);
   const taken = await pair.cli(next, 'group', 'take-over', 'g1', '--node', next);
   expect(taken).toMatchObject({ status: 0 });
+  expect(await record.faultsIn(pair.imagePath(next))).toEqual([]);
   const following = await writeAt(next);
   await delay(between(0, 200));
   await pair.startNode(owner);
