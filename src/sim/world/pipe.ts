@@ -173,7 +173,6 @@ export class Pipe {
       this.#from.resetByPeer();
       return;
     }
-    if (to.readingPaused) return;
     this.#hand(to, this.#drawBudget(nowMs));
     if (this.#transit.length > 0 && !to.readingPaused && !this.#isScheduled) {
       this.#schedule(Math.max(0, (this.#transit[0]?.atMs ?? 0) - nowMs, this.#prng.fraction() * 0.05));

@@ -171,6 +171,18 @@ describe('SimNetwork', () => {
     expect(client.closedReason).toBe('connection reset');
   });
 
+  it('gives up in the end when the machine stays without power, whatever was under way when it went', async () => {
+    for (let seed = 0; seed < 10; seed++) {
+      const { world, west, client } = await connect(`stays off ${seed}`);
+      client.send(10);
+      await world.run(0.1 * seed);
+      west.machine.powerLoss();
+      client.send(10);
+      await world.run(100_000);
+      expect(client.closedReason).toBe('timed out');
+    }
+  });
+
   it('refuses where told, where nobody listens, and names a host it does not know', async () => {
     const { world, east, west } = await connect('refuse');
     const attempt = async (host: string, port: number): Promise<string | null> => {

@@ -20,6 +20,14 @@ describe('SimScheduler', () => {
     expect(scheduler.nowMs).toBe(10);
   });
 
+  it('keeps the order of scheduling among many events of one time', async () => {
+    const scheduler = new SimScheduler();
+    const ran: number[] = [];
+    for (let index = 0; index < 100; index++) scheduler.after(1, 'timer', null, () => ran.push(index));
+    await scheduler.run(1);
+    expect(ran).toEqual(Array.from({ length: 100 }, (_, index) => index));
+  });
+
   it('finishes every promise callback of an event before the next event', async () => {
     const scheduler = new SimScheduler();
     const ran: string[] = [];
