@@ -122,10 +122,12 @@ function closed(server: net.Server): Promise<void> {
 function isAlive(socketPath: string): Promise<boolean> {
   return new Promise((resolve) => {
     const caller = net.connect(socketPath);
-    caller.on('connect', () => resolve(true));
+    caller.on('connect', () => {
+      caller.destroy();
+      resolve(true);
+    });
     // Anything but "nobody listens" or "not there" may be a live holder that this user may not talk to.
     caller.on('error', (error) => resolve(!['ECONNREFUSED', 'ENOENT'].includes(errnoOf(error))));
-    caller.on('connect', () => caller.destroy());
   });
 }
 

@@ -58,6 +58,91 @@ describe.skipIf(loop === null)('loop device (needs root and losetup)', () => {
   });
 });
 
+describe('the choice between direct calls and the pool', () => {
+  const block = new Uint8Array(4096).fill(1);
+  let folder: string;
+  let device: FileDevice;
+  let deferred: (() => void)[];
+  let nowMs: number;
+  /** How far the clock goes on after it is read next: before a call, hence how long that seems to take. */
+  let callMs: number;
+
+  beforeEach(() => {
+    folder = temporaryFolder();
+    deferred = [];
+    nowMs = 1000;
+    callMs = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => {
+      const beforeMs = nowMs;
+      nowMs += callMs;
+      callMs = 0;
+      return beforeMs;
+    });
+    device = openFile(folder, { turn: { defer: (run) => deferred.push(run), atEnd: () => {} } });
+  });
+  afterEach(async () => {
+    vi.restoreAllMocks();
+    let closed = false;
+    const closing = device.close().then(() => (closed = true));
+    await waitFor(() => {
+      for (const run of deferred.splice(0)) run();
+      return closed;
+    });
+    await closing;
+    rmSync(folder, { recursive: true });
+  });
+
+  async function waitFor(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** A direct call has deferred its completion when it returns. */
+  function writesDirectly(seemsToTakeMs = 0): boolean {
+    const before = deferred.length;
+    callMs = seemsToTakeMs;
+    device.write(0, block, () => {});
+    return deferred.length > before;
+  }
+
+  /** Writes once more, and returns when the pool is empty. */
+  async function writesThroughPool(): Promise<void> {
+    const before = deferred.length;
+    expect(writesDirectly()).toBe(false);
+    await waitFor(() => deferred.length > before);
+  }
+
+  it('is for direct calls until one takes longer than 5 ms, then for the pool for 100 ms', async () => {
+    expect(writesDirectly()).toBe(true);
+    expect(writesDirectly(4.9)).toBe(true);
+    expect(writesDirectly()).toBe(true);
+    expect(writesDirectly(6)).toBe(true);
+    nowMs += 99;
+    await writesThroughPool();
+    nowMs += 2;
+    expect(writesDirectly()).toBe(true);
+  });
+
+  it('stays with the pool twice as long each time the device is slow again, up to 10 s', async () => {
+    for (const pooledMs of [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]) {
+      expect(writesDirectly(6)).toBe(true);
+      nowMs += pooledMs - 1;
+      await writesThroughPool();
+      nowMs += 2;
+    }
+    nowMs += 20_001;
+    expect(writesDirectly(6)).toBe(true);
+    nowMs += 101;
+    expect(writesDirectly()).toBe(true);
+  });
+
+  it('never lets a direct call overtake a transfer in the pool', () => {
+    writesDirectly(6);
+    expect(writesDirectly()).toBe(false);
+    nowMs += 500;
+    expect(writesDirectly()).toBe(false);
+  });
+});
+
 describe('FileDevice', () => {
   let folder: string;
   let device: Device;
