@@ -109,7 +109,8 @@ export class FileStore implements Store {
     const revision = base.highest + 1;
     const { syncedRevision } = base.version;
     // The first version of all is what a power loss falls back to: without it the folder would look damaged.
-    const lasts = transaction.durable !== false || syncedRevision === 0 || revision - syncedRevision >= unsyncedRunMax;
+    const lasts =
+      transaction.durable !== false || syncedRevision === 0 || revision - syncedRevision >= unsyncedRunMax;
     const version: StateVersion = {
       state: afterCommit(base.version.state, transaction, revision),
       syncedRevision: lasts ? revision : syncedRevision,
