@@ -2,13 +2,14 @@
  * A simulated world: machines, network, store and time, all from one seed. The same seed and the same product give the
  * same run, event for event (`traceHash`).
  *
- *     const world = new World({ seed: '42', store: new MemoryStore() });
+ *     const world = new World({ seed: '42' });
  *     const process = world.machine('east').start('holdfast');
  *     build(process.environment, process.devices, process.store);
  *     await world.run(10_000);
  *
  * Scenes act between runs, or as events of their own with `at`. What they draw, they draw from `prng.derive(name)`.
  */
+import { MemoryStore, StoreMemory } from '../../store/memory-store.ts';
 import type { Store } from '../../store/store.ts';
 import { SimMachine } from './machine.ts';
 import { SimNetwork } from './network.ts';
@@ -20,8 +21,8 @@ import type { TraceListener } from './trace.ts';
 
 export interface WorldOptions {
   readonly seed: string;
-  /** The coordination store behind all nodes; must be deterministic. */
-  readonly store: Store;
+  /** The coordination store behind all nodes, instead of a `MemoryStore`; must be deterministic. */
+  readonly store?: Store;
   /** Gets every line of the trace: slow, for reading a failing run. */
   readonly trace?: TraceListener;
   /** Gets what the processes log. */
@@ -51,7 +52,7 @@ export class World {
     this.prng = new Prng(options.seed);
     this.scheduler = new SimScheduler(options.trace);
     this.network = new SimNetwork(this);
-    this.store = new SimStoreService(this, options.store);
+    this.store = new SimStoreService(this, options.store ?? new MemoryStore(new StoreMemory()));
     this.#log = options.log;
   }
 

@@ -2,13 +2,12 @@ import { describe, expect, it } from 'vitest';
 import type { BlockFault, Device } from '../../../src/block/device.ts';
 import type { SimDisk } from '../../../src/sim/world/disk.ts';
 import type { SimProcess } from '../../../src/sim/world/process.ts';
-import type { World } from '../../../src/sim/world/world.ts';
+import { World } from '../../../src/sim/world/world.ts';
 import { deviceContract } from '../../contract/device.ts';
-import { makeWorld } from './world-of-test.ts';
 
 for (const blockSizeBytes of [512, 4096]) {
   deviceContract(`simulated, blocks of ${blockSizeBytes}`, { showsHoles: true }, async () => {
-    const world = makeWorld(`contract ${blockSizeBytes}`);
+    const world = new World({ seed: `contract ${blockSizeBytes}` });
     const { devices } = world.machine('east').start('a');
     const open = devices.open({ path: '/d', sizeBytes: 2 << 20, blockSizeBytes, create: true });
     const { device } = await world.settle(open);
@@ -63,7 +62,7 @@ async function open(world: World, create: boolean): Promise<Bench> {
 /** The same on many seeds; gives what each returned. */
 async function onSeeds<T>(count: number, run: (world: World) => Promise<T>): Promise<T[]> {
   const results: T[] = [];
-  for (let seed = 0; seed < count; seed++) results.push(await run(makeWorld(`disk ${seed}`)));
+  for (let seed = 0; seed < count; seed++) results.push(await run(new World({ seed: `disk ${seed}` })));
   return results;
 }
 
@@ -162,7 +161,7 @@ describe('SimDisk', () => {
   });
 
   it('reports read and write errors, and no space with only a leading part written', async () => {
-    const bench = await open(makeWorld('errors'), true);
+    const bench = await open(new World({ seed: 'errors' }), true);
     bench.disk.failNext('read');
     await expect(bench.read(0)).rejects.toThrow('EIO: i/o error, read /d');
     expect(await bench.read(0)).toBe(0);
@@ -176,7 +175,7 @@ describe('SimDisk', () => {
   });
 
   it('holds everything back while it hangs', async () => {
-    const bench = await open(makeWorld('hang'), true);
+    const bench = await open(new World({ seed: 'hang' }), true);
     bench.disk.hang();
     let done = false;
     bench.device.write(0, Buffer.alloc(512, 1), () => (done = true));
@@ -188,7 +187,7 @@ describe('SimDisk', () => {
   });
 
   it('tells holes from data, and punches', async () => {
-    const bench = await open(makeWorld('holes'), true);
+    const bench = await open(new World({ seed: 'holes' }), true);
     await bench.write(2, 1, 4);
     const { world, device } = bench;
     const zero = (sector: number, space: 'punch' | 'keep'): Promise<BlockFault | null> =>
@@ -209,7 +208,7 @@ describe('SimDisk', () => {
   });
 
   it('is open in one living process at a time', async () => {
-    const world = makeWorld('lock');
+    const world = new World({ seed: 'lock' });
     const bench = await open(world, true);
     const other = world.machine('east').start('b');
     const request = { path: '/d', sizeBytes, blockSizeBytes: 512, create: false };
@@ -222,7 +221,7 @@ describe('SimDisk', () => {
   });
 
   it('is put back as it was yesterday, files and all', async () => {
-    const world = makeWorld('yesterday');
+    const world = new World({ seed: 'yesterday' });
     const machine = world.machine('east');
     const today = await open(world, true);
     await today.write(0, 1);
@@ -239,7 +238,7 @@ describe('SimDisk', () => {
   });
 
   it('rots without a word', async () => {
-    const bench = await open(makeWorld('rot'), true);
+    const bench = await open(new World({ seed: 'rot' }), true);
     await bench.write(0, 0, 2);
     bench.disk.corrupt(512, 512);
     const bytes = bench.disk.cached.subarray(0, 1024);

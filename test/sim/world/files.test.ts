@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { Files } from '../../../src/base/files.ts';
-import type { World } from '../../../src/sim/world/world.ts';
+import { World } from '../../../src/sim/world/world.ts';
 import { filesContract } from '../../contract/files.ts';
-import { makeWorld } from './world-of-test.ts';
 
 filesContract('simulated', async () => {
-  const world = makeWorld('files contract');
+  const world = new World({ seed: 'files contract' });
   const { files } = world.machine('east').start('a').environment;
   await world.settle(files.makeFolder('/data'));
   return { files, folder: '/data', run: (work) => world.settle(work), dispose: () => Promise.resolve() };
@@ -15,7 +14,7 @@ filesContract('simulated', async () => {
 async function afterPowerLoss(prepare: (files: Files, world: World) => Promise<void>): Promise<string[]> {
   const seen: string[] = [];
   for (let seed = 0; seed < 60; seed++) {
-    const world = makeWorld(`files ${seed}`);
+    const world = new World({ seed: `files ${seed}` });
     const machine = world.machine('east');
     await world.settle(prepare(machine.start('a').environment.files, world));
     machine.powerLoss();
@@ -75,7 +74,7 @@ describe('SimFiles', () => {
   it('survives the crash of its process; of the operation in flight a part may have happened', async () => {
     const seen = new Set<string>();
     for (let seed = 0; seed < 60; seed++) {
-      const world = makeWorld(`crash ${seed}`);
+      const world = new World({ seed: `crash ${seed}` });
       const process = world.machine('east').start('a');
       const { files } = process.environment;
       await world.settle(files.write('/f', text('done'), { sync: false }));
@@ -91,7 +90,7 @@ describe('SimFiles', () => {
   it('keeps unsynced what a crash found in the middle of a sync, so that a later sync brings it', async () => {
     const seen = new Set<string>();
     for (let seed = 0; seed < 40; seed++) {
-      const world = makeWorld(`sync ${seed}`);
+      const world = new World({ seed: `sync ${seed}` });
       const machine = world.machine('east');
       const first = machine.start('a');
       const handle = await world.settle(first.environment.files.open('/f'));
@@ -108,7 +107,7 @@ describe('SimFiles', () => {
   });
 
   it('fails as told, names the path, and heals', async () => {
-    const world = makeWorld('faults');
+    const world = new World({ seed: 'faults' });
     const machine = world.machine('east');
     const { files } = machine.start('a').environment;
     machine.files.fail({ code: 'E_NO_SPACE', operation: 'write', path: 'meta' });

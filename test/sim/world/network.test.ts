@@ -1,15 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import type { ByteStream, StreamEvents } from '../../../src/base/network.ts';
 import type { SimProcess } from '../../../src/sim/world/process.ts';
-import type { World } from '../../../src/sim/world/world.ts';
+import { World } from '../../../src/sim/world/world.ts';
 import { networkContract } from '../../contract/network.ts';
-import { makeWorld } from './world-of-test.ts';
 
 const address = { kind: 'tcp', host: 'west', port: 7000 } as const;
 
 for (let seed = 0; seed < 5; seed++) {
   networkContract(`simulated, seed ${seed}`, () => {
-    const world = makeWorld(`contract ${seed}`);
+    const world = new World({ seed: `contract ${seed}` });
     const server = world.machine('west').start('server').environment.network;
     return Promise.resolve({
       server: {
@@ -57,7 +56,7 @@ interface Pair {
 }
 
 async function connect(seed: string): Promise<Pair> {
-  const world = makeWorld(seed);
+  const world = new World({ seed: seed });
   const east = world.machine('east').start('client');
   const west = world.machine('west').start('server');
   const server = new End();
@@ -131,8 +130,8 @@ describe('SimNetwork', () => {
     expect([cut.client.closedReason, cut.server.closedReason]).toEqual(['connection reset', 'connection reset']);
 
     const stalled = await connect('stall');
-    stalled.world.network.connections()[0]?.stall(500);
     stalled.client.send(10);
+    stalled.world.network.connections()[0]?.stall(500);
     await stalled.world.run(490);
     expect(stalled.server.bytes).toBe(0);
     await stalled.world.run(100);

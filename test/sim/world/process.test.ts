@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { World } from '../../../src/sim/world/world.ts';
 import type { SimProcess } from '../../../src/sim/world/process.ts';
-import { makeWorld } from './world-of-test.ts';
 
 function tick(process: SimProcess, everyMs: number, run: () => void): void {
   process.environment.clock.after(everyMs, () => {
@@ -11,7 +11,7 @@ function tick(process: SimProcess, everyMs: number, run: () => void): void {
 
 describe('SimProcess', () => {
   it('runs deferred work after the event, in order, promise callbacks included, and end tasks last', async () => {
-    const world = makeWorld('turn');
+    const world = new World({ seed: 'turn' });
     const { clock, turn } = world.machine('east').start('a').environment;
     const ran: string[] = [];
     clock.after(1, () => {
@@ -32,7 +32,7 @@ describe('SimProcess', () => {
   });
 
   it('gives work deferred from outside a turn of its own', async () => {
-    const world = makeWorld('outside');
+    const world = new World({ seed: 'outside' });
     const { turn } = world.machine('east').start('a').environment;
     let ran = false;
     turn.defer(() => (ran = true));
@@ -43,7 +43,7 @@ describe('SimProcess', () => {
 
   it('is silent after a crash: timers, files, devices, streams, deferred work', async () => {
     for (let seed = 0; seed < 20; seed++) {
-      const world = makeWorld(`crash ${seed}`);
+      const world = new World({ seed: `crash ${seed}` });
       const east = world.machine('east').start('a');
       const west = world.machine('west').start('b');
       const heard: string[] = [];
@@ -81,7 +81,7 @@ describe('SimProcess', () => {
 
   it('crashes exactly after the n-th effect: no later one is seen by anybody', async () => {
     for (let count = 1; count <= 6; count++) {
-      const world = makeWorld('effects');
+      const world = new World({ seed: 'effects' });
       const process = world.machine('east').start('a');
       const { files } = process.environment;
       process.crashAfterEffects(count);
@@ -99,7 +99,7 @@ describe('SimProcess', () => {
   });
 
   it('does nothing while paused, wakes later than it believes, and then gets all that has waited', async () => {
-    const world = makeWorld('pause');
+    const world = new World({ seed: 'pause' });
     const process = world.machine('east').start('a');
     const { clock } = process.environment;
     const fired: number[] = [];
@@ -116,8 +116,31 @@ describe('SimProcess', () => {
     expect(fired).toHaveLength(4);
   });
 
+  it('runs what arrived while it was busy together, in one turn', async () => {
+    const orders = new Set<string>();
+    for (let seed = 0; seed < 20; seed++) {
+      const world = new World({ seed: `busy ${seed}` });
+      const machine = world.machine('east');
+      machine.busyEvery = 1;
+      machine.busyMsMax = 20;
+      const { clock, turn } = machine.start('a').environment;
+      const ran: string[] = [];
+      for (const delayMs of [1, 5, 10]) {
+        clock.after(delayMs, () => {
+          ran.push(`event${delayMs}`);
+          turn.defer(() => ran.push(`deferred${delayMs}`));
+        });
+      }
+      await world.run(200);
+      orders.add(ran.join(' '));
+    }
+    expect(orders).toContain('event1 deferred1 event5 event10 deferred5 deferred10');
+    expect(orders).toContain('event1 deferred1 event5 deferred5 event10 deferred10');
+    expect(orders.size).toBe(2);
+  });
+
   it('can be paused between two pieces of one turn', async () => {
-    const world = makeWorld('pause in turn');
+    const world = new World({ seed: 'pause in turn' });
     const process = world.machine('east').start('a');
     const { clock, turn } = process.environment;
     const ran: number[] = [];
@@ -133,7 +156,7 @@ describe('SimProcess', () => {
   });
 
   it('ends itself by abort, and what it would have said next is not said', async () => {
-    const world = makeWorld('abort');
+    const world = new World({ seed: 'abort' });
     const process = world.machine('east').start('a');
     let said = false;
     process.environment.clock.after(1, () => {
@@ -146,7 +169,7 @@ describe('SimProcess', () => {
 
   it('never fires a timer early on the machine whose clock drifts; the wall clock steps alone', async () => {
     for (const driftPpm of [-500, 0, 500]) {
-      const world = makeWorld(`drift ${driftPpm}`);
+      const world = new World({ seed: `drift ${driftPpm}` });
       const machine = world.machine('east');
       machine.driftPpm = driftPpm;
       const { clock } = machine.start('a').environment;

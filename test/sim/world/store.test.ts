@@ -1,25 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { CommitOutcome, Entry, Store, Transaction } from '../../../src/store/store.ts';
-import { makeWorld } from './world-of-test.ts';
-
-/** One key is enough to see what happened. */
-class OneKey implements Store {
-  entry: Entry | null = null;
-  read(): Promise<Entry | null> {
-    return Promise.resolve(this.entry);
-  }
-  readAll(): Promise<readonly Entry[]> {
-    return Promise.resolve(this.entry ? [this.entry] : []);
-  }
-  commit({ put }: Transaction): Promise<CommitOutcome> {
-    const revision = (this.entry?.revision ?? 0) + 1;
-    for (const { key, value } of put) this.entry = { key, value, revision };
-    return Promise.resolve({ kind: 'committed', revision });
-  }
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
-}
+import { World } from '../../../src/sim/world/world.ts';
+import type { Transaction } from '../../../src/store/store.ts';
 
 const putting = (value: string): Transaction => ({ require: [], put: [{ key: 'k', value }] });
 
@@ -27,8 +8,7 @@ describe('SimStoreService', () => {
   it('answers late, and only to the living; what was sent happens all the same', async () => {
     let happened = 0;
     for (let seed = 0; seed < 20; seed++) {
-      const backing = new OneKey();
-      const world = makeWorld(`store ${seed}`, { store: backing });
+      const world = new World({ seed: `store ${seed}` });
       const process = world.machine('east').start('a');
       process.crashAfterEffects(1);
       let answered = false;
@@ -38,21 +18,20 @@ describe('SimStoreService', () => {
       expect(answered).toBe(false);
       void process.store.commit(putting('from the dead'));
       await world.run(5000);
-      if (backing.entry?.value === 'x') happened++;
-      expect(backing.entry?.value).not.toBe('from the dead');
+      if ((await world.store.backing.read('k'))?.value === 'x') happened++;
+      expect((await world.store.backing.read('k'))?.value).not.toBe('from the dead');
     }
     expect(happened).toBe(20);
   });
 
   it('is unreachable for the machines named, and nothing is changed', async () => {
-    const backing = new OneKey();
-    const world = makeWorld('unreachable', { store: backing });
+    const world = new World({ seed: 'unreachable' });
     const east = world.machine('east').start('a');
     const west = world.machine('west').start('b');
     world.store.setReachable(east.machine, false);
     expect(await world.settle(east.store.commit(putting('x')))).toMatchObject({ kind: 'unreachable' });
     await expect(world.settle(east.store.read('k'))).rejects.toMatchObject({ code: 'E_STORE_UNREACHABLE' });
-    expect(backing.entry).toBeNull();
+    expect(await world.store.backing.read('k')).toBeNull();
     expect(await world.settle(west.store.commit(putting('y')))).toMatchObject({ kind: 'committed' });
     world.store.heal();
     expect(await world.settle(east.store.read('k'))).toMatchObject({ value: 'y' });
@@ -61,12 +40,11 @@ describe('SimStoreService', () => {
   it('says unknown when the answer is lost; the commit has happened or not', async () => {
     const seen = new Set<string>();
     for (let seed = 0; seed < 30; seed++) {
-      const backing = new OneKey();
-      const world = makeWorld(`unknown ${seed}`, { store: backing });
+      const world = new World({ seed: `unknown ${seed}` });
       const process = world.machine('east').start('a');
       world.store.unknownShare = 1;
       expect(await world.settle(process.store.commit(putting('x')))).toMatchObject({ kind: 'unknown' });
-      seen.add(backing.entry === null ? 'not' : 'happened');
+      seen.add((await world.store.backing.read('k')) === null ? 'not' : 'happened');
     }
     expect(seen).toEqual(new Set(['not', 'happened']));
   });

@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { World } from '../../../src/sim/world/world.ts';
-import { makeWorld } from './world-of-test.ts';
+import { World } from '../../../src/sim/world/world.ts';
 
 /** Two processes that talk, store, sync, and are mistreated: something of everything the world can do. */
 async function busyWorld(seed: string, lines: string[] = []): Promise<World> {
-  const world = makeWorld(seed, { trace: (line) => lines.push(line) });
+  const world = new World({ seed: seed, trace: (line) => lines.push(line) });
   const scene = world.prng.derive('scene');
   const start = async (name: string): Promise<void> => {
     const process = world.machine(name).start(name);
@@ -82,7 +81,7 @@ describe('World', () => {
   });
 
   it('gives each boot of a machine an id of its own, and each process of a boot the same', () => {
-    const world = makeWorld('boots');
+    const world = new World({ seed: 'boots' });
     const machine = world.machine('east');
     const first = machine.start('a').environment.bootId;
     machine.living[0]?.crash();
