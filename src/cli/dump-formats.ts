@@ -4,7 +4,9 @@
  */
 import { crc32c } from '../base/crc32c.ts';
 import { decode } from '../base/codec.ts';
+import { decodeVersion } from '../store/state-file.ts';
 import { ChangeBitmap } from '../volume/change-bitmap.ts';
+import { decodeSector } from '../volume/leg-cursor.ts';
 import { bitsMagic, decodeLegState, legFormat } from '../volume/leg-metadata.ts';
 import { decodeSlotHeader, slotHeaderBytes } from '../volume/two-slot-file.ts';
 
@@ -21,13 +23,25 @@ export const dumpFormats: readonly DumpFormat[] = [
     return decoded.ok ? decoded.state : { damaged: decoded.reason };
   }),
   twoSlots('change bits of a leg', bitsMagic, describeBits),
+  {
+    name: 'cursor of a leg',
+    recognizes: (file) => [0, 512].some((at) => textOf(file.subarray(at, at + 4)) === 'HFCR'),
+    describe: (file) => ({
+      sectors: [0, 512].map((at) => decodeSector(file.subarray(at, at + 512)) ?? 'never written, or damaged'),
+    }),
+  },
+  {
+    name: 'version of the file store',
+    recognizes: (file) => textOf(file.subarray(0, 10)) === '{"schema":',
+    describe: describeStoreVersion,
+  },
 ];
 
 /** A file of two slots (docs/formats/metadata-slots.md): both are shown, and which one counts. */
 function twoSlots(name: string, magic: string, describePayload: (payload: Uint8Array) => unknown): DumpFormat {
   return {
     name,
-    recognizes: (file) => Buffer.from(file.subarray(0, magic.length)).toString('latin1') === magic,
+    recognizes: (file) => textOf(file.subarray(0, magic.length)) === magic,
     describe(file) {
       const slotBytes = decodeSlotHeader(file.subarray(0, slotHeaderBytes));
       const second = slotBytes.ok ? slotBytes.value.slotBytes : legFormat.slotBytes;
@@ -64,3 +78,31 @@ function describeBits(payload: Uint8Array): unknown {
   );
   return decoded.ok ? decoded.value : { damaged: decoded.reason };
 }
+
+/** The number that belongs into the file's name is taken from its body: a copy of the file may have any name. */
+function describeStoreVersion(file: Uint8Array): unknown {
+  const revision = Number(/"revision":(\d+)/.exec(textOf(file))?.[1] ?? 0);
+  const read = decodeVersion(file, revision);
+  if (read.kind === 'damaged') return { damaged: read.reason };
+  if (read.kind === 'newer') return { damaged: `written by a newer version, schema ${read.schema}` };
+  const entries = [...read.version.state.entries.values()];
+  return {
+    revision,
+    syncedRevision: read.version.syncedRevision,
+    entries: entries.map(({ key, revision: writtenAt, value }) => ({
+      key,
+      revision: writtenAt,
+      value: parsed(value),
+    })),
+  };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+const textOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');

@@ -95,14 +95,13 @@ export function parseConfiguration(text: string, file: string): ParsedConfigurat
 function parse(text: string, file: string): ParsedConfiguration {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  if (document.errors.length > 0) {
-    return wrong(
-      document.errors.map((error) => ({
-        ...place(lines, error.pos[0]),
-        message: `not valid YAML: ${error.message}`,
-      })),
-    );
-  }
+  const notYaml = document.errors.map(({ code, message, pos }) => ({
+    code,
+    problem: { ...place(lines, pos[0]), message: `not valid YAML: ${message}` },
+  }));
+  // Where the syntax breaks, whatever the reader says of what follows comes of that and misleads.
+  const broken = notYaml.find(({ code }) => code !== 'DUPLICATE_KEY');
+  if (broken) return wrong([broken.problem]);
   const declared: unknown = document.toJS();
   const schemaResult = configurationSchema.safeParse(declared);
   const findings: Finding[] = [...crossCheck(declared)];
@@ -115,15 +114,16 @@ function parse(text: string, file: string): ParsedConfiguration {
       );
     } else findings.push({ path: issue.path, message: issue.message });
   }
-  if (schemaResult.success && findings.length === 0) {
+  if (schemaResult.success && findings.length === 0 && notYaml.length === 0) {
     return { kind: 'right', configuration: withPaths(schemaResult.data, file) };
   }
-  return wrong(
-    findings.map((finding) => ({
+  return wrong([
+    ...notYaml.map(({ problem }) => problem),
+    ...findings.map((finding) => ({
       ...place(lines, positionOf(document, finding)),
       message: `${nameOf(finding.path)}${finding.message}`,
     })),
-  );
+  ]);
 }
 
 /** For callers that go on only with a right file: throws `E_CONFIG`, one line per problem. */
@@ -226,13 +226,11 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
 
 function wrong(problems: ConfigurationProblem[]): ParsedConfiguration {
   const sorted = problems.sort((a, b) => a.line - b.line || a.column - b.column);
-  const left = sorted.length - problemsMax;
-  const last = sorted[problemsMax - 1];
-  if (left <= 0 || !last) return { kind: 'wrong', problems: sorted };
-  return {
-    kind: 'wrong',
-    problems: [...sorted.slice(0, problemsMax), { ...last, message: `and ${left} more problems after this one` }],
-  };
+  const told = sorted.slice(0, problemsMax - 1);
+  const next = sorted[problemsMax - 1];
+  if (!next || sorted.length === problemsMax) return { kind: 'wrong', problems: sorted };
+  const left = { ...next, message: `here and below are ${sorted.length - told.length} more problems` };
+  return { kind: 'wrong', problems: [...told, left] };
 }
 
 function place(lines: LineCounter, offset: number): { line: number; column: number } {
