@@ -107,7 +107,7 @@ export class SimMachine {
     return this.#wallOriginMs + this.world.nowMs * this.#rate;
   }
 
-  /** Both clocks run this much too fast from now on; neither jumps. */
+  /** Both clocks run this much too fast from now on; neither jumps. Timers set before keep the old pace. */
   set driftPpm(partsPerMillion: number) {
     const rate = 1 + partsPerMillion / 1e6;
     this.#monotonicOriginMs += this.world.nowMs * (this.#rate - rate);

@@ -170,7 +170,7 @@ let drainIsProven = false;
 function proveDrain(): void {
   let steps = 0;
   const procedure = async (): Promise<void> => {
-    for (; steps < 3; steps++) await null;
+    for (; steps < 3; steps++) await Promise.resolve();
   };
   void procedure();
   drainMicrotasks();

@@ -46,6 +46,7 @@ export class World {
   readonly #log: ((line: LogLine) => void) | undefined;
   readonly #machines = new Map<string, SimMachine>();
   #processes = 0;
+  #lastSettle: Promise<void> = Promise.resolve();
 
   constructor(options: WorldOptions) {
     this.seed = options.seed;
@@ -99,15 +100,22 @@ export class World {
     return this.scheduler.runUntil(predicate, this.nowMs + durationMs);
   }
 
-  /** Runs until the promise settles, and gives what it gives; rejects when it does not within `durationMs`. */
-  async settle<Result>(promise: Promise<Result>, durationMs = 60_000): Promise<Result> {
-    let settled = false;
+  /**
+   * Runs until the promise settles, and gives what it gives; rejects when it does not within `durationMs`. Several calls
+   * at once are served one after another.
+   */
+  settle<Result>(promise: Promise<Result>, durationMs = 60_000): Promise<Result> {
+    let isSettled = false;
     const note = (): void => {
-      settled = true;
+      isSettled = true;
     };
     promise.then(note, note);
-    if (!(await this.runUntil(() => settled, durationMs))) throw new Error(`not settled within ${durationMs} ms`);
-    return promise;
+    const result = this.#lastSettle.then(async () => {
+      if (!(await this.runUntil(() => isSettled, durationMs))) throw new Error(`not settled within ${durationMs} ms`);
+      return promise;
+    });
+    this.#lastSettle = result.then(note, note);
+    return result;
   }
 
   // What follows is for processes.

@@ -1,6 +1,33 @@
 import { describe, expect, it } from 'vitest';
 import { World } from '../../../src/sim/world/world.ts';
-import type { Transaction } from '../../../src/store/store.ts';
+import { FileStore } from '../../../src/store/file-store.ts';
+import type { Store, Transaction } from '../../../src/store/store.ts';
+import { storeContract } from '../../contract/store.ts';
+
+/** The suite knows no world: every call drives it. */
+function driven(world: World, store: Store): Store {
+  return {
+    read: (key) => world.settle(store.read(key)),
+    readAll: (prefix) => world.settle(store.readAll(prefix)),
+    commit: (transaction) => world.settle(store.commit(transaction)),
+    close: () => world.settle(store.close()),
+  };
+}
+
+storeContract('as simulated nodes reach it', () => {
+  const world = new World({ seed: 'store contract' });
+  const open = (): Promise<Store> => Promise.resolve(driven(world, world.machine('east').start('a').store));
+  return Promise.resolve({ open, dispose: () => Promise.resolve() });
+});
+
+storeContract('in files, on simulated files', () => {
+  const world = new World({ seed: 'file store contract' });
+  const open = async (): Promise<Store> => {
+    const { files, random, log } = world.machine('east').start('a').environment;
+    return driven(world, await world.settle(FileStore.open(files, '/store', random, log)));
+  };
+  return Promise.resolve({ open, dispose: () => Promise.resolve() });
+});
 
 const putting = (value: string): Transaction => ({ require: [], put: [{ key: 'k', value }] });
 
