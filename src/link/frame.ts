@@ -92,7 +92,8 @@ export class FrameDecoder {
   #header: FrameHeader | null = null;
   /** Null until the control part is complete. */
   #control: Uint8Array | null = null;
-  #pieceLengths: DataView | null = null;
+  /** The control part with the lengths of the pieces still before it. */
+  #pieceLengths: Uint8Array = nothing;
   #pieces: Uint8Array[] = [];
   #refusal: FrameRefusal | null = null;
 
@@ -152,30 +153,30 @@ export class FrameDecoder {
     const control = this.#control;
     assert(control !== null, 'a control part was read');
     while (this.#pieces.length < header.pieceCount) {
-      const piece = this.#take(this.#pieceLengths?.getUint32(4 * this.#pieces.length, true) ?? 0);
+      const piece = this.#take(readU32(this.#pieceLengths, 4 * this.#pieces.length));
       if (piece === null) return null;
       this.#pieces.push(piece);
     }
     const frame: Frame = { type: header.type, control, pieces: this.#pieces };
     this.#header = null;
     this.#control = null;
-    this.#pieceLengths = null;
+    this.#pieceLengths = nothing;
     this.#pieces = [];
     return frame;
   }
 
   #readHeader(bytes: Uint8Array): FrameRefusal | null {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, headerBytes);
-    const foundMagic = view.getUint32(0, true);
+    const foundMagic = readU32(bytes, 0);
     if (foundMagic !== magic) return refuse('badMagic', `a frame begins with ${foundMagic.toString(16)}`);
-    const version = view.getUint8(4);
-    if (version !== layoutVersion) return refuse('badVersion', `frame of version ${version}, not ${layoutVersion}`);
-    if (view.getUint32(20, true) !== crc32c(bytes.subarray(0, 20))) {
+    const version = bytes[4];
+    if (version !== layoutVersion)
+      return refuse('badVersion', `frame of version ${version ?? 0}, not ${layoutVersion}`);
+    if (readU32(bytes, 20) !== crc32c(bytes.subarray(0, 20))) {
       return refuse('headerChecksum', 'the checksum of a frame header is wrong');
     }
-    const pieceCount = view.getUint16(6, true);
-    const controlLength = view.getUint32(8, true);
-    const payloadLength = view.getUint32(12, true);
+    const pieceCount = readU32(bytes, 4) >>> 16;
+    const controlLength = readU32(bytes, 8);
+    const payloadLength = readU32(bytes, 12);
     if (pieceCount > piecesMax) return refuse('tooManyPieces', `${pieceCount} pieces, at most ${piecesMax} allowed`);
     if (controlLength > this.limits.controlBytesMax) {
       return refuse(
@@ -192,8 +193,8 @@ export class FrameDecoder {
     if (4 * pieceCount > controlLength) {
       return refuse('pieceLengths', `${pieceCount} pieces, but a control part of only ${controlLength} bytes`);
     }
-    const controlChecksum = view.getUint32(16, true);
-    this.#header = { type: view.getUint8(5), pieceCount, controlLength, payloadLength, controlChecksum };
+    const controlChecksum = readU32(bytes, 16);
+    this.#header = { type: bytes[5] ?? 0, pieceCount, controlLength, payloadLength, controlChecksum };
     return null;
   }
 
@@ -201,10 +202,9 @@ export class FrameDecoder {
     const { pieceCount, payloadLength } = header;
     if (crc32c(bytes) !== header.controlChecksum)
       return refuse('controlChecksum', 'the checksum of a control part is wrong');
-    const lengths = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     let sum = 0;
     for (let piece = 0; piece < pieceCount; piece++) {
-      const length = lengths.getUint32(4 * piece, true);
+      const length = readU32(bytes, 4 * piece);
       if (length > pieceBytesMax) {
         return refuse('pieceTooLong', `piece of ${length} bytes, at most ${pieceBytesMax} allowed`);
       }
@@ -214,7 +214,7 @@ export class FrameDecoder {
       return refuse('pieceLengths', `pieces of ${sum} bytes together in a payload of ${payloadLength}`);
     }
     this.#control = bytes.subarray(4 * pieceCount);
-    this.#pieceLengths = lengths;
+    this.#pieceLengths = bytes;
     return null;
   }
 
@@ -240,6 +240,12 @@ export class FrameDecoder {
     this.#partial = null;
     return partial;
   }
+}
+
+/** A DataView for each frame received would cost more than all that is read through it. */
+function readU32(bytes: Uint8Array, at: number): number {
+  const low = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
+  return (low | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24)) >>> 0;
 }
 
 function refuse(breach: FrameBreach, detail: string): FrameRefusal {

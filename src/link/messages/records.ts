@@ -28,7 +28,7 @@ import { assert } from '../../base/assert.ts';
 import type { Decoded } from '../../base/codec.ts';
 import { crc32c } from '../../base/crc32c.ts';
 import { comparePositions, formatPosition, type Position } from '../../stream/position.ts';
-import { positionOf, recordBytesMax, type RecordKind, type StreamRecord } from '../../stream/record.ts';
+import { recordBytesMax, type RecordKind, type StreamRecord } from '../../stream/record.ts';
 import { openFrame, sealFrame, type Frame } from '../frame.ts';
 import { MessageType } from './types.ts';
 import { isSafePosition, readPosition, readU64, writePosition, writeU64 } from './words.ts';
@@ -131,11 +131,11 @@ export function decodeRecords(frame: Frame): Decoded<Records> {
     };
     const fault =
       flags > holeFlag || view.getUint32(at + 44, true) !== 0 ? 'has unknown flags' : faultOf(record, hasData);
-    if (fault !== null) return refuse(`${kind} ${formatPosition(positionOf(record))} ${fault}`);
-    if (before !== null && comparePositions(before, positionOf(record)) >= 0) {
-      return refuse(`${kind} ${formatPosition(positionOf(record))} after ${formatPosition(before)}`);
+    if (fault !== null) return refuse(`${kind} ${formatPosition(record)} ${fault}`);
+    if (before !== null && comparePositions(before, record) >= 0) {
+      return refuse(`${kind} ${formatPosition(record)} after ${formatPosition(before)}`);
     }
-    before = positionOf(record);
+    before = record;
     records.push(record);
   }
   if (piecesUsed !== pieces.length) return refuse(`${pieces.length} pieces for ${piecesUsed} records with data`);

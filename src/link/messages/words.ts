@@ -12,7 +12,10 @@ export function writeU64(view: DataView, offset: number, value: number): void {
 }
 
 export function readU64(view: DataView, offset: number): number {
-  return view.getUint32(offset + 4, true) * wordValues + view.getUint32(offset, true);
+  const high = view.getUint32(offset + 4, true);
+  const low = view.getUint32(offset, true);
+  // A small number that never was a floating-point one costs its owner no memory.
+  return high === 0 ? low : high * wordValues + low;
 }
 
 export function writePosition(view: DataView, offset: number, position: Position): void {
