@@ -58,7 +58,7 @@ export function formatFigures(figures: readonly Figure[]): string {
     [
       ['figure', 46],
       ['target', -12],
-      ['reached', -12],
+      ['reached', -16],
     ],
     rows,
   )}${notes}\n`;

@@ -70,6 +70,8 @@ const living = new Set<ChildProcess>();
 process.on('exit', () => {
   for (const child of living) child.kill('SIGKILL');
 });
+process.once('SIGINT', () => process.exit(130));
+process.once('SIGTERM', () => process.exit(143));
 
 export function startCommand(program: string, args: readonly string[], options: CommandOptions = {}): ChildProcess {
   const environment = { ...process.env, PATH: path, LC_ALL: 'C.UTF-8', NO_COLOR: '1', ...options.environment };
