@@ -16,12 +16,13 @@ import * as fs from 'node:fs';
 import type { Turn } from '../base/turn.ts';
 import type { AllocationExtent, BlockFault, Completion, Device } from './device.ts';
 import { blockFault } from './fault.ts';
+import { ProcessorWait } from './processor-wait.ts';
 import { sparseCalls } from './sparse.ts';
 import type { SparseCalls } from './sparse.ts';
 
-/** A direct call that takes longer sends the device to the pool. */
+/** A direct call that takes longer, waiting for the processor not counted, sends the device to the pool. */
 const slowCallMs = 5;
-/** For how long, at first: a call may also seem slow because another process had the processor. Doubles while slow. */
+/** For how long, at first; doubles while the device stays slow. */
 const pooledMsMin = 100;
 const pooledMsMax = 10_000;
 /** Transfers in the pool at once. With the flush that makes three of the pool's four threads. */
@@ -33,6 +34,9 @@ const punchStepBytes = 16 * 1024 * 1024;
 const zeroStepBytes = 1024 * 1024;
 /** What is beyond so many extents is reported as data. */
 const allocationExtentsMax = 1024;
+
+/** One for all devices of the thread. */
+const processorWaitOfThread = new ProcessorWait();
 
 const zeroes = new Uint8Array(zeroStepBytes);
 
@@ -50,6 +54,8 @@ export interface FileDeviceOptions {
   readonly released?: () => Promise<void>;
   /** `adaptive` as described above, by default; the others are for tests. */
   readonly calls?: 'adaptive' | 'direct' | 'pooled';
+  /** For tests. */
+  readonly processorWait?: Pick<ProcessorWait, 'mark' | 'sinceMarkMs'>;
   /** Null: as if the system calls for sparse files were not to be had. */
   readonly sparse?: SparseCalls | null;
 }
@@ -70,6 +76,7 @@ export class FileDevice implements Device {
   readonly #path: string;
   readonly #turn: Turn;
   readonly #sparse: SparseCalls | null;
+  readonly #processorWait: Pick<ProcessorWait, 'mark' | 'sinceMarkMs'>;
   /** Calls this file system has turned down; they are not tried again. */
   readonly #unsupported = new Set<'punch' | 'keep' | 'seek'>();
 
@@ -99,6 +106,7 @@ export class FileDevice implements Device {
     this.#path = options.path;
     this.#turn = options.turn;
     this.#sparse = options.sparse === undefined ? sparseCalls : options.sparse;
+    this.#processorWait = options.processorWait ?? processorWaitOfThread;
     this.#pooledUntilMs = options.calls === 'pooled' ? Infinity : 0;
   }
 
@@ -158,6 +166,7 @@ export class FileDevice implements Device {
     done: Completion,
     startMs: number,
   ): void {
+    this.#processorWait.mark(startMs);
     let fault: BlockFault | null = null;
     let transferredBytes = 0;
     while (transferredBytes < bytes.length && fault === null) {
@@ -186,6 +195,7 @@ export class FileDevice implements Device {
   #noteDuration(startMs: number): void {
     const endMs = performance.now();
     if (endMs - startMs < slowCallMs || this.#options.calls === 'direct') return;
+    if (endMs - startMs - this.#processorWait.sinceMarkMs() < slowCallMs) return;
     // Slow again before it has been fast for as long as it was in the pool: it is not a hiccup.
     const again = startMs < this.#pooledUntilMs + this.#pooledForMs;
     this.#pooledForMs = again ? Math.min(this.#pooledForMs * 2, pooledMsMax) : pooledMsMin;

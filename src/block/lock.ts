@@ -106,7 +106,8 @@ function listen(socketPath: string): Promise<net.Server | 'taken'> {
       caller.on('error', () => {});
       caller.end(`process ${process.pid} (${ownCommand()})`);
     });
-    server.once('error', (error) => {
+    // Also later, when a caller cannot be accepted: the name is held all the same.
+    server.on('error', (error) => {
       if (errnoOf(error) === 'EADDRINUSE') resolve('taken');
       else reject(error);
     });

@@ -66,19 +66,24 @@ describe('the choice between direct calls and the pool', () => {
   let nowMs: number;
   /** How far the clock goes on after it is read next: before a call, hence how long that seems to take. */
   let callMs: number;
+  let waitedMs: number;
 
   beforeEach(() => {
     folder = temporaryFolder();
     deferred = [];
     nowMs = 1000;
     callMs = 0;
+    waitedMs = 0;
     vi.spyOn(performance, 'now').mockImplementation(() => {
       const beforeMs = nowMs;
       nowMs += callMs;
       callMs = 0;
       return beforeMs;
     });
-    device = openFile(folder, { turn: { defer: (run) => deferred.push(run), atEnd: () => {} } });
+    device = openFile(folder, {
+      turn: { defer: (run) => deferred.push(run), atEnd: () => {} },
+      processorWait: { mark: () => {}, sinceMarkMs: () => waitedMs },
+    });
   });
   afterEach(async () => {
     vi.restoreAllMocks();
@@ -120,6 +125,13 @@ describe('the choice between direct calls and the pool', () => {
     await writesThroughPool();
     nowMs += 2;
     expect(writesDirectly()).toBe(true);
+  });
+
+  it('does not take waiting for the processor for a slow device', () => {
+    waitedMs = 15;
+    expect(writesDirectly(19)).toBe(true);
+    expect(writesDirectly(21)).toBe(true);
+    expect(writesDirectly()).toBe(false);
   });
 
   it('stays with the pool twice as long each time the device is slow again, up to 10 s', async () => {
