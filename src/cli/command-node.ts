@@ -8,7 +8,7 @@ import { nodeConfiguration } from '../node/configuration.ts';
 import { runNode } from '../node/run.ts';
 import { noun, verb, writeJson, type Building } from './command.ts';
 import { defaultConfigurationFile, loadConfiguration } from './command-config.ts';
-import type { Io } from './io.ts';
+import type { CommandStatus, Io } from './io.ts';
 import { productVersion } from './product-version.ts';
 
 interface RunOptions {
@@ -18,7 +18,7 @@ interface RunOptions {
   readonly whileInputOpen?: boolean;
 }
 
-export function addNodeCommands(program: Command, { io }: Building): void {
+export function addNodeCommands(program: Command, { io, finish }: Building): void {
   const node = noun(program, 'node', 'Run a node').addHelpText(
     'after',
     '\nExample:\n  $ holdfast node run --config holdfast.yaml --name east',
@@ -37,10 +37,10 @@ export function addNodeCommands(program: Command, { io }: Building): void {
         'stop also when standard input ends: for a program that starts nodes',
       ).hideHelp(),
     )
-    .action((options: RunOptions) => run(options, io));
+    .action(async (options: RunOptions) => finish(await run(options, io)));
 }
 
-async function run(options: RunOptions, io: Io): Promise<void> {
+async function run(options: RunOptions, io: Io): Promise<CommandStatus> {
   const configuration = loadConfiguration(options.config);
   const own = nodeConfiguration(configuration, options.name);
   const running = await runNode({
@@ -53,8 +53,15 @@ async function run(options: RunOptions, io: Io): Promise<void> {
     const at = formatAddress(api.address);
     if (options.json) writeJson(io, { node: options.name, pid: process.pid, nbd: running.nbdAddresses, api: at });
     else io.out.write(`node ${options.name} runs: NBD ${running.nbdAddresses.join(', ')}, control API ${at}\n`);
-    await Promise.race([running.stopped, aborted(io.stop), ...(options.whileInputOpen ? [io.inputClosed()] : [])]);
+    const asked = [aborted(io.stop), ...(options.whileInputOpen ? [io.inputClosed()] : [])];
+    const end = await Promise.race([
+      running.stopped.then(() => 'ended'),
+      ...asked.map((stop) => stop.then(() => 'asked')),
+    ]);
     await api.close();
+    if (end === 'asked') return 0;
+    io.err.write(`holdfast: node ${options.name} has ended by itself; its log above says why\n`);
+    return 1;
   } finally {
     await running.stop();
   }

@@ -13,6 +13,7 @@ export const defaultApi = '127.0.0.1:8009';
 /** A command under construction: commander's tree, and where the status of the action goes. */
 export interface Building {
   readonly io: Io;
+  readonly asJson: boolean;
   finish(status: CommandStatus): void;
 }
 

@@ -3,7 +3,7 @@
  * standard error, in one sentence and its cure; only an error of ours shows where in the code it happened.
  */
 import { Command, CommanderError } from 'commander';
-import { errorKinds, HoldfastError } from '../base/errors.ts';
+import { errorKinds, HoldfastError, type ErrorCode } from '../base/errors.ts';
 import type { Building } from './command.ts';
 import { addConfigCommands } from './command-config.ts';
 import { addDumpCommand } from './command-dump.ts';
@@ -20,18 +20,19 @@ import { productVersion } from './product-version.ts';
 /** @param argv without the program itself. */
 export async function main(argv: readonly string[], io: Io): Promise<CommandStatus> {
   let status: CommandStatus = 0;
-  const program = createProgram({ io, finish: (result) => (status = result) });
+  const asJson = argv.includes('--json');
+  const program = createProgram({ io, asJson, finish: (result) => (status = result) });
   try {
     await program.parseAsync(argv, { from: 'user' });
     return status;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    return report(error, argv.includes('--json'), io);
+    return report(error, asJson, io);
   }
 }
 
 export function createProgram(building: Building): Command {
-  const { io } = building;
+  const { io, asJson } = building;
   const program = new Command('holdfast')
     .description('Disaster-tolerant block storage: volumes served over NBD, every write mirrored to another node.')
     .version(productVersion)
@@ -40,7 +41,7 @@ export function createProgram(building: Building): Command {
   program.exitOverride().configureOutput({
     writeOut: (text) => io.out.write(text),
     writeErr: (text) => io.err.write(text),
-    outputError: (text, write) => write(text.replace(/^error: /, 'holdfast: ')),
+    outputError: (text) => tell('E_USAGE', text.replace(/^error: /, '').trimEnd(), asJson, io),
     getOutHelpWidth: () => io.out.columns,
     getErrHelpWidth: () => io.err.columns,
   });
@@ -60,11 +61,15 @@ export function createProgram(building: Building): Command {
 function report(error: unknown, asJson: boolean, io: Io): CommandStatus {
   const known = error instanceof HoldfastError ? error : null;
   const code = known?.code ?? 'E_INTERNAL';
-  const { cure, exitStatus } = errorKinds[code];
   const message = known ? known.message : error instanceof Error ? (error.stack ?? error.message) : String(error);
+  tell(code, message, asJson, io);
+  return errorKinds[code].exitStatus;
+}
+
+function tell(code: ErrorCode, message: string, asJson: boolean, io: Io): void {
+  const { cure } = errorKinds[code];
   if (asJson) io.err.write(`${JSON.stringify({ code, message, cure })}\n`);
   else io.err.write(`${io.err.colours.red('holdfast:')} ${message}\n${io.err.colours.dim(cure)}\n`);
-  return exitStatus;
 }
 
 /** The program itself. Leaves the exit status to the end of the event loop, so that what was written is written. */

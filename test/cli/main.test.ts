@@ -61,7 +61,7 @@ const copying = fakeStatus(
 describe('every command', () => {
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   const pathOf = (command: Command): string[] => (command.parent ? [...pathOf(command.parent), command.name()] : []);
-  const all = commands(createProgram({ io: fakeIo(), finish: () => {} }));
+  const all = commands(createProgram({ io: fakeIo(), asJson: false, finish: () => {} }));
 
   it.each(all.map((command) => pathOf(command).join(' ')))(
     'holdfast %s --help has an example, in 80 columns',
@@ -95,6 +95,11 @@ describe('exit status', () => {
       expect(err).not.toBe('');
     }
     expect((await run('statsu')).err).toContain('Did you mean status?');
+    expect(JSON.parse((await run('group switch-over g1 --json')).err)).toEqual({
+      code: 'E_USAGE',
+      message: "required option '--to <node>' not specified",
+      cure: 'See the command with --help.',
+    });
     expect((await run('volume create v --size big')).err).toContain('It should be a size such as 512MiB or 1GiB.');
   });
 

@@ -43,7 +43,7 @@ const linesOf = (kind: string): Example[] =>
     );
 const wordsOf = (line: string): string[] => line.split(' ').slice(1);
 
-const program = createProgram({ io: fakeIo(), finish: () => {} });
+const program = createProgram({ io: fakeIo(), asJson: false, finish: () => {} });
 
 describe('examples of the manual', () => {
   it('are of a kind that a test runs', () => {
