@@ -44,7 +44,8 @@ export function decodeVersion(bytes: Uint8Array, revision: number): ReadVersion 
   if (file.schema !== schema || !body || checksumOf(body) !== file.checksum) {
     return { kind: 'damaged', reason: 'does not match its checksum' };
   }
-  if (!Array.isArray(body.entries) || !Array.isArray(body.lineage)) return { kind: 'damaged', reason: 'is no state' };
+  if (![body.entries, body.lineage].every((list) => Array.isArray(list)))
+    return { kind: 'damaged', reason: 'is no state' };
   if (body.revision !== revision) return { kind: 'damaged', reason: `holds revision ${body.revision}` };
   const entries = new Map(body.entries.map((entry) => [entry.key, entry]));
   return {

@@ -140,7 +140,7 @@ export class ChangeBitmap {
     for (const page of this.#pages) {
       writer.u8(page === undefined ? pageKind.empty : page === fullPage ? pageKind.full : pageKind.literal);
     }
-    for (const page of literals) for (const word of page ?? []) writer.u32(word);
+    for (const page of literals) if (page !== undefined) writer.raw(bytesOf(page));
     return writer.finish();
   }
 
@@ -155,8 +155,7 @@ export class ChangeBitmap {
       const capacity = bitmap.#pageCapacity(index);
       if (kind === pageKind.full) bitmap.#settle(index, fullPage, capacity);
       else if (kind === pageKind.literal) {
-        const page = new Uint32Array(pageWords);
-        for (let word = 0; word < pageWords; word++) page[word] = reader.u32();
+        const page = pageOf(reader.raw(pageBytes));
         const strays = nextIn(page, capacity, pageChunks, 0);
         if (strays < pageChunks) reader.fail(`bit ${strays} of a page of ${capacity}`);
         bitmap.#settle(index, page, countBits(page));
@@ -232,10 +231,9 @@ export class ChangeBitmap {
   }
 
   #assertInside(offset: number, length: number): void {
-    assert(
-      offset >= 0 && length >= 0 && offset + length <= this.sizeBytes,
-      `range ${offset} + ${length} is outside the volume`,
-    );
+    // The message is made only when needed: it costs more than setting a bit.
+    if (offset >= 0 && length >= 0 && offset + length <= this.sizeBytes) return;
+    assert(false, `range ${offset} + ${length} is outside the volume of ${this.sizeBytes} bytes`);
   }
 }
 
@@ -243,6 +241,20 @@ function chunkBytesFor(sizeBytes: number): number {
   let chunkBytes = chunkBytesMin;
   while (chunkBytes * chunksMax < sizeBytes) chunkBytes *= 2;
   return chunkBytes;
+}
+
+/** Little-endian, whatever the machine is. */
+function bytesOf(page: Page): Uint8Array {
+  const view = new DataView(new ArrayBuffer(pageBytes));
+  for (let at = 0; at < pageWords; at++) view.setUint32(at * 4, page[at] ?? 0, true);
+  return new Uint8Array(view.buffer);
+}
+
+function pageOf(bytes: Uint8Array): Page {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, pageBytes);
+  const page = new Uint32Array(pageWords);
+  for (let at = 0; at < pageWords; at++) page[at] = view.getUint32(at * 4, true);
+  return page;
 }
 
 function fullOf(capacity: number): Page {

@@ -202,10 +202,9 @@ export class ExtentSet implements Iterable<Extent> {
 }
 
 function assertRange(offset: number, length: number): void {
-  assert(
-    offset >= 0 && length >= 0 && Number.isSafeInteger(offset + length),
-    `range ${offset} + ${length} is no byte range`,
-  );
+  // Messages are made only when needed: these functions run for every write of an outage.
+  if (offset >= 0 && length >= 0 && Number.isSafeInteger(offset + length)) return;
+  assert(false, `range ${offset} + ${length} is no byte range`);
 }
 
 /** Index of the first value at or above `bound` in an ascending array; its length when there is none. */
@@ -227,6 +226,6 @@ function firstAbove(values: readonly number[], bound: number): number {
 
 function at(values: readonly number[], index: number): number {
   const value = values[index];
-  assert(value !== undefined, `no range ${index}`);
+  if (value === undefined) assert(false, `no range ${index} of ${values.length}`);
   return value;
 }

@@ -158,6 +158,17 @@ describe('the file store', () => {
     expect((await put(store, 'one')).kind).toBe('unknown');
   });
 
+  test('R11: what a reader was told survives power loss, although the writer died before its folder was synced', async () => {
+    const files = new CrashingFiles(() => false);
+    const writer = await openOn(files);
+    const syncFolder = files.syncFolder.bind(files);
+    files.syncFolder = () => Promise.reject(new Crash('gone'));
+    expect((await put(writer, 'one')).kind).toBe('unknown');
+    files.syncFolder = syncFolder;
+    expect((await (await openOn(files)).read('k'))?.value).toBe('one');
+    expect((await (await openOn(files.restart(true))).read('k'))?.value).toBe('one');
+  });
+
   test('a temporary file taken away by another process that starts is written again', async () => {
     const files = new CrashingFiles();
     const store = await openOn(files);
