@@ -4,7 +4,7 @@ import { type Address } from '../../src/base/network.ts';
 import { encodeFrame, FrameDecoder, type Frame } from '../../src/link/frame.ts';
 import { LinkTable } from '../../src/link/link-table.ts';
 import type { LinkConnection, LinkHandler, LinkIdentity, LinkOptions, LinkPeer } from '../../src/link/link.ts';
-import { encodeCall } from '../../src/link/messages/call.ts';
+import { encodeCall, encodeResult } from '../../src/link/messages/call.ts';
 import { decodeRefused, encodeHello, type Hello } from '../../src/link/messages/handshake.ts';
 import { encodeJson } from '../../src/link/messages/json.ts';
 import { encodePing } from '../../src/link/messages/liveness.ts';
@@ -385,6 +385,24 @@ describe('LinkTable', () => {
     expect(west.take()).toHaveLength(64);
     for (let count = 0; count < 64; count++) east.table.request('west', 'x', {}, 1000).catch(() => null);
     await expect(east.table.request('west', 'x', {}, 1000)).rejects.toMatchObject({ code: 'E_BUSY' });
+  });
+
+  it('serves any number of requests one after another', async () => {
+    await connected();
+    for (let count = 0; count < 200; count++) {
+      const reply = east.table.request('west', 'x', count, 1000);
+      await world.run(5);
+      expect(await reply).toEqual({ method: 'x', params: count });
+    }
+  });
+
+  it('takes a reply only from the connection the request went to', async () => {
+    await connected();
+    west.answer = () => new Promise(() => {});
+    const waiting = expect(east.table.request('west', 'x', {}, 100)).rejects.toMatchObject({ code: 'E_TIMEOUT' });
+    for (let id = 0; id < 3; id++) first(west, 'out').send(encodeResult(id, 'forged'));
+    await world.run(200);
+    await waiting;
   });
 
   it('closes a connection whose peer asks but does not read', async () => {
