@@ -42,7 +42,7 @@ function slicingTable(): Int32Array {
 /** Null where the optional package is not installed, or not for this machine. */
 function loadNative(): Checksum | null {
   try {
-    const loaded: { crc32c: Checksum } = createRequire(import.meta.url)('@node-rs/crc32');
+    const loaded = createRequire(import.meta.url)('@node-rs/crc32') as { crc32c: Checksum };
     return loaded.crc32c;
   } catch {
     return null;

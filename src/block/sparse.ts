@@ -43,8 +43,10 @@ function load(): { readonly calls: SparseCalls | null; readonly reason: string }
   if (process.arch !== 'x64' && process.arch !== 'arm64')
     return { calls: null, reason: `not known how on ${process.arch}` };
   try {
-    const foreign: ForeignFunctions = createRequire(import.meta.url)('koffi');
-    return { calls: bind(foreign), reason: 'fallocate and lseek' };
+    return {
+      calls: bind(createRequire(import.meta.url)('koffi') as ForeignFunctions),
+      reason: 'fallocate and lseek',
+    };
   } catch (error) {
     return {
       calls: null,

@@ -73,12 +73,11 @@ export class NodeStream implements ByteStream {
   }
 
   send(parts: readonly Uint8Array[]): void {
-    const last = parts.at(-1);
-    if (this.#ending || last === undefined) return;
+    if (this.#ending || parts.length === 0) return;
     const socket = this.#socket;
+    let written = 0;
     socket.cork();
-    for (let index = 0; index < parts.length - 1; index++) socket.write(parts[index] ?? last);
-    socket.write(last, this.#taken);
+    for (const part of parts) socket.write(part, ++written === parts.length ? this.#taken : undefined);
     socket.uncork();
     if (socket.writableLength > 0) this.#owesDrained = true;
   }
@@ -149,8 +148,7 @@ function rebuilt(accepted: net.Socket, onread: net.OnReadOpts): net.Socket | nul
   if (!('useUserBuffer' in handle) || !('readStart' in handle) || accepted.readableLength > 0) return null;
   Reflect.set(accepted, '_handle', null);
   // `Reflect`, because the types know neither of the two options here.
-  const socket: net.Socket = Reflect.construct(net.Socket, [{ handle, onread }]);
-  return socket;
+  return Reflect.construct(net.Socket, [{ handle, onread }]) as net.Socket;
 }
 
 function remoteOf(socket: net.Socket): string {
