@@ -120,7 +120,7 @@ export const comparisons: readonly Comparison[] = [
   },
   {
     name: 'sync-flush-4k-32-qemu',
-    title: 'sync 4 KiB write, depth 32, flush each 32',
+    title: 'sync 4 KiB write, depth 32, flushes',
     load: { pattern: 'randwrite', ...small, depth: 32, writesPerFlush: 32 },
     ours: 'sync',
     baseline: 'qemu-mirror',

@@ -111,12 +111,12 @@ export async function measureMoves(folder: string, times: number): Promise<Figur
       await pair.untilEstablished();
     }
     return [
-      { title: 'hosts wait at a switch-over', target: '', value: range(planned), note: `${planned.length} times` },
+      { title: 'hosts wait at a switch-over', target: '', value: range(planned), note: `${planned.length} of them` },
       {
         title: 'hosts wait at a take-over by hand',
         target: '',
         value: range(unplanned),
-        note: `${unplanned.length} times, from kill -9; the lease of 3 s must lapse first`,
+        note: `${unplanned.length} of them, from kill -9; the lease of 3 s must lapse first`,
       },
     ];
   } finally {

@@ -92,7 +92,7 @@ async function main(): Promise<void> {
     await rm(folder, { recursive: true, force: true });
   }
   const machine = { node: process.version, processors: cpus().length, model: cpus()[0]?.model ?? 'unknown' };
-  const heading = `Node ${machine.node}, ${machine.processors} × ${machine.model}; ${rounds} rounds of ${seconds} s`;
+  const heading = `Node ${machine.node}, ${machine.processors} × ${machine.model}; rounds: ${rounds}, of ${seconds} s`;
   process.stdout.write(`${heading}\n\n${formatComparisons(results)}${formatFigures(figures)}`);
   if (values.json !== undefined) {
     await writeFile(values.json, `${JSON.stringify({ machine, rounds, seconds, results, figures }, null, 2)}\n`);

@@ -18,7 +18,7 @@ export function formatComparisons(results: readonly ComparisonResult[]): string 
       ['ours against theirs', 46],
       ['target', -8],
       ['median', -9],
-      ['min – max', -16],
+      ['min – max', -17],
     ],
     results.map(({ comparison, rounds }) => {
       const sorted = rounds.map(({ ratio }) => ratio).sort((a, b) => a - b);
