@@ -53,11 +53,11 @@ const established = (portBase: number, what: Started) =>
     return settled && legs.every((leg) => leg.disk === 'UpToDate') ? status : null;
   });
 
-/** Six ports in a row, nobody on them now. */
+/** Eight ports in a row, replication's among them, nobody on them now. */
 async function freePortBase(): Promise<number> {
-  return until('six free ports in a row', 10_000, async () => {
+  return until('eight free ports in a row', 10_000, async () => {
     const base = 20_000 + Math.floor(Math.random() * 10_000);
-    const taken = await Promise.all(Array.from({ length: 6 }, (_, index) => acceptsConnections(base + index)));
+    const taken = await Promise.all(Array.from({ length: 8 }, (_, index) => acceptsConnections(base + index)));
     return taken.includes(true) ? null : base;
   });
 }
