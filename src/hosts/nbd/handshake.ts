@@ -95,8 +95,9 @@ export function greeting(): Uint8Array {
 export class Handshake {
   readonly #exports: Exports;
   #state: State = 'clientFlags';
-  /** Received, not consumed. Short-lived and small, so joining is cheaper than being clever. */
+  /** Received, not consumed: a part of memory that doubles, since a client may send byte by byte. */
   #input: Uint8Array = nothing;
+  #memory: Uint8Array = nothing;
   #skipBytes = 0;
   /** The option whose data is skipped. */
   #skippedOption = 0;
@@ -111,7 +112,17 @@ export class Handshake {
   }
 
   received(chunk: Uint8Array): void {
-    this.#input = this.#input.length === 0 ? chunk : Buffer.concat([this.#input, chunk]);
+    const kept = this.#input;
+    const end = kept.byteOffset + kept.length;
+    if (this.#memory.length - end < chunk.length || kept.buffer !== this.#memory.buffer) {
+      this.#memory = Buffer.allocUnsafeSlow(2 * (kept.length + chunk.length));
+      this.#memory.set(kept);
+      this.#memory.set(chunk, kept.length);
+      this.#input = this.#memory.subarray(0, kept.length + chunk.length);
+    } else {
+      this.#memory.set(chunk, end);
+      this.#input = this.#memory.subarray(kept.byteOffset, end + chunk.length);
+    }
   }
 
   /** Call until it says `wait`; after `enter` and `end` never again. */

@@ -60,11 +60,16 @@ export interface Message {
  * Takes the server's bytes apart; throws at anything that is not a whole message. `readBytes` tells how much data
  * follows a successful simple reply: only the one who asked knows.
  */
-export function parse(bytes: Buffer, readBytes: (cookie: number) => number = () => 0): Message[] {
+export function parse(
+  bytes: Buffer,
+  readBytes: (cookie: number) => number = () => 0,
+  /** Length of the answer to EXPORT_NAME, which has no mark of its own; null: all that is left. */
+  exportNameBytes: number | null = null,
+): Message[] {
   const messages: Message[] = [];
   let rest = bytes;
   while (rest.length > 0) {
-    const message = parseOne(rest, readBytes);
+    const message = parseOne(rest, readBytes, exportNameBytes ?? rest.length);
     if (message.bytes.length > rest.length) throw new Error(`message of ${message.kind} is cut short`);
     messages.push(message);
     rest = rest.subarray(message.bytes.length);
@@ -72,7 +77,7 @@ export function parse(bytes: Buffer, readBytes: (cookie: number) => number = () 
   return messages;
 }
 
-function parseOne(rest: Buffer, readBytes: (cookie: number) => number): Message {
+function parseOne(rest: Buffer, readBytes: (cookie: number) => number, exportNameBytes: number): Message {
   const make = (kind: Message['kind'], head: number, length: number, fields: Partial<Message>): Message => {
     if (rest.length < head + length)
       throw new Error(`${kind} of ${head + length} bytes is cut short at ${rest.length}`);
@@ -121,8 +126,9 @@ function parseOne(rest: Buffer, readBytes: (cookie: number) => number): Message 
     if (name === null) throw new Error(`chunk of type ${type}`);
     return make('chunk', head, length - (head - 20), { type, cookie, text: `chunk ${cookie}: ${name}` });
   }
-  if (rest.length === 10 || rest.length === 134)
-    return make('exportName', rest.length, 0, { text: 'export name answer' });
+  if (exportNameBytes === 10 || exportNameBytes === 134) {
+    return make('exportName', exportNameBytes, 0, { text: 'export name answer' });
+  }
   throw new Error(`no message begins with ${rest.subarray(0, 8).toString('hex')}`);
 }
 
