@@ -1,4 +1,4 @@
-import { lstatSync, unlinkSync } from 'node:fs';
+import { lstatSync, rmSync } from 'node:fs';
 import * as net from 'node:net';
 import { HoldfastError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
@@ -32,7 +32,7 @@ export class NodeNetwork implements Network {
     } catch (error) {
       if (at.kind !== 'unix' || errnoOf(error) !== 'EADDRINUSE' || !(await isStale(at.path)))
         throw listenError(at, error);
-      unlinkSync(at.path);
+      rmSync(at.path, { force: true });
       await startListening(server, at).catch((second: unknown) => {
         throw listenError(at, second);
       });
@@ -64,7 +64,7 @@ function startListening(server: net.Server, at: Address): Promise<void> {
 
 /** A socket file that nobody listens on any more was left behind by a process that died. */
 function isStale(path: string): Promise<boolean> {
-  if (!lstatSync(path).isSocket()) return Promise.resolve(false);
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return Promise.resolve(false);
   return new Promise((resolve) => {
     const probe = net.connect(path);
     probe.on('connect', () => {
