@@ -4,6 +4,8 @@
  * through these schemas and the client hands these out as those, so a difference in either direction does not compile.
  */
 import { z } from '@hono/zod-openapi';
+import { namePattern, volumeBytesMin } from '../node/configuration-schema.ts';
+import { volumeBytesMax } from '../volume/change-bitmap.ts';
 
 const listOf = <Item extends z.ZodType>(item: Item) => z.array(item).readonly();
 const count = z.number().nonnegative();
@@ -150,7 +152,7 @@ export const volumeRow = volumeStatus.extend({ group: z.string(), owner: z.strin
 export const volumeRows = listOf(volumeRow);
 export type VolumeRow = z.infer<typeof volumeRow>;
 
-const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, {
+const name = z.string().regex(namePattern, {
   error: 'must be letters, digits, ".", "_" and "-", first a letter or digit, up to 63',
 });
 
@@ -159,8 +161,8 @@ export const createVolumeRequest = z
     name,
     sizeBytes: z
       .int()
-      .min(1024 ** 2, { error: 'must be at least 1 MiB' })
-      .max(64 * 1024 ** 4, { error: 'must be at most 64 TiB' }),
+      .min(volumeBytesMin, { error: 'must be at least 1 MiB' })
+      .max(volumeBytesMax, { error: 'must be at most 64 TiB' }),
     blockSizeBytes: z.union([z.literal(512), z.literal(4096)]).default(512),
     group: name.exactOptional(),
     owner: name.exactOptional(),

@@ -1,5 +1,5 @@
 /**
- * What a command sees of the process it runs in: streams, environment, passing time, the wish to stop. Commands take
+ * What a command sees of the process it runs in: streams, passing time, the wish to stop. Commands take
  * nothing else, so that tests run them without a process.
  */
 import picocolors from 'picocolors';
@@ -18,7 +18,6 @@ export interface Output {
 export interface Io {
   readonly out: Output;
   readonly err: Output;
-  readonly environment: Readonly<Record<string, string | undefined>>;
   /** Aborted by SIGINT, SIGTERM, or a reader of our output that has gone. */
   readonly stop: AbortSignal;
   /** Resolves when the program that started this one has closed its end of our standard input. */
@@ -44,9 +43,8 @@ export function processIo(): Io {
     });
   }
   return {
-    out: output(process.stdout, process.env),
-    err: output(process.stderr, process.env),
-    environment: process.env,
+    out: output(process.stdout),
+    err: output(process.stderr),
     stop: stopper.signal,
     inputClosed: () =>
       new Promise((resolve) => {
@@ -57,8 +55,8 @@ export function processIo(): Io {
   };
 }
 
-function output(stream: NodeJS.WriteStream, environment: Io['environment']): Output {
-  const isTerminal = stream.isTTY === true && environment['TERM'] !== 'dumb';
+function output(stream: NodeJS.WriteStream): Output {
+  const isTerminal = stream.isTTY === true && process.env['TERM'] !== 'dumb';
   return {
     write: (text) => {
       if (stream.writable) stream.write(text);
@@ -70,7 +68,7 @@ function output(stream: NodeJS.WriteStream, environment: Io['environment']): Out
     get rows() {
       return stream.rows || 24;
     },
-    colours: picocolors.createColors(isTerminal && !environment['NO_COLOR']),
+    colours: picocolors.createColors(isTerminal && !process.env['NO_COLOR']),
   };
 }
 

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import { HoldfastError, messageOf } from '../base/errors.ts';
-import { formatAddress } from '../base/network.ts';
+import { formatAddress, parseAddress } from '../base/network.ts';
 import { nodeConfiguration, type Configuration, type NodeConfiguration } from '../node/configuration.ts';
 import { loadConfiguration } from './command-config.ts';
 
@@ -93,11 +93,12 @@ function addressesIn(configuration: Configuration): Record<Side, Addresses> {
 }
 
 async function requireFree(text: string, side: Side, use: string, isNew: boolean): Promise<void> {
-  const [host, port] = [text.slice(0, text.lastIndexOf(':')), Number(text.slice(text.lastIndexOf(':') + 1))];
+  const address = parseAddress(text);
+  if (address?.kind !== 'tcp') return;
   const server = createServer();
   try {
     await new Promise<void>((resolve, reject) => {
-      server.once('error', reject).listen(port, host, resolve);
+      server.once('error', reject).listen(address.port, address.host, resolve);
     });
     await new Promise((resolve) => server.close(resolve));
   } catch (error) {

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { parseAddress, type Address } from '../base/network.ts';
 import { parseDurationMs, parseSize } from '../base/units.ts';
+import { volumeBytesMax } from '../volume/change-bitmap.ts';
 import { didYouMean } from './configuration-positions.ts';
 
 /** A mistake, by its path in the file. */
@@ -16,8 +17,7 @@ export interface Finding {
 }
 
 const mebibyte = 1024 ** 2;
-export const volumeSizeMinBytes = mebibyte;
-export const volumeSizeMaxBytes = 64 * 1024 ** 4;
+export const volumeBytesMin = mebibyte;
 
 /** A value refused with a sentence of its own. */
 class Wrong {
@@ -42,7 +42,7 @@ function field<T>(right: string, read: (value: unknown) => T) {
 const isRight = <T>(result: T | null): result is Exclude<T, null | Wrong> =>
   result !== null && !(result instanceof Wrong);
 
-export function show(value: unknown): string {
+function show(value: unknown): string {
   const text = typeof value === 'string' ? `"${value}"` : (JSON.stringify(value) ?? String(value));
   return text.length > 60 ? `${text.slice(0, 59)}…` : text;
 }
@@ -73,15 +73,13 @@ function list<Item extends z.ZodType>(item: Item, what: string, options: { min: 
     .min(options.min, { error: `is empty; there must be at least ${options.min} of the ${what}` });
 }
 
-const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
-
 /** Names stand in file names, addresses and export names, so they are plain. */
-export const isName = (text: string): boolean => namePattern.test(text);
+export const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 const name = field('a name (letters, digits, ".", "_" and "-", first a letter or digit, up to 63)', (value) => {
   if (typeof value === 'number')
     return new Wrong(`${value} is a number; put it in quotes to make it a name: "${value}"`);
-  return typeof value === 'string' && isName(value) ? value : null;
+  return typeof value === 'string' && namePattern.test(value) ? value : null;
 });
 
 const path = field('the path of a file or folder', (value) =>
@@ -94,7 +92,7 @@ const size = field('a size such as 512MiB, 1GiB or 4TiB', (value) => {
 });
 
 const volumeSize = size.transform((bytes, context) => {
-  if (bytes >= volumeSizeMinBytes && bytes <= volumeSizeMaxBytes) return bytes;
+  if (bytes >= volumeBytesMin && bytes <= volumeBytesMax) return bytes;
   context.addIssue({ code: 'custom', message: `${bytes} bytes: a volume has from 1MiB to 64TiB` });
   return z.NEVER;
 });
@@ -130,7 +128,7 @@ const replication = field('host:port, such as 10.0.0.1:7410', (value) => {
   return address;
 });
 
-export const isLoopback = (host: string): boolean =>
+const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
 
 const api = field('host:port on this machine, such as 127.0.0.1:8009', (value) => {

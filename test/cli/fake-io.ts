@@ -10,7 +10,7 @@ export interface FakeIo extends Io {
   interrupt(): void;
 }
 
-export function fakeIo(options: { isTerminal?: boolean; environment?: Record<string, string> } = {}): FakeIo {
+export function fakeIo(options: { isTerminal?: boolean } = {}): FakeIo {
   const texts = { out: '', err: '' };
   const stopper = new AbortController();
   let pauses = 0;
@@ -26,7 +26,6 @@ export function fakeIo(options: { isTerminal?: boolean; environment?: Record<str
   return {
     out: output('out'),
     err: output('err'),
-    environment: options.environment ?? {},
     stop: stopper.signal,
     inputClosed: () => new Promise(() => {}),
     async pause() {
