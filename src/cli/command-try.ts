@@ -55,8 +55,8 @@ export async function runTry(options: TryOptions, io: Io, program: string): Prom
   let status: CommandStatus = 1;
   try {
     if (await waitUntilReady(pair, nodes, options, io)) {
-      const lost = await watch(pair, nodes, options, io);
-      status = lost ? 1 : 0;
+      const isLost = await watch(pair, nodes, options, io);
+      status = isLost ? 1 : 0;
     } else status = io.stop.aborted ? 0 : 1;
   } finally {
     if (!options.json && nodes.some((node) => node.ending === null)) io.out.write('stopping …\n');
@@ -127,47 +127,54 @@ function isSettled({ groups }: ClusterStatus): boolean {
 
 /** Until told to stop (false), or no node of ours is left (true). */
 async function watch(pair: Pair, nodes: readonly TryNode[], options: TryOptions, io: Io): Promise<boolean> {
-  const area = new LiveArea(io.out);
-  const isDrawn = options.live && io.out.isTerminal && !options.json;
-  let told = '';
-  let activityToldMs = io.wallMs();
+  const view =
+    options.live && io.out.isTerminal && !options.json ? liveView(io) : plainView(io, options.json === true);
   for (; !io.stop.aborted; await io.pause(viewIntervalMs)) {
     const status = await ask(pair);
     // One that was started again elsewhere needs no notice any more.
-    const notices = nodes
-      .filter(({ name, ending }) => ending !== null && !(status && isUp(status, name)))
-      .map(
+    const missing = nodes.filter(({ name, ending }) => ending !== null && !(status && isUp(status, name)));
+    view(
+      status,
+      missing.map(
         ({ name, ending }) =>
-          `${name} ${ending}. To start it again, in another terminal: ${startCommand(pair, name)}`,
-      );
-    if (isDrawn) {
-      const view = status ? renderStatus(status, io.out.colours) : 'no node answers\n';
-      area.draw(
-        [
-          view,
-          ...notices.map((notice) => io.out.colours.yellow(notice)),
-          io.out.colours.dim('Ctrl-C stops the pair.'),
-        ].join('\n'),
-      );
-    } else {
-      const lines = status ? [...summarize(status), ...findingLines(status, io.out.colours)] : ['no node answers'];
-      const text = [...lines, ...notices].join('\n');
-      if (text !== told) io.out.write(options.json ? `${JSON.stringify(status)}\n` : `${text}\n`);
-      told = text;
-      const busy = (status?.groups ?? []).filter(
-        ({ throughput }) => throughput.readBytes + throughput.writeBytes > 0,
-      );
-      if (!options.json && busy.length > 0 && io.wallMs() - activityToldMs >= activityIntervalMs) {
-        io.out.write(`${busy.map(activityOf).join('\n')}\n`);
-        activityToldMs = io.wallMs();
-      }
-    }
+          `${name} ${ending}. To start it again, in another terminal:\n  ${startCommand(pair, name)}`,
+      ),
+    );
     if (nodes.every((node) => node.ending !== null)) {
       io.err.write('holdfast: no node started here is left\n');
       return true;
     }
   }
   return false;
+}
+
+/** Shows a state, null when no node answers, and the notices that go with it. */
+type View = (status: ClusterStatus | null, notices: readonly string[]) => void;
+
+function liveView(io: Io): View {
+  const area = new LiveArea(io.out);
+  const { yellow, dim } = io.out.colours;
+  return (status, notices) => {
+    const state = status ? renderStatus(status, io.out.colours) : 'no node answers\n';
+    area.draw([state, ...notices.map(yellow), dim('Ctrl-C stops the pair.')].join('\n'));
+  };
+}
+
+/** A line for every change, and now and then one for what hosts do. */
+function plainView(io: Io, asJson: boolean): View {
+  let told = '';
+  let activityToldMs = io.wallMs();
+  return (status, notices) => {
+    const lines = status ? [...summarize(status), ...findingLines(status, io.out.colours)] : ['no node answers'];
+    const text = [...lines, ...notices].join('\n');
+    if (text !== told) io.out.write(asJson ? `${JSON.stringify(status)}\n` : `${text}\n`);
+    told = text;
+    const busy = (status?.groups ?? []).filter(({ throughput }) => throughput.readBytes + throughput.writeBytes > 0);
+    if (!asJson && busy.length > 0 && io.wallMs() - activityToldMs >= activityIntervalMs) {
+      io.out.write(`${busy.map(activityOf).join('\n')}\n`);
+      activityToldMs = io.wallMs();
+    }
+  };
 }
 
 /** What the first node that answers says; those run elsewhere are asked last. */
