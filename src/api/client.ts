@@ -15,11 +15,15 @@ export interface ControlClient extends Omit<NodeControl, 'nodeName' | 'onEvent'>
   events(signal: AbortSignal): AsyncGenerator<NodeEvent>;
 }
 
-/**
- * @param url `http://host:port`, without a path.
- * @param readTimeoutMs how long a question may take; a change takes as long as it takes.
- */
-export function connectToApi(url: string, readTimeoutMs = 10_000): ControlClient {
+export interface ClientOptions {
+  /** How long a question may take, milliseconds, default 10,000; a change takes as long as it takes. */
+  readonly readTimeoutMs?: number;
+  /** Aborted when the answer is not waited for any more. */
+  readonly stop?: AbortSignal;
+}
+
+/** @param url `http://host:port`, without a path. */
+export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: ClientOptions = {}): ControlClient {
   const part = encodeURIComponent;
 
   async function request(method: string, path: string, content?: unknown, signal?: AbortSignal): Promise<Response> {
@@ -30,9 +34,13 @@ export function connectToApi(url: string, readTimeoutMs = 10_000): ControlClient
         ...(content === undefined
           ? {}
           : { body: JSON.stringify(content), headers: { 'content-type': 'application/json' } }),
-        ...(signal ? { signal } : {}),
+        signal: AbortSignal.any([signal, stop].filter((one) => one !== undefined)),
       });
     } catch (error) {
+      if (stop?.aborted) {
+        const message = `the answer of ${url} is not waited for any more; what was asked for may still be done`;
+        throw new HoldfastError('E_TIMEOUT', message, { cause: error });
+      }
       const timedOut = error instanceof Error && error.name === 'TimeoutError';
       if (signal?.aborted && !timedOut) throw error;
       const cause = error instanceof Error ? messageOf(error.cause ?? error) : String(error);

@@ -41,7 +41,7 @@ export function addConfigCommands(program: Command, { io, finish }: Building): v
     .action(async (options: NodeVerbOptions & { config?: string }) => {
       const shown =
         options.config === undefined
-          ? await clientOf(options).document()
+          ? await clientOf(options, io).document()
           : describeConfiguration(loadConfiguration(options.config));
       if (options.json) writeJson(io, shown);
       else io.out.write(stringify(shown));

@@ -13,7 +13,7 @@ export function addGroupCommands(program: Command, { io }: Building): void {
   );
 
   nodeVerb(group, 'list', 'All groups', 'holdfast group list').action(async (options: NodeVerbOptions) => {
-    const { groups, notes } = await clientOf(options).status();
+    const { groups, notes } = await clientOf(options, io).status();
     if (options.json) return writeJson(io, groups);
     const rows = groups.map(({ name, owner, service, generation, volumes, legs }) => [
       name,
@@ -36,7 +36,7 @@ export function addGroupCommands(program: Command, { io }: Building): void {
     .argument('<group>')
     .requiredOption('--to <node>', 'who shall own it')
     .action(async (name: string, options: NodeVerbOptions & { to: string }) => {
-      tellMove(io, options, await clientOf(options).switchOver({ group: name, to: options.to }));
+      tellMove(io, options, await clientOf(options, io).switchOver({ group: name, to: options.to }));
     });
 
   nodeVerb(
@@ -51,7 +51,7 @@ export function addGroupCommands(program: Command, { io }: Building): void {
     .action(async (name: string, options: NodeVerbOptions & { node: string; force?: boolean }) => {
       if (!options.json && io.err.isTerminal) io.err.write('waiting until the lease of the owner has lapsed …\n');
       const request = { group: name, node: options.node, force: options.force === true };
-      tellMove(io, options, await clientOf(options).takeOver(request));
+      tellMove(io, options, await clientOf(options, io).takeOver(request));
     });
 }
 

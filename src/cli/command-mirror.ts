@@ -23,14 +23,14 @@ export function addMirrorCommands(program: Command, { io }: Building): void {
 
   mirrorVerb('pause', 'Stop mirroring there; changes are remembered', 'holdfast mirror pause g1 --to west').action(
     async (group: string, options: MirrorOptions) => {
-      await clientOf(options).pauseMirror({ group, to: options.to });
+      await clientOf(options, io).pauseMirror({ group, to: options.to });
       tell(io, options, group, 'paused');
     },
   );
   mirrorVerb('resume', 'Mirror there again; what has changed is copied', 'holdfast mirror resume g1 --to west --wait')
     .option('--wait', 'until the copy is complete again')
     .action(async (group: string, options: MirrorOptions) => {
-      const client = clientOf(options);
+      const client = clientOf(options, io);
       await client.resumeMirror({ group, to: options.to });
       if (options.wait) await waitForCopy(client, io, group, options);
       tell(io, options, group, options.wait ? 'established' : 'resumed');
@@ -38,7 +38,7 @@ export function addMirrorCommands(program: Command, { io }: Building): void {
   mirrorVerb('resync', 'Copy everything there anew', 'holdfast mirror resync g1 --to west --wait')
     .option('--wait', 'until the copy is complete')
     .action(async (group: string, options: MirrorOptions) => {
-      const client = clientOf(options);
+      const client = clientOf(options, io);
       await client.resyncMirror({ group, to: options.to });
       if (options.wait) await waitForCopy(client, io, group, options);
       tell(io, options, group, options.wait ? 'established' : 'being copied anew');

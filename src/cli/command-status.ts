@@ -13,7 +13,7 @@ export function addStatusCommand(program: Command, { io }: Building): void {
   nodeVerb(program, 'status', 'State of nodes, groups, copies and volumes', 'holdfast status --watch')
     .option('--watch', 'go on showing it until interrupted')
     .action(async (options: NodeVerbOptions & { watch?: boolean }) => {
-      const client = clientOf(options);
+      const client = clientOf(options, io);
       if (options.watch) await watch(client, io, options.json === true);
       else if (options.json) writeJson(io, await client.status());
       else io.out.write(renderStatus(await client.status(), io.out.colours));
@@ -36,6 +36,7 @@ async function watch(client: ControlClient, io: Io, asJson: boolean): Promise<vo
           shown,
         );
     } catch (error) {
+      if (io.stop.aborted) return;
       if (!(error instanceof HoldfastError) || error.code !== 'E_NODE_UNREACHABLE') throw error;
       if (io.out.isTerminal) area.draw(messageOf(error));
       else shown = writeWhenChanged(io, messageOf(error), shown);

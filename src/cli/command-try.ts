@@ -85,7 +85,7 @@ async function waitUntilReady(pair: Pair, nodes: readonly TryNode[], options: Tr
       );
       return false;
     }
-    const status = await ask(pair);
+    const status = await ask(pair, io.stop);
     if (
       status &&
       nodes.every(({ name }) => isUp(status, name)) &&
@@ -130,7 +130,7 @@ async function watch(pair: Pair, nodes: readonly TryNode[], options: TryOptions,
   const view =
     options.live && io.out.isTerminal && !options.json ? liveView(io) : plainView(io, options.json === true);
   for (; !io.stop.aborted; await io.pause(viewIntervalMs)) {
-    const status = await ask(pair);
+    const status = await ask(pair, io.stop);
     // One that was started again elsewhere needs no notice any more.
     const missing = nodes.filter(({ name, ending }) => ending !== null && !(status && isUp(status, name)));
     view(
@@ -178,11 +178,14 @@ function plainView(io: Io, asJson: boolean): View {
 }
 
 /** What the first node that answers says; those run elsewhere are asked last. */
-async function ask(pair: Pair): Promise<ClusterStatus | null> {
+async function ask(pair: Pair, stop: AbortSignal): Promise<ClusterStatus | null> {
   const own = new Set(pair.nodes);
   const order = [...pair.nodes, ...pair.configuration.nodes.filter((node) => !own.has(node))];
   for (const node of order) {
-    const status = await connectToApi(`http://${formatAddress(node.api)}`, answerPatienceMs)
+    const status = await connectToApi(`http://${formatAddress(node.api)}`, {
+      readTimeoutMs: answerPatienceMs,
+      stop,
+    })
       .status()
       .catch(() => null);
     if (status) return status;

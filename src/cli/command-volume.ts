@@ -31,7 +31,7 @@ export function addVolumeCommands(program: Command, { io }: Building): void {
   );
 
   nodeVerb(volume, 'list', 'All volumes', 'holdfast volume list').action(async (options: NodeVerbOptions) => {
-    const volumes = await clientOf(options).volumes();
+    const volumes = await clientOf(options, io).volumes();
     if (options.json) return writeJson(io, volumes);
     const rows = volumes.map(({ name, group, owner, sizeBytes, wwid }) => [
       name,
@@ -65,7 +65,7 @@ export function addVolumeCommands(program: Command, { io }: Building): void {
         if (mode.success) return { node, mode: mode.data };
         throw new HoldfastError('E_USAGE', `--mirror ${node}:${text}: the mode is one of sync, receive, async`);
       });
-      const created = await clientOf(options).createVolume({
+      const created = await clientOf(options, io).createVolume({
         name,
         sizeBytes: options.size,
         blockSizeBytes: options.blockSize === '4096' ? 4096 : 512,
@@ -82,7 +82,7 @@ export function addVolumeCommands(program: Command, { io }: Building): void {
     .argument('<name>')
     .option('--force', 'even while a host has it open')
     .action(async (name: string, options: NodeVerbOptions & { force?: boolean }) => {
-      await clientOf(options).deleteVolume({ name, force: options.force === true });
+      await clientOf(options, io).deleteVolume({ name, force: options.force === true });
       if (options.json) return writeJson(io, { deleted: name });
       io.out.write(`volume ${name} deleted\n`);
     });

@@ -6,7 +6,7 @@ export function addWhyCommand(program: Command, { io }: Building): void {
   nodeVerb(program, 'why', 'Why a group or volume is in the state it is in, and what to do', 'holdfast why vol1')
     .argument('<subject>', 'name of a group or volume')
     .action(async (subject: string, options: NodeVerbOptions) => {
-      const explanation = await clientOf(options).why(subject);
+      const explanation = await clientOf(options, io).why(subject);
       if (options.json) return writeJson(io, explanation);
       const { bold, dim, yellow } = io.out.colours;
       const found = explanation.findings.map(

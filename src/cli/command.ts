@@ -43,7 +43,9 @@ export interface NodeVerbOptions {
   readonly api: string;
 }
 
-export const clientOf = (options: NodeVerbOptions): ControlClient => connectToApi(`http://${options.api}`);
+/** Interrupting the command ends the waiting for an answer. */
+export const clientOf = (options: NodeVerbOptions, io: Io): ControlClient =>
+  connectToApi(`http://${options.api}`, { stop: io.stop });
 
 export function writeJson(io: Io, value: unknown): void {
   io.out.write(`${JSON.stringify(value, null, 2)}\n`);

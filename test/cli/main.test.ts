@@ -121,6 +121,16 @@ describe('exit status', () => {
     expect(inJson.out).toBe('');
   });
 
+  it('is 1 when the waiting for an answer is interrupted', async () => {
+    control.switchOver = () => new Promise(() => {});
+    const io = fakeIo();
+    const waiting = run('group switch-over g1 --to west', io);
+    setImmediate(() => io.interrupt());
+    const { status, err } = await waiting;
+    expect(status).toBe(1);
+    expect(err).toContain('is not waited for any more; what was asked for may still be done');
+  });
+
   it('is 2 for a name there is not', async () => {
     expect((await run('why nobody')).status).toBe(2);
   });
