@@ -59,6 +59,21 @@ describe('an NBD session', () => {
     expect(volume.data.equals(Buffer.concat(payloads))).toBe(true);
   });
 
+  it.each([10, 28, 1000, 300_000])(
+    'writes large payloads one by one unharmed, first %i bytes, then the rest',
+    (first) => {
+      const { world, volume, stream } = open({ sizeBytes: 4 * mebibyte });
+      const payloads = Array.from({ length: 8 }, (_, index) => pattern(512 * 1024, index + 1));
+      payloads.forEach((payload, index) => {
+        const bytes = request({ type: writeCommand, offset: index * payload.length }, payload);
+        stream.deliver(bytes.subarray(0, first));
+        world.turn.run();
+        world.exchange(stream, bytes.subarray(first));
+      });
+      expect(volume.data.equals(Buffer.concat(payloads))).toBe(true);
+    },
+  );
+
   it('sends the replies of a turn together, in one part when they lie side by side', () => {
     const { world, stream, volume } = open();
     volume.data.set(pattern(65536));
@@ -88,6 +103,25 @@ describe('an NBD session', () => {
     for (const { cookie, data } of replies) {
       expect(data.equals(volume.data.subarray(cookie * 65536, cookie * 65536 + data.length))).toBe(true);
     }
+  });
+
+  it('does not use the memory of an unfinished read for the next one', () => {
+    const { world, stream, volume } = open({ structured: false });
+    volume.data.fill(0xaa, 0, 512);
+    volume.holding = true;
+    world.exchange(stream, request({ type: readCommand, cookie: 1, offset: 0, length: 512 }));
+    volume.holding = false;
+    world.exchange(stream, request({ type: readCommand, cookie: 2, offset: 1024, length: 512 }));
+    stream.slow = true;
+    stream.deliver(request({ type: readCommand, cookie: 3, offset: 1024, length: 512 }));
+    world.turn.run();
+    volume.release();
+    world.turn.run();
+    const replies = parse(stream.fetch(), () => 512);
+    expect(replies.map((reply) => [reply.cookie, reply.data[0]])).toEqual([
+      [3, 0],
+      [1, 0xaa],
+    ]);
   });
 
   it('does not lend the memory of an unfinished read to another session after its own has ended', () => {
