@@ -9,7 +9,7 @@ import { runNode } from '../node/run.ts';
 import { noun, verb, writeJson, type Building } from './command.ts';
 import { defaultConfigurationFile, loadConfiguration } from './command-config.ts';
 import type { CommandStatus, Io } from './io.ts';
-import { productVersion } from './product-version.ts';
+import { productVersion } from '../node/product-version.ts';
 
 interface RunOptions {
   readonly config: string;

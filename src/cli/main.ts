@@ -15,7 +15,7 @@ import { addTryCommand } from './command-try.ts';
 import { addVolumeCommands } from './command-volume.ts';
 import { addWhyCommand } from './command-why.ts';
 import { processIo, type CommandStatus, type Io } from './io.ts';
-import { productVersion } from './product-version.ts';
+import { productVersion } from '../node/product-version.ts';
 
 /** @param argv without the program itself. */
 export async function main(argv: readonly string[], io: Io): Promise<CommandStatus> {

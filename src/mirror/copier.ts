@@ -29,7 +29,7 @@ export interface CopySource {
   readyToCopy(volume: number, offset: number, length: number): boolean;
   /** Tells of changes stamped in the range from now on. */
   watch(volume: number, offset: number, length: number): CopyWatch;
-  read(volume: number, offset: number, into: Uint8Array, done: (fault: BlockFault | null) => void): void;
+  readOwn(volume: number, offset: number, into: Uint8Array, done: (fault: BlockFault | null) => void): void;
   allocation(
     volume: number,
     offset: number,
@@ -61,7 +61,7 @@ export interface CopierOptions {
 const pieceBytes = 256 * 1024;
 const holeBytes = 32 * 1024 * 1024;
 /** Bytes of volume planned at once, by asking the storage for its holes. */
-const planBytes = 64 * 1024 * 1024;
+const planBytes = 256 * 1024 * 1024;
 const copiesInFlightMax = 8;
 const conflictRetryMs = 2;
 const rateWindowMs = 3000;
@@ -226,7 +226,7 @@ export class Copier {
     const watch = this.#source.watch(volume, offset, length);
     const data = new Uint8Array(length);
     this.#reading++;
-    this.#source.read(volume, offset, data, (fault) => {
+    this.#source.readOwn(volume, offset, data, (fault) => {
       this.#reading--;
       watch.release();
       if (this.#stopped) return;

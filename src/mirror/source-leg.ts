@@ -46,8 +46,10 @@ export interface SourceOwner extends CopySource {
   markBefore(ordinal: number): number;
   /** False while the group is being opened: legs attach, and wait. */
   readonly established: boolean;
-  /** The leg has received or applied more: changes may be acknowledged, history let go of. */
-  advanced(leg: SourceLeg): void;
+  /** The leg's answers count for more changes now: some may be acknowledged, history let go of. */
+  advanced(leg: SourceLeg, fromOrdinal: number, toOrdinal: number): void;
+  /** A number for an attachment or a fetch, unique on this node; `replaces` is not used any more. */
+  newId(replaces: number): number;
   /** Something that decides on classes, or is shown to people, has changed. */
   review(): void;
   /** A target knows a newer generation, or holds durably what we lack: we must not go on. */
@@ -78,8 +80,6 @@ const spaceRetryMs = 5000;
 /** A copy is made durable at the target at least so often, so that an interruption costs no more. */
 const settleIntervalMs = 5000;
 
-let attachIds = 0;
-
 export class SourceLeg {
   readonly node: string;
   mode: MirrorMode;
@@ -106,7 +106,7 @@ export class SourceLeg {
 
   readonly bits: PeerBits;
   /** What it may lack besides `bits` if it has lost what was not durable when it was lost. */
-  #unconfirmed: PeerBits = new Map();
+  readonly #unconfirmed: PeerBits;
   #lostAt: Position | null = null;
   #attached: Extract<Attached, { ok: true }> | null = null;
   #connection: LinkConnection | null = null;
@@ -114,9 +114,9 @@ export class SourceLeg {
   #copier: Copier | null = null;
   #settlePosition: Position | null = null;
   #lastSettleAtMs = 0;
-  #described: (() => void) | null = null;
+  #joining: Promise<void> | null = null;
+  #described: ((extents: ReadonlyMap<number, ExtentSet> | null) => void) | null = null;
   readonly #fetches = new Map<number, (fetched: Fetched | null) => void>();
-  #fetchIds = 0;
   #retry: Timer | null = null;
   readonly #owner: SourceOwner;
 
@@ -131,6 +131,7 @@ export class SourceLeg {
     this.paused = leg.paused;
     this.tracking = !leg.equal;
     this.bits = owner.leg.bitsFor(leg.node);
+    this.#unconfirmed = owner.leg.unconfirmedFor(leg.node);
     this.lostAtMs = owner.environment.clock.monotonicMs();
     // Lost before our time, or never equal: all that is hot here may be lacking there.
     if (!leg.equal) this.#addUnconfirmed(-1);
@@ -138,6 +139,11 @@ export class SourceLeg {
 
   get connected(): boolean {
     return this.#connection !== null && this.phase !== 'detached';
+  }
+
+  /** Which of the link's connections carries it; null when none does. */
+  get connectionIndex(): number | null {
+    return this.#connection?.index ?? null;
   }
 
   /** What the target said of itself; null while it is not attached. */
@@ -169,7 +175,11 @@ export class SourceLeg {
 
   /** Whether its answer counts for the change (IM-3). */
   has(change: Change): boolean {
-    return (this.mode === 'receive' ? this.receivedOrdinal : this.appliedOrdinal) >= change.ordinal;
+    return this.#answered >= change.ordinal;
+  }
+
+  get #answered(): number {
+    return this.mode === 'receive' ? this.receivedOrdinal : this.appliedOrdinal;
   }
 
   /** A change is stamped while the leg is away. */
@@ -208,7 +218,7 @@ export class SourceLeg {
     if (connection === null || this.paused) return;
     if (this.flowing) this.#drop('a new generation begins');
     const { lineage } = this.#owner;
-    this.#attachId = ++attachIds;
+    this.#attachId = this.#owner.newId(this.#attachId);
     this.#attached = null;
     this.phase = 'attaching';
     this.reason = 'being attached';
@@ -326,24 +336,30 @@ export class SourceLeg {
     if (this.phase === 'streaming') this.#copy('resync');
   }
 
-  /** Asks an attached target what it may hold beyond our history. Resolves false when it is lost first. */
-  describe(): Promise<boolean> {
+  /** Asks an attached target what it may hold beyond our history, by volume. Resolves null when it is lost first. */
+  describe(): Promise<ReadonlyMap<number, ExtentSet> | null> {
     const connection = this.#connection;
-    if (connection === null || this.phase !== 'attached') return Promise.resolve(false);
+    if (connection === null || this.phase !== 'attached') return Promise.resolve(null);
     return new Promise((resolve) => {
-      this.#described = () => {
+      this.#described = (extents) => {
         this.#described = null;
-        resolve(this.#attached !== null);
+        resolve(extents);
       };
       connection.send(encodeJson(MessageType.describe, { attachId: this.#attachId }));
     });
+  }
+
+  /** It holds exactly what the own leg holds: nothing is remembered against it. */
+  isEqual(): void {
+    this.tracking = false;
+    for (const bitmap of this.#unconfirmed.values()) bitmap.clearAll();
   }
 
   /** Reads the target's copy. Resolves null when it cannot be read. */
   fetch(volume: number, offset: number, length: number): Promise<Fetched | null> {
     const connection = this.#connection;
     if (connection === null || this.phase !== 'attached') return Promise.resolve(null);
-    const requestId = ++this.#fetchIds;
+    const requestId = this.#owner.newId(0);
     return new Promise((resolve) => {
       this.#fetches.set(requestId, resolve);
       connection.send(encodeFetch({ attachId: this.#attachId, requestId, volume, offset, length }));
@@ -395,14 +411,30 @@ export class SourceLeg {
           this.markAll();
         } else if (decision.what === 'bitsAndHot') {
           for (const [volume, bitmap] of this.#unconfirmed) this.bits.get(volume)?.union(bitmap);
-          void this.describe().then((described) => {
-            if (described) this.#resync(target, decision.fork, decision.reason);
+          void this.describe().then((extents) => {
+            if (extents === null) return;
+            for (const [volume, set] of extents) {
+              const bitmap = this.bits.get(volume);
+              if (bitmap !== undefined) for (const { offset, length } of set) setClipped(bitmap, offset, length);
+            }
+            this.#resync(target, decision.fork, decision.reason);
           });
           return;
         }
         this.#resync(target, decision.fork, decision.reason);
         return;
     }
+  }
+
+  /** The copy cannot go on for a reason on this side; it is tried again. */
+  stopCopy(reason: string): void {
+    this.#drop(reason);
+    this.#refused(reason, spaceRetryMs);
+  }
+
+  /** Nothing is sent or copied until the next attachment. */
+  suspend(reason: string): void {
+    this.#drop(reason);
   }
 
   /** Lets go of the target for good. */
@@ -444,7 +476,7 @@ export class SourceLeg {
     this.failed = false;
     const body: Start = { attachId: this.#attachId, how, lineage, from, confirmAt: this.#owner.last, fork };
     connection.send(encodeJson(MessageType.start, body));
-    this.#unconfirmed = new Map();
+    for (const bitmap of this.#unconfirmed.values()) bitmap.clearAll();
     if (how === 'resync') {
       this.durableOrdinal = ordinal;
       this.#copy(target.blank ? 'fullCopy' : 'resync', target.blank);
@@ -452,7 +484,7 @@ export class SourceLeg {
       this.phase = 'streaming';
       this.reason = '';
     }
-    this.#owner.advanced(this);
+    this.#owner.advanced(this, 0, this.#answered);
     this.send();
     this.#owner.review();
   }
@@ -508,17 +540,16 @@ export class SourceLeg {
       return;
     }
     if (body.value.attachId !== this.#attachId || this.#described === null) return;
+    const extents = new Map<number, ExtentSet>();
     for (const [at, volume] of body.value.volumes.entries()) {
       const set = ExtentSet.decode(frame.pieces[at] ?? new Uint8Array());
       if (!set.ok) {
         connection.breach('mirror', `description: ${set.reason}`);
         return;
       }
-      const bitmap = this.bits.get(volume);
-      if (bitmap === undefined) continue;
-      for (const extent of set.value) setClipped(bitmap, extent.offset, extent.length);
+      extents.set(volume, set.value);
     }
-    this.#described();
+    this.#described(extents);
   }
 
   #onAnswer(answer: Answer): void {
@@ -526,6 +557,7 @@ export class SourceLeg {
     const received = history.ordinalOf(answer.received);
     const applied = history.ordinalOf(answer.applied);
     const durable = history.ordinalOf(answer.durable);
+    const before = this.#answered;
     if (received !== null && received > this.receivedOrdinal) this.receivedOrdinal = received;
     if (applied !== null && applied > this.appliedOrdinal) this.appliedOrdinal = applied;
     if (durable !== null && durable > this.durableOrdinal) {
@@ -537,7 +569,7 @@ export class SourceLeg {
       this.#copier?.durable(durable);
     }
     this.#copier?.applied(this.appliedOrdinal);
-    this.#owner.advanced(this);
+    this.#owner.advanced(this, before, this.#answered);
     const settle = this.#settlePosition;
     const consistent = (answer.flags & 1) === 1;
     if (settle !== null && consistent && comparePositions(answer.durable, settle) >= 0) this.#settled();
@@ -556,8 +588,21 @@ export class SourceLeg {
     }
     this.phase = 'streaming';
     this.reason = '';
-    leg.saveBits().catch(() => {});
-    this.#owner.review();
+    // Only then may it join: bits that were stale after a restart would take it out again.
+    this.#joining = leg.saveBits().then(
+      () => {
+        this.#joining = null;
+        this.#owner.review();
+      },
+      () => {
+        this.#joining = null;
+      },
+    );
+  }
+
+  /** Whether the record may call it in sync, or within its bound. */
+  get complete(): boolean {
+    return this.phase === 'streaming' && this.#joining === null && !this.failed;
   }
 
   #onFault(fault: LegFault): void {
@@ -600,7 +645,7 @@ export class SourceLeg {
     const fetches = [...this.#fetches.values()];
     this.#fetches.clear();
     for (const resolve of fetches) resolve(null);
-    this.#described?.();
+    this.#described?.(null);
     // A leg that was being copied to is behind already: what comes now is remembered by bits at once.
     if (wasFlowing && (wasCopying || this.recordClass === 'behind')) this.beginTracking();
     this.#owner.review();
@@ -609,19 +654,10 @@ export class SourceLeg {
   #addUnconfirmed(sinceMark: number): void {
     const { leg } = this.#owner;
     for (const { volume, offset, length } of leg.hot.extents(sinceMark)) {
-      const bitmap = this.bits.get(volume);
-      if (bitmap === undefined) continue;
-      let unconfirmed = this.#unconfirmed.get(volume);
-      if (unconfirmed === undefined) this.#unconfirmed.set(volume, (unconfirmed = emptyLike(bitmap)));
-      setClipped(unconfirmed, offset, length);
+      const bitmap = this.#unconfirmed.get(volume);
+      if (bitmap !== undefined) setClipped(bitmap, offset, length);
     }
   }
-}
-
-function emptyLike(bitmap: ChangeBitmap): ChangeBitmap {
-  const empty = bitmap.clone();
-  empty.clearAll();
-  return empty;
 }
 
 /** Regions and foreign extents may end past the volume. */

@@ -1,8 +1,18 @@
-/** One node, wired and running: the composition root. */
+/** One node on this machine: the composition root. Binds the world to `Node` and serves hosts; the control API is above. */
+import { createNodeEnvironment, abortOnUncaught } from '../base/node/node-environment.ts';
 import { HoldfastError } from '../base/errors.ts';
+import { formatAddress, type Address } from '../base/network.ts';
 import type { Log } from '../base/log.ts';
-import type { Configuration } from './configuration.ts';
+import { lockPath } from '../block/lock.ts';
+import { NodeDeviceProvider } from '../block/node-device-provider.ts';
+import { sparseSupport } from '../block/sparse.ts';
+import { NbdServer } from '../hosts/nbd/server.ts';
+import { FileStore } from '../store/file-store.ts';
+import { nodeConfiguration, type Configuration } from './configuration.ts';
+import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
+import { Node } from './node.ts';
+import { productVersion } from './product-version.ts';
 
 export interface RunningNode {
   readonly control: NodeControl;
@@ -14,10 +24,76 @@ export interface RunningNode {
   readonly apiAddress: string;
 }
 
+/** Room of one slot of change bits. The file is sparse: it takes what the bits take. */
+const bitsSlotBytes = 2 ** 30;
+
+/**
+ * Rejects with `E_VOLUME_IN_USE` when another process runs this node, `E_PORT_TAKEN`, `E_NOT_FOUND`, and what the data
+ * folder brings.
+ */
 export async function runNode(options: {
   configuration: Configuration;
   nodeName: string;
   log: Log;
 }): Promise<RunningNode> {
-  throw new HoldfastError('E_INTERNAL', `node ${options.nodeName} cannot be run by this build`);
+  const { configuration, nodeName, log } = options;
+  const own = nodeConfiguration(configuration, nodeName);
+  const environment = createNodeEnvironment(log);
+  abortOnUncaught(environment);
+  await environment.files.makeFolder(own.dataFolder);
+  const lock = await lockPath(own.dataFolder).catch((error: unknown) => {
+    if (error instanceof HoldfastError && error.code === 'E_VOLUME_IN_USE') {
+      throw new HoldfastError('E_VOLUME_IN_USE', `node ${nodeName}: ${error.message}`, { cause: error });
+    }
+    throw error;
+  });
+  const sparse = sparseSupport();
+  if (!sparse.available) log.warn(`holes in backing files are not seen or made: ${sparse.reason}`);
+  const store = await FileStore.open(environment.files, configuration.store.path, environment.random, log);
+  const node = new Node({
+    environment,
+    devices: new NodeDeviceProvider(environment.turn),
+    store,
+    name: nodeName,
+    declared: toClusterDocument(configuration, environment.random),
+    dataFolder: own.dataFolder,
+    listen: own.replication,
+    connectionsPerLink: own.connectionsPerLink,
+    softwareVersion: productVersion,
+    pid: process.pid,
+    bitsSlotBytes,
+  });
+  const nbd = new NbdServer(environment, node.exports);
+  let nbdAddresses: Address[];
+  try {
+    nbdAddresses = await nbd.listen(own.nbd);
+    await node.start();
+  } catch (error) {
+    await nbd.close();
+    lock.release();
+    throw error;
+  }
+  node.exportBases = nbdAddresses.map(exportBase);
+  let ended = (): void => {};
+  const stopped = new Promise<void>((resolve) => (ended = resolve));
+  let stopping: Promise<void> | null = null;
+  return {
+    control: node,
+    stop: () => {
+      stopping ??= node
+        .stop()
+        .then(() => nbd.close())
+        .then(() => lock.release())
+        .then(ended);
+      return stopping;
+    },
+    stopped,
+    nbdAddresses: nbdAddresses.map(formatAddress),
+    apiAddress: formatAddress(own.api),
+  };
+}
+
+/** Where an export's URI begins; the volume's name follows. */
+function exportBase(address: Address): string {
+  return address.kind === 'tcp' ? `nbd://${formatAddress(address)}` : `nbd+unix:///?socket=${address.path}`;
 }

@@ -38,6 +38,14 @@ export class History<R extends StreamRecord> {
     return this.#bytes;
   }
 
+  /** Before the first record: the position it follows is another. */
+  rebase(start: Position, generation: number): void {
+    assert(this.#next === 1, 'a history with records cannot begin elsewhere');
+    this.#bases.length = 0;
+    this.#bases.push({ generation: start.generation, base: -start.seq });
+    this.beginGeneration(generation);
+  }
+
   beginGeneration(generation: number): void {
     this.#bases.push({ generation, base: this.#next - 1 });
   }

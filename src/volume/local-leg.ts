@@ -49,6 +49,11 @@ export class LocalLeg {
   readonly hot: HotRegions;
   /** Change bits against every other leg, by node. Beyond the last save, hot regions cover them. */
   readonly bits: Map<string, PeerBits>;
+  /**
+   * What a leg that is away may lack besides: what it had applied but not made durable when it was lost. Saved with the
+   * bits, as if it were of them: after a restart nobody knows better.
+   */
+  readonly unconfirmed = new Map<string, PeerBits>();
   /** Nothing was ever copied to it or written on it: its volumes were made just now and read as zeroes. */
   readonly blank: boolean;
   /** Metadata says that a volume was here; the backing file is gone, or a fresh, empty one. */
@@ -200,7 +205,7 @@ export class LocalLeg {
     const volume = this.#volumes.get(index);
     if (volume === undefined) return;
     this.#volumes.delete(index);
-    for (const bits of this.bits.values()) bits.delete(index);
+    for (const bits of [...this.bits.values(), ...this.unconfirmed.values()]) bits.delete(index);
     this.metadata.change({ volumes: this.state.volumes.filter((held) => held.index !== index) });
     await volume.device.close();
     await this.save();
@@ -208,11 +213,16 @@ export class LocalLeg {
 
   /** The change bits against a leg, one bitmap for each volume. */
   bitsFor(peer: string): PeerBits {
-    let bits = this.bits.get(peer);
-    if (bits === undefined) {
-      bits = new Map();
-      this.bits.set(peer, bits);
-    }
+    return this.#bitmaps(this.bits, peer);
+  }
+
+  unconfirmedFor(peer: string): PeerBits {
+    return this.#bitmaps(this.unconfirmed, peer);
+  }
+
+  #bitmaps(of: Map<string, PeerBits>, peer: string): PeerBits {
+    let bits = of.get(peer);
+    if (bits === undefined) of.set(peer, (bits = new Map()));
     for (const { entry } of this.#volumes.values()) {
       if (!bits.has(entry.index)) bits.set(entry.index, new ChangeBitmap(entry.sizeBytes));
     }
@@ -259,7 +269,14 @@ export class LocalLeg {
 
   /** Saves change bits and metadata. */
   async saveBits(): Promise<void> {
-    await this.#bitsFile.save(this.bits);
+    const saved = new Map<string, PeerBits>();
+    for (const [peer, bits] of this.bits) {
+      const unconfirmed = this.unconfirmed.get(peer);
+      const both = new Map<number, ChangeBitmap>();
+      for (const [volume, bitmap] of bits) both.set(volume, union(bitmap, unconfirmed?.get(volume)));
+      saved.set(peer, both);
+    }
+    await this.#bitsFile.save(saved);
     await this.save();
   }
 
@@ -316,6 +333,13 @@ export class LocalLeg {
     await this.#bitsFile.close();
     await this.metadata.close();
   }
+}
+
+function union(bitmap: ChangeBitmap, other: ChangeBitmap | undefined): ChangeBitmap {
+  if (other === undefined || other.isEmpty()) return bitmap;
+  const both = bitmap.clone();
+  both.union(other);
+  return both;
 }
 
 function samePlace(a: Position, b: Position): boolean {

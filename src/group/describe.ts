@@ -1,0 +1,378 @@
+/**
+ * A group's state in the words shown to people: one definition each. Every state that is not the normal one carries a
+ * reason and a next step (BY-7). Honest before pretty: what this node cannot know is null or `Consistent`, never better.
+ */
+import { formatDuration, formatSize } from '../base/units.ts';
+import type { SourceLeg } from '../mirror/source-leg.ts';
+import type { LegEntry, MirrorMode } from '../store/document.ts';
+import type { Group } from './group.ts';
+import type { Owner } from './owner.ts';
+import type {
+  CopyProgress,
+  DiskState,
+  ForkStatus,
+  GroupStatus,
+  LegStatus,
+  ReplicationState,
+  ServiceState,
+} from './status.ts';
+
+interface Words {
+  readonly reason: string | null;
+  readonly nextStep: string | null;
+}
+
+const fine: Words = { reason: null, nextStep: null };
+const unknownLag = { writes: null, bytes: null, seconds: null };
+const noLag = { writes: 0, bytes: 0, seconds: 0 };
+
+export interface DescribeContext {
+  readonly node: string;
+  readonly leaseValid: boolean;
+  readonly leaseReason: string | null;
+  readonly storeProblem: string | null;
+  /** How hosts reach this node, e.g. `nbd://127.0.0.1:10809`. */
+  readonly exportBases: readonly string[];
+  readonly throughput: GroupStatus['throughput'];
+  readonly reachable: (node: string) => { readonly up: boolean; readonly reason: string | null };
+}
+
+export function describeGroup(group: Group, context: DescribeContext): GroupStatus {
+  const { record, entry } = group;
+  const serving = group.serving;
+  const service = serviceOf(group);
+  const words = serviceWords(group, service, context);
+  const ownerName = record?.owner ?? null;
+  return {
+    name: group.name,
+    owner: ownerName,
+    generation: record?.generation ?? 0,
+    service,
+    throughput: context.throughput,
+    volumes: entry.volumes.map(({ name, wwid, sizeBytes, blockSizeBytes }) => ({
+      name,
+      wwid,
+      sizeBytes,
+      blockSizeBytes,
+      exports: group.role === 'primary' ? context.exportBases.map((base) => exportUri(base, name)) : [],
+    })),
+    legs: entry.legs.map((leg) =>
+      leg.node === context.node ? ownLeg(group, leg, context) : otherLeg(group, leg, context),
+    ),
+    ...(serving ? legTrouble(group) : words),
+    forks: forksOf(group, context.node),
+  };
+}
+
+function exportUri(base: string, volume: string): string {
+  return base.startsWith('nbd+unix:') ? base.replace('///', `///${volume}`) : `${base}/${volume}`;
+}
+
+function serviceOf(group: Group): ServiceState {
+  switch (group.role) {
+    case 'primary':
+      return group.serving || isOnly(group.owner, 'lag') ? 'Serving' : 'Suspended';
+    case 'opening':
+      return 'Opening';
+    case 'closed':
+    case 'secondary':
+    case 'leaving':
+    case 'frozen':
+      return 'Unserved';
+  }
+}
+
+function isOnly(owner: Owner | null, hold: 'lag'): boolean {
+  return owner !== null && owner.holds.size === 1 && owner.holds.has(hold);
+}
+
+function serviceWords(group: Group, service: ServiceState, context: DescribeContext): Words {
+  const { name, owner, record } = group;
+  if (service === 'Opening') return { reason: `${context.node} is opening it: ${group.problem ?? 'about to serve'}`, nextStep: 'Wait; it serves by itself.' };
+  if (group.role === 'frozen') {
+    return {
+      reason: `frozen at ${context.node}: ${group.problem ?? 'unknown'}`,
+      nextStep: 'Nothing is served here until the cause is removed: take over on the node that is ahead, or restore the right store, then restart this node.',
+    };
+  }
+  if (service === 'Suspended' && owner !== null) return suspendedWords(group, owner, context);
+  if (service === 'Serving') return fine;
+  if (group.role === 'closed') {
+    return { reason: `${context.node} could not open it: ${group.problem ?? 'unknown'}`, nextStep: 'Remove the cause; it is tried again every few seconds.' };
+  }
+  if (record === null) {
+    return {
+      reason: context.storeProblem ?? 'it has never been started: its preferred owner has not come up yet',
+      nextStep: `Start ${group.entry.preferredOwner}.`,
+    };
+  }
+  if (record.owner === context.node) {
+    return {
+      reason: group.problem ?? (context.leaseValid ? 'about to be opened' : `this node holds no lease: ${context.leaseReason ?? 'unknown'}`),
+      nextStep: context.leaseValid ? 'Wait; it opens by itself.' : 'Check the coordination store.',
+    };
+  }
+  const { up, reason } = context.reachable(record.owner);
+  return {
+    reason: up ? `${record.owner} owns it but does not serve it yet` : `its owner ${record.owner} does not answer${reason === null ? '' : ` (${reason})`}`,
+    nextStep: up
+      ? 'Wait; it opens by itself.'
+      : `Start ${record.owner} again, or: holdfast group take-over ${name} --node ${context.node}`,
+  };
+}
+
+function suspendedWords(group: Group, owner: Owner, context: DescribeContext): Words {
+  if (owner.holds.has('ownLeg')) {
+    return {
+      reason: `the disk of ${context.node} failed: ${owner.leg.fault?.detail ?? 'unknown'}; hosts wait`,
+      nextStep: `Hand it over: holdfast group switch-over ${group.name} --to ${otherNode(group, context.node)}`,
+    };
+  }
+  if (owner.holds.has('lease')) {
+    return {
+      reason: `the lease of ${context.node} is not valid: ${context.leaseReason ?? context.storeProblem ?? 'unknown'}; hosts wait`,
+      nextStep: 'Check the coordination store; it goes on by itself when the lease is back.',
+    };
+  }
+  return { reason: 'it is being handed over; hosts wait', nextStep: 'Wait.' };
+}
+
+function otherNode(group: Group, node: string): string {
+  return group.entry.legs.find((leg) => leg.node !== node)?.node ?? 'another node';
+}
+
+/** Hosts are served; what else is not as it should be. */
+function legTrouble(group: Group): Words {
+  const { owner } = group;
+  if (owner === null) return fine;
+  if (owner.leg.trouble !== null) {
+    return { reason: `metadata cannot be saved: ${owner.leg.trouble}; writes to new places wait`, nextStep: 'Make room in the data folder.' };
+  }
+  if (owner.shortOfSpace) {
+    return { reason: 'the file system of its volumes is full: hosts got errors', nextStep: 'Make room; writes work again by themselves then.' };
+  }
+  if (owner.readFault !== null) {
+    return { reason: `a read failed at the disk: ${owner.readFault.detail}`, nextStep: 'Check the disk; consider a switch-over.' };
+  }
+  if (group.missing !== null) return { reason: group.missing, nextStep: 'Check the data; the statement goes with the next start.' };
+  const lagging = owner.legs.find((leg) => leg.phase !== 'streaming');
+  if (lagging === undefined) return fine;
+  return { reason: `${lagging.node}: ${lagging.reason || phaseWords(lagging)}`, nextStep: 'See the leg.' };
+}
+
+function ownLeg(group: Group, entry: LegEntry, context: DescribeContext): LegStatus {
+  const { record, leg, role } = group;
+  const known = record?.legs[context.node];
+  const primary = record?.owner === context.node;
+  const base = {
+    node: context.node,
+    role: primary ? ('Primary' as const) : ('Secondary' as const),
+    mode: entry.mode,
+    class: known?.class ?? ('behind' as const),
+    progress: null,
+  };
+  if (leg === null) {
+    return {
+      ...base,
+      disk: 'Diskless',
+      connection: primary ? null : 'StandAlone',
+      replication: primary ? null : 'Off',
+      lag: unknownLag,
+      outOfSyncBytes: null,
+      reason: group.problem ?? 'not open',
+      nextStep: 'Remove the cause; it is tried again every few seconds.',
+    };
+  }
+  if (primary) {
+    const disk: DiskState = leg.fault !== null ? 'Failed' : leg.lost !== null || leg.state.condition === 'inconsistent' ? 'Inconsistent' : role === 'primary' ? 'UpToDate' : 'Consistent';
+    const words: Words =
+      disk === 'UpToDate'
+        ? fine
+        : {
+            reason: leg.fault?.detail ?? leg.lost ?? group.problem ?? 'not being served yet',
+            nextStep: disk === 'Failed' || leg.lost !== null ? `holdfast group take-over ${group.name} --node ${otherNode(group, context.node)}, once this node has stopped` : 'Wait.',
+          };
+    return { ...base, disk, connection: null, replication: null, lag: noLag, outOfSyncBytes: 0, ...words };
+  }
+  // The owner knows better; this is what is said when it cannot be asked.
+  const held = group.target?.owner ?? null;
+  const disk = secondaryDisk(group, context);
+  return {
+    ...base,
+    disk,
+    connection: held !== null ? 'Connected' : known?.paused === true ? 'StandAlone' : 'Connecting',
+    replication: held === null ? (known?.paused === true ? 'Paused' : 'Off') : held.copying ? 'SyncTarget' : 'Established',
+    lag: held !== null && known?.class === 'inSync' ? noLag : unknownLag,
+    outOfSyncBytes: known?.class === 'inSync' ? 0 : null,
+    ...secondaryWords(group, disk, context),
+  };
+}
+
+function secondaryDisk(group: Group, context: DescribeContext): DiskState {
+  const { leg, record } = group;
+  if (leg === null) return 'Diskless';
+  if (leg.fault !== null) return 'Failed';
+  if (leg.lost !== null || leg.blank || leg.state.condition === 'inconsistent') return 'Inconsistent';
+  if (leg.state.condition === 'unconfirmed' || context.storeProblem !== null) return 'Consistent';
+  const known = record?.legs[context.node]?.class;
+  return known === 'behind' || known === undefined ? 'Outdated' : 'UpToDate';
+}
+
+function secondaryWords(group: Group, disk: DiskState, context: DescribeContext): Words {
+  const { leg, record, name } = group;
+  const owner = record?.owner ?? 'its owner';
+  switch (disk) {
+    case 'UpToDate': {
+      if (group.target?.owner != null) return fine;
+      return {
+        reason: `${owner} is not connected; this copy lacks nothing that hosts were told is safe`,
+        nextStep: `Start ${owner}, or: holdfast group take-over ${name} --node ${context.node}`,
+      };
+    }
+    case 'Failed':
+      return { reason: leg?.fault?.detail ?? 'the disk failed', nextStep: 'Replace the disk, then restart the node.' };
+    case 'Inconsistent':
+      return { reason: leg?.lost ?? 'a copy to it has not ended', nextStep: `Start ${owner}; the copy goes on by itself.` };
+    case 'Consistent':
+      return {
+        reason:
+          context.storeProblem !== null
+            ? `whether it lacks something is not known: ${context.storeProblem}`
+            : `it restarted and may lack what was not flushed; ${owner} has not confirmed it yet`,
+        nextStep: `Start ${owner}; it confirms this copy or brings it up to date.`,
+      };
+    case 'Outdated':
+      return { reason: `it lacks writes; ${owner} has them`, nextStep: `Start ${owner} and let it catch up.` };
+    case 'Diskless':
+      return { reason: group.problem ?? 'not open', nextStep: 'Remove the cause.' };
+  }
+}
+
+function otherLeg(group: Group, entry: LegEntry, context: DescribeContext): LegStatus {
+  const { record, owner, role } = group;
+  const known = record?.legs[entry.node];
+  const source = owner?.legOf(entry.node);
+  if (source !== undefined && owner !== null && (role === 'primary' || role === 'opening')) {
+    return sourceLeg(group, owner, source, entry.mode);
+  }
+  const primary = record?.owner === entry.node;
+  const { up, reason } = context.reachable(entry.node);
+  return {
+    node: entry.node,
+    role: primary ? 'Primary' : 'Secondary',
+    disk: known?.class === 'behind' ? 'Outdated' : 'Consistent',
+    mode: entry.mode,
+    class: known?.class ?? 'behind',
+    connection: primary ? null : 'Connecting',
+    replication: primary ? null : 'Off',
+    lag: unknownLag,
+    outOfSyncBytes: null,
+    progress: null,
+    reason: up ? `${entry.node} has not told yet` : `${entry.node} cannot be reached${reason === null ? '' : `: ${reason}`}; shown as the record has it`,
+    nextStep: up ? 'Wait.' : `Check ${entry.node} and the network to it.`,
+  };
+}
+
+function sourceLeg(group: Group, owner: Owner, leg: SourceLeg, mode: MirrorMode): LegStatus {
+  const lag = leg.tracking ? unknownLag : owner.lagOf(leg);
+  const replication = replicationOf(leg);
+  const target = leg.attachedAs;
+  const complete = leg.complete && leg.recordClass !== 'behind';
+  const copying = leg.phase === 'copying' || leg.phase === 'settling';
+  const inconsistent = copying || target?.condition === 'inconsistent' || target?.blank === true || neverCopied(owner, leg);
+  const disk: DiskState = complete
+    ? 'UpToDate'
+    : inconsistent
+      ? 'Inconsistent'
+      : leg.recordClass === 'behind'
+        ? 'Outdated'
+        : target?.condition === 'unconfirmed'
+          ? 'Consistent'
+          : 'UpToDate';
+  return {
+    node: leg.node,
+    role: 'Secondary',
+    disk,
+    mode,
+    class: leg.recordClass,
+    connection: leg.paused ? 'StandAlone' : leg.connected ? 'Connected' : 'Connecting',
+    replication,
+    lag,
+    outOfSyncBytes: leg.outOfSyncBytes,
+    progress: progressOf(leg),
+    ...(complete && replication === 'Established' ? fine : sourceWords(group, owner, leg)),
+  };
+}
+
+function neverCopied(owner: Owner, leg: SourceLeg): boolean {
+  return owner.leg.state.peers[leg.node]?.known !== true && leg.recordClass === 'behind';
+}
+
+function replicationOf(leg: SourceLeg): ReplicationState {
+  if (leg.paused) return 'Paused';
+  switch (leg.phase) {
+    case 'streaming':
+      return 'Established';
+    case 'copying':
+    case 'settling':
+      return 'SyncTarget';
+    case 'detached':
+    case 'attaching':
+    case 'attached':
+    case 'refused':
+      return 'Off';
+  }
+}
+
+function phaseWords(leg: SourceLeg): string {
+  return leg.phase === 'copying' || leg.phase === 'settling' ? 'being copied to' : 'not attached';
+}
+
+function sourceWords(group: Group, owner: Owner, leg: SourceLeg): Words {
+  const { name } = group;
+  if (leg.paused) {
+    return {
+      reason: `paused by the user; ${formatSize(leg.outOfSyncBytes)} have changed since`,
+      nextStep: `holdfast mirror resume ${name} --to ${leg.node}`,
+    };
+  }
+  if (leg.copier !== null) {
+    const why = leg.reason === '' ? '' : ` (${leg.reason})`;
+    return {
+      reason: `${leg.copier.kind === 'fullCopy' ? 'a full copy' : 'a resync'} to it is under way${why}; ${formatSize(leg.outOfSyncBytes)} to go`,
+      nextStep: 'Wait; until it has ended this copy cannot take over.',
+    };
+  }
+  if (leg.phase === 'refused') return { reason: leg.reason, nextStep: `Remove the cause at ${leg.node}; it is tried again by itself.` };
+  if (leg.phase === 'streaming') return { reason: 'complete; the record is being changed', nextStep: 'Wait a moment.' };
+  const away = leg.awayMs(owner.environment.clock.monotonicMs());
+  const grace = group.entry.settings.graceMs;
+  const what =
+    leg.recordClass === 'behind'
+      ? `${formatSize(leg.outOfSyncBytes)} have changed since`
+      : away < grace
+        ? `hosts wait for it up to ${formatDuration(grace)}`
+        : 'nothing has been written since';
+  return {
+    reason: `not connected for ${formatDuration(Math.round(away / 1000) * 1000)} (${leg.reason}); ${what}`,
+    nextStep: `Start ${leg.node} or mend the network to it; it catches up by itself.`,
+  };
+}
+
+function progressOf(leg: SourceLeg): CopyProgress | null {
+  const { copier } = leg;
+  if (copier === null) return null;
+  const { kind, doneBytes, totalBytes, remainingBytes, bytesPerSecond } = copier;
+  const secondsLeft = bytesPerSecond > 0 ? Math.ceil(remainingBytes / bytesPerSecond) : null;
+  return { kind, doneBytes, totalBytes, bytesPerSecond, secondsLeft };
+}
+
+function forksOf(group: Group, node: string): ForkStatus[] {
+  return (group.leg?.state.forks ?? []).map(({ generation, extents, bytes, image }) => ({
+    node,
+    generation,
+    extents,
+    bytes,
+    image,
+  }));
+}

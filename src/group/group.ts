@@ -1,0 +1,918 @@
+/**
+ * One group on this node, whatever its role: it follows the group's record, and is owner, target, or neither.
+ *
+ *   closed ──► secondary ⇄ opening ──► primary
+ *                 ▲                      │
+ *                 └────── leaving ◄──────┘          any ──► frozen
+ *
+ * Invariants:
+ * - R11: hosts are served only under a generation this process has written itself, or was handed, since it got its lease.
+ * - R12: the highest generation seen is on the medium before it is acted on; a record that goes back freezes the group.
+ * - R15: after an unknown outcome nothing goes on until the record has been read (`record-keeper.ts`).
+ */
+import type { Environment } from '../base/environment.ts';
+import { assertNever } from '../base/assert.ts';
+import { HoldfastError, messageOf } from '../base/errors.ts';
+import { randomHex } from '../base/random.ts';
+import type { DeviceProvider } from '../block/device.ts';
+import type { Frame } from '../link/frame.ts';
+import type { LinkConnection } from '../link/link.ts';
+import { MessageType } from '../link/messages/types.ts';
+import { ForkKeeper } from '../mirror/fork-keeper.ts';
+import { TargetLeg } from '../mirror/target-leg.ts';
+import { leaseKey, type ClusterDocument, type GroupEntry, type LegClass, type VolumeEntry } from '../store/document.ts';
+import type { LeaseHolder, LeaseObserver } from '../store/lease.ts';
+import type { Entry, Store } from '../store/store.ts';
+import { childOf, comparePositions, type Position } from '../stream/position.ts';
+import { LocalLeg } from '../volume/local-leg.ts';
+import type { HostSession } from './host-access.ts';
+import { Membership } from './membership.ts';
+import { openLeg } from './opening.ts';
+import { Owner } from './owner.ts';
+import { RecordKeeper } from './record-keeper.ts';
+import { claimed, established, handedOver, withLeg, type GroupRecord } from './record.ts';
+
+export type GroupRole =
+  /** The local leg is not open: not yet, or `problem` says why. */
+  | 'closed'
+  /** Target of another owner, or waiting for one. */
+  | 'secondary'
+  /** Owner by the record, not serving yet. */
+  | 'opening'
+  | 'primary'
+  /** Was owner; lets go. */
+  | 'leaving'
+  /** Something went back in time: serves nothing until a human has looked. */
+  | 'frozen';
+
+export interface GroupContext {
+  readonly environment: Environment;
+  readonly node: string;
+  readonly store: Store;
+  readonly lease: LeaseHolder;
+  /** Leases of the other nodes, as seen from here. */
+  readonly leaseOf: (node: string) => LeaseObserver | null;
+  readonly devices: DeviceProvider;
+  readonly document: () => ClusterDocument;
+  /** The connection on which this group's records travel to a node; null when there is none. */
+  readonly connectionTo: (node: string) => LinkConnection | null;
+  readonly request: (node: string, method: string, params: unknown, timeoutMs: number) => Promise<unknown>;
+  readonly metadataFolder: string;
+  readonly forkFolder: string;
+  readonly pathOf: (volume: VolumeEntry) => string;
+  readonly bitsSlotBytes: number;
+  /** A number for an attachment or fetch, never used before on this node; `replaces` is forgotten. */
+  readonly newId: (group: string, replaces: number) => number;
+  readonly event: (group: string, kind: string, message: string) => void;
+}
+
+export interface Loss {
+  readonly writes: number | null;
+  readonly bytes: number | null;
+  readonly seconds: number | null;
+  readonly text: string;
+}
+
+export interface Moved {
+  readonly generation: number;
+  readonly pauseMs: number | null;
+  readonly loss: Loss;
+}
+
+const nothingLost: Loss = { writes: 0, bytes: 0, seconds: 0, text: 'No acknowledged write is lost.' };
+const reopenMs = 2000;
+const moveTimeoutMs = 60_000;
+const lookMs = 100;
+
+export class Group {
+  readonly name: string;
+  readonly keeper: RecordKeeper;
+  role: GroupRole = 'closed';
+  /** Why it is closed or frozen, or what opening waits for; null when nothing is in the way. */
+  problem: string | null = 'not opened yet';
+  /** What the last opening may have lost, in a sentence. */
+  missing: string | null = null;
+  leg: LocalLeg | null = null;
+  owner: Owner | null = null;
+  target: TargetLeg | null = null;
+
+  readonly #context: GroupContext;
+  readonly #environment: Environment;
+  #entry: GroupEntry;
+  #membership: Membership | null = null;
+  #forks: ForkKeeper | null = null;
+  #sessions = new Map<HostSession, string>();
+  /** The generation this process opened under its present lease. */
+  #opened = 0;
+  #deciding = false;
+  #decideAgain = false;
+  #moving = false;
+  #closing = false;
+  #reopenAtMs = 0;
+  /** Counts openings, so that a superseded one notices. */
+  #attempt = 0;
+  #regaining = false;
+
+  constructor(context: GroupContext, entry: GroupEntry) {
+    this.#context = context;
+    this.#environment = context.environment;
+    this.#entry = entry;
+    this.name = entry.name;
+    this.keeper = new RecordKeeper(context.environment, context.store, entry.name);
+  }
+
+  get entry(): GroupEntry {
+    return this.#entry;
+  }
+
+  get record(): GroupRecord | null {
+    return this.keeper.record;
+  }
+
+  /** Hosts are being served, or would be if they asked. */
+  get serving(): boolean {
+    return this.role === 'primary' && this.owner !== null && this.owner.holds.size === 0;
+  }
+
+  // ---- what happens to it ----
+
+  /** The store was read, beginning at the keeper's `version`. */
+  observe(entry: Entry | null, version: number): void {
+    this.keeper.observe(entry, version);
+    this.#decide();
+  }
+
+  async changeEntry(entry: GroupEntry): Promise<void> {
+    const before = this.#entry;
+    this.#entry = entry;
+    const { leg } = this;
+    if (leg === null) return;
+    for (const volume of entry.volumes) if (!leg.has(volume.index)) await leg.addVolume(volume);
+    for (const volume of before.volumes) {
+      if (entry.volumes.some((kept) => kept.index === volume.index)) continue;
+      this.#endSessions((name) => name === volume.name, 'the volume was deleted');
+      await leg.removeVolume(volume.index);
+    }
+    this.owner?.legs.forEach((target) => target.attach());
+  }
+
+  leaseAcquired(): void {
+    if (this.role === 'primary') void this.#regain();
+    else this.#decide();
+  }
+
+  leaseLapsed(): void {
+    this.#opened = 0;
+    this.owner?.hold('lease', true);
+  }
+
+  connectionUp(connection: LinkConnection): void {
+    if (connection.direction === 'out') this.#connect(connection.peer);
+  }
+
+  connectionDown(connection: LinkConnection, reason: string): void {
+    this.target?.connectionDown(connection);
+    const leg = this.owner?.legOf(connection.peer);
+    leg?.connectionDown(connection, reason);
+    if (leg) this.#connect(connection.peer);
+  }
+
+  drained(): void {
+    for (const leg of this.owner?.legs ?? []) leg.send();
+  }
+
+  frame(connection: LinkConnection, frame: Frame): void {
+    if (connection.direction === 'out') {
+      this.owner?.legOf(connection.peer)?.frame(connection, frame);
+      return;
+    }
+    if (this.target !== null) this.target.frame(connection, frame);
+    else if (frame.type === MessageType.attach) void this.#look();
+  }
+
+  /** About once a second. */
+  tick(): void {
+    if (this.role === 'closed' && !this.#closing && this.#environment.clock.monotonicMs() >= this.#reopenAtMs) {
+      void this.#openLocalLeg();
+    }
+    for (const leg of this.owner?.legs ?? []) this.#connect(leg.node);
+    this.owner?.tick();
+    this.target?.tick();
+    this.#membership?.review();
+    if (this.role === 'primary' && this.owner?.holds.has('lease') === true && this.#context.lease.isValid()) {
+      void this.#regain();
+    }
+    this.#decide();
+  }
+
+  /** Ends it cleanly: what can be made durable is. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#attempt++;
+    const { owner } = this;
+    if (owner !== null && this.role === 'primary') {
+      owner.hold('switchOver', true);
+      await this.#within(3000, (done) => owner.whenDrained(done));
+      if (owner.legs.every((leg) => !leg.needed || leg.flowing) && owner.holds.size === 1) {
+        await this.#within(3000, (done) => owner.flushEverywhere(() => done()));
+      }
+      for (const leg of owner.legs) leg.settleNow();
+      await owner.checkpoint();
+      await this.#within(1000, (done) => {
+        const look = (): void => {
+          if (owner.leg.hot.size === 0 || !owner.legs.some((leg) => leg.flowing)) done();
+          else void this.#environment.clock.after(50, look);
+        };
+        look();
+      });
+    }
+    const { leg } = this;
+    if (this.role === 'primary' || this.role === 'opening') await this.#leave('this node stops');
+    if (this.target !== null) {
+      const quiet = await this.target.close();
+      if (quiet && leg !== null && (await leg.flush())) leg.metadata.change({ durable: furthest(leg.applied, leg.state.durable) });
+    }
+    this.keeper.close();
+    if (leg !== null) {
+      const exact = leg.fault === null && comparePositions(leg.applied, leg.intended) === 0;
+      const durable = comparePositions(leg.applied, leg.state.durable) === 0;
+      if (exact && durable && leg.state.condition === 'consistent') leg.metadata.change({ clean: true });
+      await leg.saveBits().catch(() => {});
+      await leg.close();
+    }
+    this.role = 'closed';
+    this.problem = 'stopped';
+  }
+
+  // ---- hosts ----
+
+  addSession(session: HostSession, volume: string): void {
+    this.#sessions.set(session, volume);
+  }
+
+  removeSession(session: HostSession): void {
+    this.#sessions.delete(session);
+  }
+
+  sessionsOn(volume: string): number {
+    let count = 0;
+    for (const name of this.#sessions.values()) if (name === volume) count++;
+    return count;
+  }
+
+  #endSessions(which: (volume: string) => boolean, reason: string): void {
+    for (const [session, volume] of [...this.#sessions]) {
+      if (!which(volume)) continue;
+      this.#sessions.delete(session);
+      session.moved(reason);
+    }
+  }
+
+  // ---- roles ----
+
+  #decide(): void {
+    if (this.#deciding) {
+      this.#decideAgain = true;
+      return;
+    }
+    this.#deciding = true;
+    this.#decideNow()
+      .catch((error: unknown) => this.#environment.abort(`group ${this.name}: ${String(error)}`))
+      .finally(() => {
+        this.#deciding = false;
+        if (!this.#decideAgain) return;
+        this.#decideAgain = false;
+        this.#decide();
+      });
+  }
+
+  async #decideNow(): Promise<void> {
+    const { leg, keeper } = this;
+    if (leg === null || this.#closing || keeper.busy || !keeper.seen || this.#moving) return;
+    if (this.role === 'closed' || this.role === 'frozen' || this.role === 'leaving') return;
+    const { record } = keeper;
+    const { seen } = leg.state;
+    if (keeper.damage !== null) {
+      await this.#freeze(keeper.damage);
+      return;
+    }
+    if (record === null) {
+      if (seen.generation > 0) {
+        await this.#freeze(`the store knows nothing of this group, but generation ${seen.generation} has existed`);
+      } else if (this.#entry.preferredOwner === this.#context.node && this.role === 'secondary') {
+        await this.#claim();
+      }
+      return;
+    }
+    if (record.generation < seen.generation || (record.generation === seen.generation && record.id !== seen.id)) {
+      await this.#freeze(
+        `the store says generation ${record.generation}, but generation ${seen.generation} has existed ` +
+          `(was the store restored from a backup?)`,
+      );
+      return;
+    }
+    if (record.owner !== this.#context.node) {
+      if (this.role === 'primary' || this.role === 'opening') {
+        await this.#leave(`${record.owner} owns the group since generation ${record.generation}`);
+      }
+      await leg.see(record.generation, record.id).catch(() => {});
+      return;
+    }
+    if (this.role === 'secondary') await this.#claim();
+    else if (this.role === 'primary' && this.#opened !== 0 && record.generation !== this.#opened) {
+      await this.#leave(`generation ${record.generation} was made without this process`);
+    }
+  }
+
+  /** The record is ours, or there is none: takes a new generation, unless one was handed over, and opens. */
+  async #claim(): Promise<void> {
+    const { leg, keeper } = this;
+    const { lease, node } = this.#context;
+    const { leaseId } = lease;
+    if (leg === null || leaseId === null || leg.fault !== null) return;
+    if (leg.lost !== null) {
+      this.problem = `${leg.lost}; what it held is at the other legs only`;
+      return;
+    }
+    const { record } = keeper;
+    const handed =
+      record !== null &&
+      record.owner === node &&
+      record.established &&
+      record.leaseId === leaseId &&
+      record.generation > leg.state.seen.generation;
+    if (handed && record !== null) {
+      await this.#open(record, []);
+      return;
+    }
+    const id = randomHex(this.#environment.random, 16);
+    const outcome = await keeper.change((before) =>
+      before !== null && before.owner !== node
+        ? null
+        : claimed(before, {
+            group: this.name,
+            owner: node,
+            leaseId,
+            id,
+            legs: this.#entry.legs.map((entry) => entry.node),
+            generationMin: leg.state.seen.generation + 1,
+          }),
+    );
+    if (outcome.kind === 'done') await this.#open(outcome.record, null);
+  }
+
+  /**
+   * Becomes owner under the record's generation.
+   * @param excluded legs not to wait for; null: none. An empty list with an established record: handed over.
+   */
+  async #open(record: GroupRecord, excluded: readonly string[] | null): Promise<void> {
+    const { leg } = this;
+    if (leg === null || this.#closing) return;
+    const attempt = ++this.#attempt;
+    this.role = 'opening';
+    this.problem = 'waiting for what its disk is still writing';
+    if (this.target !== null && !(await this.target.close())) {
+      this.problem = leg.fault?.detail ?? 'the local leg has failed';
+      this.role = 'secondary';
+      return;
+    }
+    this.target = null;
+    await this.#retrying(() => leg.see(record.generation, record.id));
+    const { settings } = this.#entry;
+    const owner = new Owner(
+      {
+        environment: this.#environment,
+        leg,
+        settings,
+        leaseValid: () => this.#context.lease.isValid(),
+        documentVersion: () => this.#context.document().version,
+        newId: (replaces) => this.#context.newId(this.name, replaces),
+        review: () => this.#membership?.review(),
+        deposed: () => void this.#look(),
+        wentBack: (node, reason) => {
+          void this.#freeze(`${node} is further than this leg: ${reason}. Take over on ${node}`);
+        },
+      },
+      { generation: record.generation, id: record.id, ancestors: record.ancestors },
+      leg.applied,
+    );
+    this.owner = owner;
+    for (const entry of this.#entry.legs) {
+      if (entry.node === this.#context.node) continue;
+      const known = record.legs[entry.node] ?? { class: 'behind' as const, paused: false };
+      owner.addLeg({ node: entry.node, mode: entry.mode, class: known.class, paused: known.paused, equal: false });
+      this.#connect(entry.node);
+    }
+    const goesOn = (): boolean => attempt === this.#attempt && !this.#closing;
+    const opened = await openLeg({
+      environment: this.#environment,
+      leg,
+      generation: record.generation,
+      generationId: record.id,
+      legs: owner.legs.filter((other) => other.recordClass === 'inSync' && excluded?.includes(other.node) !== true),
+      waitMs: excluded !== null && record.established ? 0 : settings.graceMs,
+      goesOn,
+      progress: (text) => {
+        this.problem = text;
+      },
+    });
+    if (opened === null || !goesOn()) {
+      if (goesOn()) await this.#leave('it could not be opened');
+      return;
+    }
+    let current = record;
+    const handedWell = record.established && opened.start.seq === record.ancestors.at(-1)?.leftAtSeq;
+    const equal = new Map<string, LegClass>();
+    for (const node of opened.equal) equal.set(node, 'inSync');
+    if (!handedWell) {
+      this.problem = 'writing the record';
+      const outcome = await this.#confirmed((before) =>
+        before !== null && before.generation === record.generation && before.id === record.id
+          ? established(before, opened.lineage, equal)
+          : null,
+      );
+      if (outcome === null || !goesOn()) {
+        if (goesOn()) await this.#leave('the record was changed by another node');
+        return;
+      }
+      current = outcome;
+    }
+    leg.metadata.change({ lineage: opened.lineage, condition: 'consistent' });
+    leg.applied = opened.start;
+    leg.intended = { generation: record.generation, seq: Number.MAX_SAFE_INTEGER };
+    await this.#retrying(() => leg.save());
+    await new Promise<void>((resolve) => leg.writeCursor(resolve));
+    if (!goesOn()) return;
+    owner.establish(opened.lineage, opened.start);
+    for (const other of owner.legs) {
+      other.recordClass = current.legs[other.node]?.class ?? 'behind';
+      other.needed = other.recordClass === 'inSync';
+      // Handed over: the old owner's leg is equal by construction, and attaches when it has let go.
+      if (opened.equal.has(other.node) || (handedWell && other.needed)) other.isEqual();
+      else if (other.needed) throw new HoldfastError('E_INTERNAL', `${other.node} is in sync but not known to be equal`);
+    }
+    this.#membership = new Membership({
+      environment: this.#environment,
+      owner,
+      keeper: this.keeper,
+      graceMs: settings.graceMs,
+      mine: (now) => now.generation === record.generation || now.generation === this.#opened,
+      lost: () => void this.#look(),
+      event: (kind, message) => this.#event(kind, message),
+    });
+    this.#opened = record.generation;
+    this.missing = opened.missing;
+    this.problem = null;
+    this.role = 'primary';
+    if (opened.missing !== null) this.#event('missing', opened.missing);
+    owner.open();
+    if (!this.#context.lease.isValid()) owner.hold('lease', true);
+    this.#event('primary', `${this.#context.node} serves the group, generation ${record.generation}`);
+    this.#membership.review();
+  }
+
+  /** The lease was lost and is back: nobody took over meanwhile, or we find out now (R11). */
+  async #regain(): Promise<void> {
+    const { owner, keeper, leg } = this;
+    const { leaseId } = this.#context.lease;
+    if (this.#regaining || owner === null || leg === null || leaseId === null || this.role !== 'primary' || this.#moving) return;
+    this.#regaining = true;
+    owner.hold('lease', true);
+    owner.suspend('a new generation begins');
+    const before = owner.lineage;
+    const left = owner.last;
+    const id = randomHex(this.#environment.random, 16);
+    // Nothing was stamped in a generation that has just begun: then its parent is left where it was left.
+    const generation = Math.max(before.generation, leg.state.seen.generation) + 1;
+    const parent =
+      left.generation === before.generation
+        ? childOf(before, left.seq, generation, id)
+        : { generation, id, ancestors: before.ancestors };
+    const outcome = await keeper.change((record) =>
+      record !== null && record.owner === this.#context.node && record.id === before.id
+        ? { ...record, generation, id, established: true, ancestors: parent.ancestors, leaseId }
+        : null,
+    );
+    this.#regaining = false;
+    if (this.owner !== owner || this.#closing) return;
+    if (outcome.kind === 'lost') {
+      await this.#look();
+      return;
+    }
+    if (outcome.kind === 'unreachable') return;
+    await this.#retrying(() => leg.see(generation, id));
+    leg.metadata.change({ lineage: parent });
+    await this.#retrying(() => leg.save());
+    if (this.owner !== owner || this.#closing) return;
+    this.#opened = generation;
+    owner.beginGeneration(parent);
+    if (this.#context.lease.isValid()) owner.hold('lease', false);
+    this.#event('primary', `the lease is valid again; generation ${generation}`);
+  }
+
+  /** Lets go of ownership: hosts are told, nothing more is acknowledged, the leg becomes a target's. */
+  async #leave(reason: string): Promise<void> {
+    const { owner, leg } = this;
+    this.#attempt++;
+    this.role = 'leaving';
+    this.#opened = 0;
+    this.#membership?.close();
+    this.#membership = null;
+    this.owner = null;
+    this.#endSessions(() => true, reason);
+    if (owner !== null && leg !== null) {
+      await owner.close(reason);
+      if (owner.established) {
+        leg.applied = owner.storedPosition;
+        leg.intended = owner.last;
+        const exact = comparePositions(leg.applied, leg.intended) === 0;
+        if (!exact && leg.state.condition === 'consistent') leg.metadata.change({ condition: 'unconfirmed' });
+        if (await leg.flush()) leg.metadata.change({ durable: furthest(leg.applied, leg.state.durable) });
+        await leg.saveBits().catch(() => {});
+        await this.#within(5000, (done) => leg.writeCursor(done));
+      }
+    }
+    this.#event('secondary', `${this.#context.node} no longer serves the group: ${reason}`);
+    this.#becomeSecondary();
+  }
+
+  #becomeSecondary(): void {
+    const { leg } = this;
+    if (leg === null || this.#forks === null || this.#closing) return;
+    this.role = 'secondary';
+    this.problem = null;
+    leg.onFault = () => {};
+    this.target = new TargetLeg({
+      environment: this.#environment,
+      leg,
+      forks: this.#forks,
+      mayServe: () => this.role === 'secondary',
+      changed: () => {},
+    });
+  }
+
+  async #freeze(reason: string): Promise<void> {
+    if (this.role === 'frozen') return;
+    this.#event('frozen', reason);
+    if (this.role === 'primary' || this.role === 'opening') await this.#leave(reason);
+    await this.target?.close();
+    this.target = null;
+    this.role = 'frozen';
+    this.problem = reason;
+  }
+
+  async #openLocalLeg(): Promise<void> {
+    this.#reopenAtMs = Infinity;
+    const { node, devices, metadataFolder, forkFolder, pathOf, bitsSlotBytes } = this.#context;
+    try {
+      const leg = await LocalLeg.open({
+        environment: this.#environment,
+        devices,
+        group: this.name,
+        node,
+        folder: metadataFolder,
+        volumes: this.#entry.volumes,
+        pathOf,
+        hotRegionsMax: this.#entry.settings.hotRegionsMax,
+        bitsSlotBytes,
+      });
+      this.leg = leg;
+      this.#forks = new ForkKeeper({ environment: this.#environment, devices, leg, folder: forkFolder });
+      if (this.#closing) {
+        await leg.close();
+        return;
+      }
+      this.#becomeSecondary();
+      await this.#look();
+    } catch (error) {
+      if (this.problem !== messageOf(error)) this.#event('closed', messageOf(error));
+      this.problem = messageOf(error);
+      this.#reopenAtMs = this.#environment.clock.monotonicMs() + reopenMs;
+    }
+  }
+
+  // ---- moves ----
+
+  /** A planned move to another leg, which lacks nothing. Requests are held while it lasts. */
+  async switchOver(to: string): Promise<Moved> {
+    const { owner, leg, keeper } = this;
+    const { node, store, lease } = this.#context;
+    if (this.role !== 'primary' || owner === null || leg === null) {
+      throw new HoldfastError('E_REFUSED', `group ${this.name}: ${node} does not serve it, so it cannot hand it over`);
+    }
+    if (to === node) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${node} is the owner already`);
+    const target = owner.legOf(to);
+    if (target === undefined) throw new HoldfastError('E_NOT_FOUND', `group ${this.name}: ${to} has no copy of it`);
+    if (!target.complete) {
+      throw new HoldfastError(
+        'E_REFUSED',
+        `group ${this.name}: the copy at ${to} is not complete (${target.reason || target.phase}); wait for it, or see ` +
+          `\`holdfast why ${this.name}\``,
+      );
+    }
+    if (this.#moving) throw new HoldfastError('E_BUSY', `group ${this.name}: another move is under way`);
+    this.#moving = true;
+    const startedMs = this.#environment.clock.monotonicMs();
+    owner.hold('switchOver', true);
+    try {
+      await this.#drained(owner, target);
+      const last = owner.last;
+      if (!lease.isValid()) throw new HoldfastError('E_REFUSED', `group ${this.name}: the lease of ${node} has lapsed`);
+      const id = randomHex(this.#environment.random, 16);
+      for (let attempt = 0; ; attempt++) {
+        const entry = await store.read(leaseKey(to));
+        const holder = entry === null ? null : parseLeaseId(entry.value);
+        if (entry === null || holder === null) {
+          throw new HoldfastError('E_REFUSED', `group ${this.name}: ${to} holds no lease, so it cannot serve`);
+        }
+        const outcome = await keeper.change(
+          (record) => {
+            if (record?.id !== owner.lineage.id) return null;
+            const generation = Math.max(record.generation, leg.state.seen.generation) + 1;
+            const lineage =
+              last.generation === owner.lineage.generation
+                ? childOf(owner.lineage, last.seq, generation, id)
+                : { generation, id, ancestors: owner.lineage.ancestors };
+            return handedOver(record, { node: to, leaseId: holder, id, lineage });
+          },
+          { require: [{ key: leaseKey(to), revision: entry.revision }] },
+        );
+        if (outcome.kind === 'done') {
+          this.#event('switchOver', `handed over to ${to}, generation ${outcome.record.generation}`);
+          await this.#leave(`${to} owns the group now`);
+          await leg.see(outcome.record.generation, outcome.record.id).catch(() => {});
+          this.#context.request(to, 'group.look', { group: this.name }, 5000).catch(() => {});
+          await this.#served(to, outcome.record.generation);
+          const pauseMs = this.#environment.clock.monotonicMs() - startedMs;
+          return { generation: outcome.record.generation, pauseMs, loss: nothingLost };
+        }
+        // A renewal of the target's lease between read and swap is no reason to give up.
+        if (outcome.kind === 'lost' && outcome.reason.includes(leaseKey(to)) && attempt < 5) continue;
+        throw new HoldfastError('E_REFUSED', `group ${this.name}: the record could not be swapped: ${outcome.reason}`);
+      }
+    } finally {
+      this.#moving = false;
+      if (this.owner === owner) owner.hold('switchOver', false);
+      this.#decide();
+    }
+  }
+
+  /** Everything acknowledged and flushed at both ends. */
+  async #drained(owner: Owner, target: { readonly complete: boolean; readonly reason: string }): Promise<void> {
+    const late = (what: string): HoldfastError =>
+      new HoldfastError('E_TIMEOUT', `group ${this.name}: ${what} within ${moveTimeoutMs / 1000} s; it goes on serving here`);
+    if (owner.leg.fault !== null) {
+      // The own leg cannot be flushed: the target lacks nothing acknowledged all the same.
+      if (!target.complete) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${target.reason}`);
+      await owner.sentAll(target);
+      return;
+    }
+    if (!(await this.#within(moveTimeoutMs, (done) => owner.whenDrained(done)))) {
+      throw late('not all requests were answered');
+    }
+    let fault: string | null = null;
+    const flushed = await this.#within(moveTimeoutMs, (done) => {
+      owner.flushEverywhere((found) => {
+        fault = found;
+        done();
+      });
+    });
+    if (!flushed || fault !== null) throw late('the flush was not answered');
+    await owner.sentAll(target);
+    if (!target.complete) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${target.reason}`);
+  }
+
+  /** Unplanned: the owner is gone. Refused while it lives, and for a leg that is not safe unless forced. */
+  async takeOver(force: boolean): Promise<Moved> {
+    const { leg, keeper } = this;
+    const { node, lease } = this.#context;
+    const { clock } = this.#environment;
+    const refuse = (text: string): HoldfastError => new HoldfastError('E_REFUSED', `group ${this.name}: ${text}`);
+    if (this.#moving) throw new HoldfastError('E_BUSY', `group ${this.name}: another move is under way`);
+    await keeper.refresh();
+    const record = keeper.record;
+    if (record === null) throw refuse('there is no record of it yet; start the preferred owner first');
+    if (record.owner === node) throw refuse(`${node} is the owner already`);
+    if (leg === null) throw refuse(this.problem ?? 'its leg is not open here');
+    if (this.role === 'frozen') throw refuse(this.problem ?? 'it is frozen');
+    this.#assertSafe(record, leg, force);
+    const startedMs = clock.monotonicMs();
+    this.#moving = true;
+    try {
+      const observer = await this.#ownerGone(record.owner);
+      if (this.target?.owner != null) throw refuse(`${record.owner} still replicates to this node; use switch-over`);
+      // What the old owner may still have sent is settled now: nothing more of its generation is applied.
+      if (!((await this.target?.close()) ?? true)) throw refuse(leg.fault?.detail ?? 'the local leg has failed');
+      this.#assertSafe(record, leg, force);
+      const loss = lossOf(record, node, leg.applied, this.target?.ownerStamped ?? null);
+      const { leaseId } = lease;
+      if (leaseId === null) throw refuse(`this node holds no lease: ${lease.reason ?? 'unknown'}`);
+      const id = randomHex(this.#environment.random, 16);
+      const revision = observer?.revision ?? 0;
+      const key = leaseKey(record.owner);
+      const outcome = await keeper.change(
+        (before) =>
+          before?.id === record.id && before.owner === record.owner
+            ? claimed(before, {
+                group: this.name,
+                owner: node,
+                leaseId,
+                id,
+                legs: this.#entry.legs.map((entry) => entry.node),
+                generationMin: leg.state.seen.generation + 1,
+              })
+            : null,
+        { require: [{ key, revision }], ...(revision > 0 ? { remove: [key] } : {}) },
+      );
+      if (outcome.kind !== 'done') throw refuse(`the record could not be changed: ${outcome.reason}`);
+      this.#event('takeOver', `taken over from ${record.owner}, generation ${outcome.record.generation}. ${loss.text}`);
+      if (force) leg.metadata.change({ condition: 'consistent' });
+      await this.#open(outcome.record, [record.owner]);
+      return { generation: outcome.record.generation, pauseMs: clock.monotonicMs() - startedMs, loss };
+    } finally {
+      this.#moving = false;
+      this.#decide();
+    }
+  }
+
+  #assertSafe(record: GroupRecord, leg: LocalLeg, force: boolean): void {
+    const refuse = (text: string, anyway: string): void => {
+      throw new HoldfastError('E_REFUSED', `group ${this.name}: ${text}. ${anyway}`);
+    };
+    if (leg.fault !== null) refuse(`the leg here has failed: ${leg.fault.detail}`, 'Mend the disk first');
+    if (leg.blank || leg.lost !== null) refuse('this node holds no copy of it', 'There is nothing to serve');
+    if (force) return;
+    const anyway = `With --force it is served all the same, and what ${record.owner} wrote beyond is lost`;
+    if (leg.state.condition === 'inconsistent') {
+      refuse('the copy here is Inconsistent: it was being copied when the owner was lost', anyway);
+    }
+    if (leg.state.condition === 'unconfirmed') {
+      refuse('the copy here is unconfirmed: it restarted and may lack what was not flushed', anyway);
+    }
+    if (record.legs[this.#context.node]?.class === 'behind' || record.legs[this.#context.node] === undefined) {
+      refuse('the copy here is Outdated: it lacks writes that hosts were told are safe', anyway);
+    }
+  }
+
+  /** Waits until the owner's lease has lapsed; refuses when it is seen to live. */
+  async #ownerGone(owner: string): Promise<LeaseObserver | null> {
+    const { leaseOf } = this.#context;
+    const { clock } = this.#environment;
+    const alive = (): HoldfastError =>
+      new HoldfastError('E_REFUSED', `group ${this.name}: ${owner} is alive and owns it; use \`holdfast group switch-over\``);
+    const observer = leaseOf(owner);
+    if (observer === null) return null;
+    const first = observer.revision;
+    while (!observer.lapsed(clock.monotonicMs())) {
+      if (observer.revision !== first) throw alive();
+      await new Promise<void>((resolve) => void clock.after(lookMs, resolve));
+    }
+    return observer;
+  }
+
+  // ---- mirrors ----
+
+  async pauseMirror(to: string, paused: boolean): Promise<void> {
+    const { owner } = this;
+    if (owner === null || this.role !== 'primary') {
+      throw new HoldfastError('E_REFUSED', `group ${this.name}: it is not being served by ${this.#context.node}`);
+    }
+    const leg = owner.legOf(to);
+    if (leg === undefined) throw new HoldfastError('E_NOT_FOUND', `group ${this.name}: ${to} is no target of it`);
+    const outcome = await this.keeper.change((record) =>
+      record?.owner === this.#context.node
+        ? withLeg(record, to, paused ? { paused, class: 'behind' } : { paused })
+        : null,
+    );
+    if (outcome.kind !== 'done') {
+      throw new HoldfastError('E_STORE_UNREACHABLE', `group ${this.name}: the record could not be changed: ${outcome.reason}`);
+    }
+    if (paused) {
+      leg.pause(true);
+      leg.recordClass = 'behind';
+      leg.needed = false;
+      leg.beginTracking();
+      owner.reconsider();
+    } else {
+      leg.pause(false);
+    }
+    this.#event(paused ? 'paused' : 'resumed', `mirroring to ${to} was ${paused ? 'paused' : 'resumed'}`);
+  }
+
+  /** Everything is copied anew. */
+  async resyncMirror(to: string): Promise<void> {
+    await this.pauseMirror(to, true);
+    this.owner?.legOf(to)?.markAll();
+    await this.pauseMirror(to, false);
+  }
+
+  // ---- helpers ----
+
+  /** Reads the record now, and acts on it. */
+  async #look(): Promise<void> {
+    try {
+      await this.keeper.refresh();
+    } catch {
+      // The next poll will tell.
+    }
+    this.#decide();
+  }
+
+  /** Another node says that the record has changed. */
+  look(): void {
+    void this.#look();
+  }
+
+  #connect(peer: string): void {
+    const leg = this.owner?.legOf(peer);
+    if (leg === undefined || leg.connected) return;
+    leg.use(this.#context.connectionTo(peer));
+  }
+
+  /** Repeats a change of the record until its outcome is known; null when it was lost or need not go on. */
+  async #confirmed(next: (record: GroupRecord | null) => GroupRecord | null): Promise<GroupRecord | null> {
+    const attempt = this.#attempt;
+    for (;;) {
+      const outcome = await this.keeper.change(next);
+      switch (outcome.kind) {
+        case 'done':
+          return outcome.record;
+        case 'lost':
+          return null;
+        case 'unreachable':
+          this.problem = `the record cannot be written: ${outcome.reason}`;
+          await new Promise<void>((resolve) => void this.#environment.clock.after(reopenMs / 4, resolve));
+          if (attempt !== this.#attempt || this.#closing) return null;
+          break;
+        default:
+          assertNever(outcome);
+      }
+    }
+  }
+
+  async #retrying(save: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        await save();
+        return;
+      } catch (error) {
+        this.problem = `metadata cannot be saved: ${messageOf(error)}`;
+        await new Promise<void>((resolve) => void this.#environment.clock.after(reopenMs / 2, resolve));
+        if (this.#closing) return;
+      }
+    }
+  }
+
+  /** Whether `start`'s completion came in time. */
+  #within(limitMs: number, start: (done: () => void) => void): Promise<boolean> {
+    return new Promise((resolve) => {
+      const timer = this.#environment.clock.after(limitMs, () => resolve(false));
+      start(() => {
+        timer.cancel();
+        resolve(true);
+      });
+    });
+  }
+
+  /** Waits a while until the new owner serves; that it does not yet is no failure of the move. */
+  async #served(to: string, generation: number): Promise<void> {
+    for (let look = 0; look < 50; look++) {
+      try {
+        const answer = await this.#context.request(to, 'group.serving', { group: this.name }, 2000);
+        if (answer === generation) return;
+      } catch {
+        // Asked again.
+      }
+      await new Promise<void>((resolve) => void this.#environment.clock.after(lookMs, resolve));
+    }
+  }
+
+  #event(kind: string, message: string): void {
+    this.#context.event(this.name, kind, message);
+  }
+}
+
+function furthest(a: Position, b: Position): Position {
+  return comparePositions(a, b) > 0 ? a : b;
+}
+
+function parseLeaseId(text: string): string | null {
+  try {
+    const value = JSON.parse(text) as { leaseId?: unknown };
+    return typeof value.leaseId === 'string' ? value.leaseId : null;
+  } catch {
+    return null;
+  }
+}
+
+/** What may be lost by going on from `applied` (BY-7). */
+function lossOf(record: GroupRecord, node: string, applied: Position, stamped: Position | null): Loss {
+  const leg = record.legs[node];
+  if (leg?.class === 'inSync') return nothingLost;
+  const known = stamped !== null && stamped.generation === applied.generation ? stamped.seq - applied.seq : null;
+  const text =
+    leg?.class === 'withinBound'
+      ? `This copy was asynchronous: ${known === null ? 'how many writes it lacked is not known' : `it was ${known} changes behind when the owner was last heard`}; never more than the group’s bound.`
+      : 'This copy was behind: how much is lost is not known.';
+  return { writes: leg?.class === 'withinBound' ? known : null, bytes: null, seconds: null, text };
+}

@@ -1,0 +1,121 @@
+/**
+ * Keeps the record's word about each leg true (R13): a leg joins the in-sync set before the first acknowledgement relies
+ * on it, and leaves it before the first one does without it.
+ *
+ *   | the leg                                              | its class should be                 |
+ *   |------------------------------------------------------|-------------------------------------|
+ *   | streams, complete                                    | inSync, or withinBound when async   |
+ *   | is paused, has failed, must be copied to             | behind                              |
+ *   | is away, lacks something, and the grace time is over | behind                              |
+ *   | is away otherwise                                    | as it is                            |
+ */
+import type { Environment } from '../base/environment.ts';
+import type { SourceLeg } from '../mirror/source-leg.ts';
+import type { LegClass } from '../store/document.ts';
+import type { Owner } from './owner.ts';
+import { withLeg, type GroupRecord } from './record.ts';
+import type { RecordKeeper } from './record-keeper.ts';
+
+export interface MembershipOptions {
+  readonly environment: Environment;
+  readonly owner: Owner;
+  readonly keeper: RecordKeeper;
+  readonly graceMs: number;
+  /** Whether the record is still the one this owner may change. */
+  readonly mine: (record: GroupRecord) => boolean;
+  readonly lost: (reason: string) => void;
+  readonly event: (kind: string, message: string) => void;
+}
+
+const retryMs = 500;
+
+export class Membership {
+  readonly #options: MembershipOptions;
+  #changing = false;
+  #retryAt: number | null = null;
+  #closed = false;
+
+  constructor(options: MembershipOptions) {
+    this.#options = options;
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** Looks at every leg, and has the first wrong class changed; looks again afterwards. */
+  review(): void {
+    const { owner, environment } = this.#options;
+    const now = environment.clock.monotonicMs();
+    if (this.#changing || this.#closed || !owner.established) return;
+    if (this.#retryAt !== null && now < this.#retryAt) return;
+    this.#retryAt = null;
+    for (const leg of owner.legs) {
+      const wanted = this.#wanted(leg, now);
+      if (wanted !== leg.recordClass) {
+        this.#change(leg, wanted);
+        return;
+      }
+    }
+  }
+
+  #wanted(leg: SourceLeg, nowMs: number): LegClass {
+    const { owner, graceMs } = this.#options;
+    if (leg.paused || leg.failed) return 'behind';
+    if (leg.complete) return leg.mode === 'async' ? 'withinBound' : 'inSync';
+    if (leg.flowing) return 'behind';
+    const lacks = owner.history.next - 1 > leg.appliedOrdinal || owner.requestsHeld > 0;
+    return leg.awayMs(nowMs) >= graceMs && lacks ? 'behind' : leg.recordClass;
+  }
+
+  #change(leg: SourceLeg, wanted: LegClass): void {
+    const { keeper, mine, environment, event } = this.#options;
+    const before = leg.recordClass;
+    this.#changing = true;
+    // From before the swap is sent, acknowledgements need it.
+    if (wanted === 'inSync') leg.needed = true;
+    keeper
+      .change((record) => (record !== null && mine(record) ? withLeg(record, leg.node, { class: wanted }) : null))
+      .then(
+        (outcome) => {
+          this.#changing = false;
+          if (this.#closed) return;
+          switch (outcome.kind) {
+            case 'done':
+              leg.recordClass = wanted;
+              this.#confirmed(leg);
+              event('class', `${leg.node} is ${words[wanted]} now (was ${words[before]}): ${leg.reason || 'complete'}`);
+              break;
+            case 'lost':
+              this.#options.lost(outcome.reason);
+              return;
+            case 'unreachable':
+              leg.needed = before === 'inSync';
+              this.#retryAt = environment.clock.monotonicMs() + retryMs;
+              environment.clock.after(retryMs, () => this.review());
+              return;
+          }
+          this.review();
+        },
+        (error: unknown) => environment.abort(`changing a group's record failed: ${String(error)}`),
+      );
+  }
+
+  #confirmed(leg: SourceLeg): void {
+    const { owner } = this.#options;
+    leg.needed = leg.recordClass === 'inSync';
+    if (leg.recordClass === 'behind' && !leg.flowing) {
+      leg.beginTracking();
+      leg.failed = false;
+    }
+    owner.reconsider();
+    owner.review();
+    leg.proceed();
+  }
+}
+
+const words: Readonly<Record<LegClass, string>> = {
+  inSync: 'in sync',
+  withinBound: 'within its bound',
+  behind: 'behind',
+};

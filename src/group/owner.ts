@@ -1,0 +1,746 @@
+/**
+ * The owner of a group: hosts' requests in, records out to every leg, acknowledgements by the rule (R16).
+ *
+ * Life of a write: stamped → own leg ∥ record to each target → answers → acknowledged at the end of the turn.
+ *
+ * Invariants:
+ * - R1: a read that overlaps a change in flight waits for it, and so does one that may have read what is in flight.
+ * - R16: see `#mayAcknowledge`, the only place that decides it.
+ * - R10: a change that some leg lacks has set that leg's bit before the host hears.
+ * - Everything queued is bounded by what hosts' sessions may have in flight; asynchronous lag by the group's settings.
+ *
+ * Who is owner, and what the record says, is decided elsewhere (`ownership.ts`); this room obeys.
+ */
+import { assert } from '../base/assert.ts';
+import { crc32c } from '../base/crc32c.ts';
+import type { Environment } from '../base/environment.ts';
+import type { EndTask } from '../base/turn.ts';
+import type { AllocationExtent, BlockFault } from '../block/device.ts';
+import { SourceLeg, type SourceOwner } from '../mirror/source-leg.ts';
+import type { CopyWatch } from '../mirror/copier.ts';
+import type { GroupSettings, LegClass, MirrorMode } from '../store/document.ts';
+import { ApplyQueue } from '../stream/apply-queue.ts';
+import { Change, type ChangeFault } from '../stream/change.ts';
+import { Fifo } from '../stream/fifo.ts';
+import { FlightTable } from '../stream/flight-table.ts';
+import { History } from '../stream/history.ts';
+import type { Lineage, Position } from '../stream/position.ts';
+import { recordBytesMax, recordsOverlap, type RecordKind } from '../stream/record.ts';
+import { Sequencer } from '../stream/sequencer.ts';
+import type { LocalLeg } from '../volume/local-leg.ts';
+import type { HostCompletion } from './host-access.ts';
+
+export interface OwnerOptions {
+  readonly environment: Environment;
+  readonly leg: LocalLeg;
+  readonly settings: GroupSettings;
+  /** R15: cheap; looked at once a turn, after the data was read. */
+  readonly leaseValid: () => boolean;
+  readonly documentVersion: () => number;
+  readonly newId: (replaces: number) => number;
+  /** A decision about classes may be due (`membership.ts`). */
+  readonly review: () => void;
+  readonly deposed: (reason: string) => void;
+  readonly wentBack: (node: string, reason: string) => void;
+}
+
+/** Why requests are held. Several may hold at once; hosts wait until none does. */
+export type Hold =
+  | 'opening'
+  | 'switchOver'
+  | 'lease'
+  | 'ownLeg'
+  /** An asynchronous leg's lag is at its bound. */
+  | 'lag';
+
+/** Something that is done, to be told at the end of the turn. */
+interface Reply {
+  readonly done: HostCompletion;
+  readonly fault: ChangeFault | null;
+  /** Bound to the lease: R16 (b), and every read. */
+  readonly leaseBound: boolean;
+  /** A completed write closes the epoch (HG-1). */
+  readonly write: boolean;
+}
+
+/** A mark of hot regions: what was touched under it was stamped by `ordinal`. */
+interface Mark {
+  readonly mark: number;
+  readonly ordinal: number;
+  /** Legs that were away, and whose bits on the medium name what they lacked by then. */
+  readonly covered: ReadonlySet<string>;
+}
+
+interface Watch extends CopyWatch {
+  readonly volume: number;
+  readonly offset: number;
+  readonly length: number;
+  touched: boolean;
+}
+
+/** A checkpoint of the own leg is made when hosts pause for so long, or at the latest after so long under load. */
+const checkpointIdleMs = 2000;
+const checkpointUnderLoadMs = 30_000;
+/** Hosts count as active for so long after a request. */
+const activeMs = 200;
+const marksMax = 16;
+const sentAllLookMs = 5;
+
+export class Owner implements SourceOwner, EndTask {
+  readonly environment: Environment;
+  readonly group: string;
+  readonly leg: LocalLeg;
+  readonly history: History<Change>;
+  readonly counters = { reads: 0, writes: 0, readBytes: 0, writtenBytes: 0 };
+  lineage: Lineage;
+  established = false;
+
+  readonly #options: OwnerOptions;
+  readonly #sequencer: Sequencer;
+  readonly #flights = new FlightTable();
+  readonly #queue: ApplyQueue<Change>;
+  readonly #legs = new Map<string, SourceLeg>();
+  /** The same, for loops on the hot path. */
+  #legList: SourceLeg[] = [];
+  readonly #holds = new Set<Hold>(['opening']);
+  readonly #held = new Fifo<() => void>();
+  #replies: Reply[] = [];
+  /** Done, but the lease was not valid when they were to be told. */
+  #awaitingLease: Reply[] = [];
+  #turnAsked = false;
+  #watches: Watch[] = [];
+  #lastHostAtMs = -Infinity;
+  #lastChangeAtMs = -Infinity;
+  /** Every change up to here is stored on the own leg. */
+  #storedOrdinal = 0;
+  #localDurableOrdinal = 0;
+  #lastCheckpointAtMs = 0;
+  #checkpointing = false;
+  #cooledMark = -1;
+  readonly #marks: Mark[] = [];
+  #drained: (() => void)[] = [];
+  #closed = false;
+  /** Out of space on the own leg, last seen; monotonic. */
+  #noSpaceAtMs: number | null = null;
+  #readFault: BlockFault | null = null;
+
+  /** @param start the position the own leg is at: the next generation leaves its parent there. */
+  constructor(options: OwnerOptions, lineage: Lineage, start: Position) {
+    this.#options = options;
+    this.environment = options.environment;
+    this.leg = options.leg;
+    this.group = options.leg.group;
+    this.lineage = lineage;
+    this.history = new History<Change>(start);
+    this.history.beginGeneration(lineage.generation);
+    this.#sequencer = new Sequencer(lineage.generation);
+    this.#queue = new ApplyQueue<Change>({
+      turn: options.environment.turn,
+      strict: false,
+      device: (volume) => options.leg.device(volume),
+      gate: options.leg.hot,
+      applied: (change, fault) => this.#stored(change, fault),
+    });
+    this.leg.onFault = () => this.hold('ownLeg', true);
+    this.leg.onPressure = () => {
+      for (const leg of this.#legList) leg.settleNow();
+      void this.checkpoint();
+    };
+    if (this.leg.fault !== null) this.hold('ownLeg', true);
+  }
+
+  // ---- legs ----
+
+  addLeg(leg: { node: string; mode: MirrorMode; class: LegClass; paused: boolean; equal: boolean }): SourceLeg {
+    const source = new SourceLeg(this, leg);
+    this.#legs.set(leg.node, source);
+    this.#legList = [...this.#legs.values()];
+    return source;
+  }
+
+  removeLeg(node: string): void {
+    this.#legs.get(node)?.close('no longer a leg of the group');
+    this.#legs.delete(node);
+    this.#legList = [...this.#legs.values()];
+    this.reconsider();
+  }
+
+  get legs(): readonly SourceLeg[] {
+    return this.#legList;
+  }
+
+  legOf(node: string): SourceLeg | undefined {
+    return this.#legs.get(node);
+  }
+
+  get last(): Position {
+    return this.#sequencer.last.seq === 0 ? this.history.positionAt(this.history.next - 1) : this.#sequencer.last;
+  }
+
+  get stable(): Position {
+    return this.history.positionAt(this.#stableOrdinal());
+  }
+
+  get documentVersion(): number {
+    return this.#options.documentVersion();
+  }
+
+  newId(replaces: number): number {
+    return this.#options.newId(replaces);
+  }
+
+  get changesInFlight(): number {
+    return this.#flights.size;
+  }
+
+  get requestsHeld(): number {
+    return this.#held.length;
+  }
+
+  get holds(): ReadonlySet<Hold> {
+    return this.#holds;
+  }
+
+  /** The own leg ran out of space within the last minute. */
+  get shortOfSpace(): boolean {
+    return this.#noSpaceAtMs !== null && this.environment.clock.monotonicMs() - this.#noSpaceAtMs < 60_000;
+  }
+
+  get readFault(): BlockFault | null {
+    return this.#readFault;
+  }
+
+  /** Changes stamped that the leg has not applied, their bytes, and the age of the oldest. */
+  lagOf(leg: SourceLeg): { writes: number; bytes: number; seconds: number } {
+    let writes = 0;
+    let bytes = 0;
+    let oldestMs: number | null = null;
+    for (let at = Math.max(leg.appliedOrdinal + 1, this.history.first); at < this.history.next; at++) {
+      const change = this.history.at(at);
+      if (change.onlyFor !== null || change.length === 0) continue;
+      writes++;
+      bytes += change.length;
+      oldestMs ??= change.stampedAtMs;
+    }
+    const seconds = oldestMs === null ? 0 : (this.environment.clock.monotonicMs() - oldestMs) / 1000;
+    return { writes, bytes, seconds };
+  }
+
+  // ---- hosts ----
+
+  read(volume: number, offset: number, into: Uint8Array, done: HostCompletion): void {
+    if (this.#ended(done)) return;
+    this.#lastHostAtMs = this.environment.clock.monotonicMs();
+    if (this.#holds.size > 0 && !this.#onlyLagHolds()) {
+      this.#held.push(() => this.read(volume, offset, into, done));
+      return;
+    }
+    const before = this.#flights.overlapping(volume, offset, into.length);
+    if (before !== null) {
+      (before.waiting ??= []).push(() => this.read(volume, offset, into, done));
+      return;
+    }
+    this.counters.reads++;
+    this.counters.readBytes += into.length;
+    this.leg.device(volume).read(offset, into, (fault) => this.#haveRead(volume, offset, into.length, fault, done));
+  }
+
+  write(volume: number, offset: number, data: Uint8Array, fua: boolean, done: HostCompletion): void {
+    if (this.#ended(done)) return;
+    if (this.#holds.size > 0) {
+      this.#held.push(() => this.write(volume, offset, data, fua, done));
+      return;
+    }
+    this.counters.writes++;
+    this.counters.writtenBytes += data.length;
+    const finish = fua ? joined(2, done) : done;
+    const change = new Change('write', { volume, offset, length: data.length }, data, false, finish);
+    if (this.#legList.some((leg) => !leg.tracking)) change.checksum = crc32c(data);
+    this.#stamp(change);
+    if (fua) this.#stamp(new Change('flush', { volume, offset: 0, length: 0 }, null, false, finish));
+  }
+
+  zero(
+    volume: number,
+    offset: number,
+    length: number,
+    options: { keepAllocated: boolean; fua: boolean },
+    done: HostCompletion,
+  ): void {
+    if (this.#ended(done)) return;
+    if (this.#holds.size > 0) {
+      this.#held.push(() => this.zero(volume, offset, length, options, done));
+      return;
+    }
+    this.counters.writes++;
+    const parts = Math.ceil(length / recordBytesMax) + (options.fua ? 1 : 0);
+    const finish = parts === 1 ? done : joined(parts, done);
+    for (let at = 0; at < length; at += recordBytesMax) {
+      const part = { volume, offset: offset + at, length: Math.min(recordBytesMax, length - at) };
+      this.#stamp(new Change('zero', part, null, !options.keepAllocated, finish));
+    }
+    if (options.fua) this.#stamp(new Change('flush', { volume, offset: 0, length: 0 }, null, false, finish));
+  }
+
+  flush(volume: number, done: HostCompletion): void {
+    if (this.#ended(done)) return;
+    if (this.#holds.size > 0) {
+      this.#held.push(() => this.flush(volume, done));
+      return;
+    }
+    this.#stamp(new Change('flush', { volume, offset: 0, length: 0 }, null, false, done));
+  }
+
+  // ---- holding, draining, ending ----
+
+  hold(why: Hold, on: boolean): void {
+    if (on === this.#holds.has(why)) return;
+    if (on) {
+      this.#holds.add(why);
+    } else {
+      this.#holds.delete(why);
+      if (this.#holds.size === 0) for (const request of this.#held.drain()) request();
+    }
+    if (why !== 'lag') this.#options.review();
+  }
+
+  /** Calls `run` when no change is in flight any more; hold requests first. */
+  whenDrained(run: () => void): void {
+    if (this.#flights.size === 0 && this.#replies.length === 0) run();
+    else this.#drained.push(run);
+  }
+
+  /** A flush of every volume that every leg in sync answers for: R15's last step before a swap. */
+  flushEverywhere(done: (fault: ChangeFault | null) => void): void {
+    const volumes = [...this.leg.volumes];
+    const finish = joined(Math.max(1, volumes.length), done);
+    if (volumes.length === 0) finish(null);
+    for (const { entry } of volumes) {
+      this.#stamp(new Change('flush', { volume: entry.index, offset: 0, length: 0 }, null, false, finish));
+    }
+  }
+
+  /** Resolves when the leg has applied everything stamped so far, or cannot any more. */
+  sentAll(leg: { readonly complete: boolean; readonly appliedOrdinal?: number }): Promise<void> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (this.#closed || !leg.complete || (leg.appliedOrdinal ?? 0) >= this.history.next - 1) resolve();
+        else void this.environment.clock.after(sentAllLookMs, look);
+      };
+      look();
+    });
+  }
+
+  /** Every change up to here is on the own leg. */
+  get storedPosition(): Position {
+    return this.history.positionAt(this.#storedOrdinal);
+  }
+
+  /** Where the own leg's history goes on, found out while opening. Nothing has been stamped yet. */
+  establish(lineage: Lineage, start: Position): void {
+    this.lineage = lineage;
+    this.history.rebase(start, lineage.generation);
+  }
+
+  /** Legs let go until a new generation begins: nothing is stamped meanwhile. */
+  suspend(reason: string): void {
+    this.established = false;
+    for (const leg of this.#legList) leg.suspend(reason);
+  }
+
+  /** The lease was lost and is valid again under a new generation: what was not told yet may be told now. */
+  beginGeneration(lineage: Lineage): void {
+    this.lineage = lineage;
+    this.#sequencer.beginGeneration(lineage.generation);
+    this.history.beginGeneration(lineage.generation);
+    this.established = true;
+    const replies = this.#awaitingLease;
+    this.#awaitingLease = [];
+    for (const reply of replies) this.#reply(reply);
+    for (const leg of this.#legList) leg.attach();
+    this.reconsider();
+  }
+
+  /** Hosts are let in. */
+  open(): void {
+    this.established = true;
+    for (const leg of this.#legList) leg.proceed();
+    this.hold('opening', false);
+  }
+
+  /** Ownership is elsewhere: nothing more is acknowledged. Resolves when the own leg is quiet. */
+  async close(reason: string): Promise<void> {
+    this.#closed = true;
+    this.#queue.stop();
+    for (const leg of this.#legList) leg.close(reason);
+    for (const change of this.#flights.all()) {
+      this.#flights.remove(change);
+      change.finished = true;
+      change.done?.('moved');
+      for (const run of change.waiting ?? []) run();
+    }
+    for (const reply of [...this.#replies, ...this.#awaitingLease]) reply.done('moved');
+    this.#replies = [];
+    this.#awaitingLease = [];
+    this.#holds.clear();
+    for (const request of this.#held.drain()) request();
+    await new Promise<void>((resolve) => this.#queue.whenIdle(resolve));
+  }
+
+  // ---- changes ----
+
+  #stamp(change: Change): void {
+    if (this.#closed) {
+      change.done?.('moved');
+      return;
+    }
+    const now = this.environment.clock.monotonicMs();
+    this.#sequencer.stamp(change);
+    change.stampedAtMs = now;
+    change.ordinal = this.history.append(change);
+    this.#lastChangeAtMs = now;
+    this.#lastHostAtMs = now;
+    this.#flights.add(change);
+    if (change.length > 0) {
+      for (const leg of this.#legList) {
+        if (leg.tracking) leg.track(change.volume, change.offset, change.length);
+        else if (!leg.needed && this.#atBound(leg)) this.hold('lag', true);
+      }
+      for (const watch of this.#watches) if (recordsOverlap(watch, change)) watch.touched = true;
+    }
+    this.#queue.push(change);
+    this.#askForTurn();
+  }
+
+  #stored(change: Change, fault: BlockFault | null): void {
+    change.stored = true;
+    if (this.#closed) return;
+    while (this.#storedOrdinal + 1 < this.history.next) {
+      const next = this.#storedOrdinal + 1;
+      if (next >= this.history.first && !this.history.at(next).stored) break;
+      this.#storedOrdinal = next;
+    }
+    if (fault !== null) {
+      this.#couldNotStore(change, fault);
+      return;
+    }
+    if (this.#mayAcknowledge(change)) {
+      this.#finish(change, null);
+      this.#trim();
+    }
+  }
+
+  /** R10. */
+  #couldNotStore(change: Change, fault: BlockFault): void {
+    if (fault.kind !== 'noSpace') {
+      // Nobody hears of it: hosts wait for another owner, who has it or has not.
+      change.stored = false;
+      this.leg.fail(fault);
+      return;
+    }
+    this.#noSpaceAtMs = this.environment.clock.monotonicMs();
+    for (const leg of this.#legList) leg.repair(change.volume, change.offset, change.length);
+    this.#finish(change, 'noSpace');
+    this.#trim();
+    this.#options.review();
+  }
+
+  /** R16: the one place where an acknowledgement is decided. Whether the lease is valid is looked at when it is told. */
+  #mayAcknowledge(change: Change): boolean {
+    if (!change.stored || change.finished) return false;
+    for (const leg of this.#legList) {
+      // (a) every leg the record calls in sync has answered; R13 keeps `needed` set from before to after.
+      if (leg.needed && !leg.has(change)) return false;
+    }
+    return true;
+  }
+
+  #finish(change: Change, fault: ChangeFault | null): void {
+    change.finished = true;
+    this.#flights.remove(change);
+    if (change.done !== null) {
+      const { kind } = change;
+      // (a) needs no lease: the other leg refuses an old generation. (b) does.
+      const leaseBound = fault === null && !this.#legList.some((leg) => leg.needed);
+      this.#reply({ done: change.done, fault, leaseBound, write: isWrite(kind) });
+    }
+    const { waiting } = change;
+    if (waiting !== null) {
+      change.waiting = null;
+      for (const run of waiting) run();
+    }
+  }
+
+  /** A leg's answers now count for the changes after `from`, up to `to` (ordinals). */
+  advanced(leg: SourceLeg, from: number, to: number): void {
+    if (this.#closed) return;
+    if (leg.needed) {
+      for (let at = Math.max(from + 1, this.history.first); at <= to; at++) {
+        const change = this.history.at(at);
+        if (this.#mayAcknowledge(change)) this.#finish(change, null);
+      }
+    }
+    if (this.#holds.has('lag') && !this.#lagAtBound()) this.hold('lag', false);
+    this.#cool();
+    this.#trim();
+  }
+
+  /** A class has changed: looks at every change in flight again. */
+  reconsider(): void {
+    for (const change of this.#flights.all()) if (this.#mayAcknowledge(change)) this.#finish(change, null);
+    this.#trim();
+  }
+
+  review(): void {
+    if (this.#holds.has('lag') && !this.#lagAtBound()) this.hold('lag', false);
+    this.#options.review();
+  }
+
+  deposed(reason: string): void {
+    this.#options.deposed(reason);
+  }
+
+  wentBack(node: string, reason: string): void {
+    this.#options.wentBack(node, reason);
+  }
+
+  /** What no leg will ask for any more goes. */
+  #trim(): void {
+    let keepFrom = this.history.next;
+    for (const leg of this.#legList) if (!leg.tracking) keepFrom = Math.min(keepFrom, leg.appliedOrdinal + 1);
+    keepFrom = Math.min(keepFrom, this.#storedOrdinal + 1);
+    let at = this.history.first;
+    while (at < keepFrom && this.history.at(at).finished) at++;
+    this.history.trim(at - 1);
+  }
+
+  // ---- lag of legs that hosts do not wait for (TL-6) ----
+
+  #lagAtBound(): boolean {
+    return this.#legList.some((leg) => !leg.tracking && !leg.needed && this.#atBound(leg));
+  }
+
+  #atBound(leg: SourceLeg): boolean {
+    const { lagWritesMax, lagBytesMax } = this.#options.settings;
+    return this.history.next - 1 - leg.appliedOrdinal >= lagWritesMax || this.history.bytes >= lagBytesMax;
+  }
+
+  #onlyLagHolds(): boolean {
+    return this.#holds.size === 1 && this.#holds.has('lag');
+  }
+
+  // ---- replies ----
+
+  #haveRead(volume: number, offset: number, length: number, fault: BlockFault | null, done: HostCompletion): void {
+    if (this.#closed) {
+      done('moved');
+      return;
+    }
+    if (fault !== null) {
+      this.#readFault = fault;
+      this.environment.log.error(`group ${this.group}: read of ${offset} + ${length} failed: ${fault.detail}`);
+      this.#options.review();
+    }
+    const answer = (): void => {
+      this.#reply({ done, fault: fault === null ? null : 'io', leaseBound: true, write: false });
+    };
+    // What was read may be a change that no other leg has yet: nobody may see it before it is certain (I5).
+    const during = this.#flights.overlapping(volume, offset, length);
+    if (during === null) answer();
+    else (during.waiting ??= []).push(answer);
+  }
+
+  #reply(reply: Reply): void {
+    if (this.#closed) {
+      reply.done('moved');
+      return;
+    }
+    this.#replies.push(reply);
+    this.#askForTurn();
+  }
+
+  #askForTurn(): void {
+    if (this.#turnAsked) return;
+    this.#turnAsked = true;
+    this.environment.turn.atEnd(this);
+  }
+
+  endOfTurn(): void {
+    this.#turnAsked = false;
+    for (const leg of this.#legList) leg.send();
+    const replies = this.#replies;
+    if (replies.length > 0) {
+      this.#replies = [];
+      const valid = this.#options.leaseValid();
+      for (const reply of replies) {
+        if (reply.leaseBound && !valid) {
+          this.#awaitingLease.push(reply);
+          continue;
+        }
+        if (reply.write) this.#sequencer.completed();
+        reply.done(reply.fault);
+      }
+      if (!valid) this.hold('lease', true);
+    }
+    if (this.#drained.length > 0 && this.#flights.size === 0 && this.#awaitingLease.length === 0) {
+      const drained = this.#drained;
+      this.#drained = [];
+      for (const run of drained) run();
+    }
+  }
+
+  /** Completes a request that comes after the end. */
+  #ended(done: HostCompletion): boolean {
+    if (this.#closed) this.environment.turn.defer(() => done('moved'));
+    return this.#closed;
+  }
+
+  // ---- copies ----
+
+  get resyncShare(): number {
+    return this.#options.settings.resyncShare;
+  }
+
+  get hostsActive(): boolean {
+    return this.environment.clock.monotonicMs() - this.#lastHostAtMs < activeMs;
+  }
+
+  readyToCopy(volume: number, offset: number, length: number): boolean {
+    for (const change of this.#flights.all()) {
+      if (!change.stored && recordsOverlap(change, { volume, offset, length })) return false;
+    }
+    return true;
+  }
+
+  watch(volume: number, offset: number, length: number): CopyWatch {
+    const watch: Watch = {
+      volume,
+      offset,
+      length,
+      touched: false,
+      release: () => {
+        this.#watches = this.#watches.filter((other) => other !== watch);
+      },
+    };
+    this.#watches.push(watch);
+    return watch;
+  }
+
+  /** For copies: the raw content of the own leg. */
+  readOwn(volume: number, offset: number, into: Uint8Array, done: (fault: BlockFault | null) => void): void {
+    this.leg.device(volume).read(offset, into, done);
+  }
+
+  allocation(
+    volume: number,
+    offset: number,
+    length: number,
+    done: (fault: BlockFault | null, extents: AllocationExtent[]) => void,
+  ): void {
+    this.leg.device(volume).allocation(offset, length, done);
+  }
+
+  stampCopy(change: Change): number {
+    assert(change.onlyFor !== null, 'a copy for nobody');
+    this.#sequencer.stamp(change);
+    change.stampedAtMs = this.environment.clock.monotonicMs();
+    change.stored = true;
+    change.finished = true;
+    change.ordinal = this.history.append(change);
+    this.#askForTurn();
+    return change.ordinal;
+  }
+
+  copyFailed(target: string, fault: BlockFault): void {
+    this.#readFault = fault;
+    this.environment.log.error(`group ${this.group}: the copy to ${target} stops: ${fault.detail}`);
+    this.#legs.get(target)?.stopCopy(`the owner's leg cannot be read: ${fault.detail}`);
+  }
+
+  // ---- hot regions and checkpoints (R5) ----
+
+  markBefore(ordinal: number): number {
+    let mark = -1;
+    for (const entry of this.#marks) if (entry.ordinal <= ordinal) mark = entry.mark;
+    return Math.max(mark, this.#cooledMark);
+  }
+
+  /** About once a second. */
+  tick(): void {
+    for (const leg of this.#legList) leg.tick();
+    const now = this.environment.clock.monotonicMs();
+    const idle = now - this.#lastChangeAtMs >= checkpointIdleMs;
+    const { covered } = this.#marks.at(-1) ?? { covered: null };
+    const uncovered = covered === null || this.#legList.some((leg) => leg.tracking && !covered.has(leg.node));
+    const due = this.history.next - 1 > this.#localDurableOrdinal || (this.leg.hot.size > 0 && uncovered);
+    if (due && (idle || now - this.#lastCheckpointAtMs >= checkpointUnderLoadMs)) void this.checkpoint();
+    if (this.#awaitingLease.length > 0 && this.#options.leaseValid() && !this.#holds.has('lease')) {
+      for (const reply of this.#awaitingLease.splice(0)) this.#reply(reply);
+    }
+  }
+
+  /** Makes durable what the own leg has stored, and lets regions cool that are durable everywhere. */
+  async checkpoint(): Promise<void> {
+    if (this.#checkpointing || this.#closed || this.leg.fault !== null) return;
+    this.#checkpointing = true;
+    this.#lastCheckpointAtMs = this.environment.clock.monotonicMs();
+    const ordinal = this.#storedOrdinal;
+    // Changes beyond `ordinal` may have touched regions under this mark: it is safe when they are durable too.
+    const mark = this.leg.hot.endMark();
+    const newest = this.history.next - 1;
+    const covered = new Set(this.#legList.filter((leg) => leg.tracking).map((leg) => leg.node));
+    try {
+      if (covered.size > 0) await this.leg.saveBits();
+      if (await this.leg.checkpoint(this.history.positionAt(ordinal))) {
+        this.#localDurableOrdinal = Math.max(this.#localDurableOrdinal, ordinal);
+        this.#marks.push({ mark, ordinal: newest, covered });
+        this.#cool();
+      }
+    } catch {
+      // `leg.trouble` tells why; the next tick tries again.
+    } finally {
+      this.#checkpointing = false;
+    }
+  }
+
+  #stableOrdinal(): number {
+    let stable = this.#localDurableOrdinal;
+    for (const leg of this.#legList) if (!leg.tracking) stable = Math.min(stable, leg.durableOrdinal);
+    return Math.max(0, stable);
+  }
+
+  /** A mark stands for all before it: the newest that is safe lets everything older cool too. */
+  #cool(): void {
+    for (let at = this.#marks.length - 1; at >= 0; at--) {
+      const entry = this.#marks[at];
+      if (entry === undefined || !this.#safe(entry)) continue;
+      this.#marks.splice(0, at + 1);
+      this.#cooledMark = entry.mark;
+      this.leg.hot.cool(entry.mark);
+      return;
+    }
+    if (this.#marks.length > marksMax) this.#marks.splice(0, this.#marks.length - marksMax);
+  }
+
+  #safe({ ordinal, covered }: Mark): boolean {
+    // A leg away is no obstacle once what it lacks is remembered by bits that are on the medium.
+    return (
+      ordinal <= this.#localDurableOrdinal &&
+      this.#legList.every((leg) => (leg.tracking ? covered.has(leg.node) : leg.durableOrdinal >= ordinal))
+    );
+  }
+}
+
+function isWrite(kind: RecordKind): boolean {
+  return kind === 'write' || kind === 'zero';
+}
+
+/** Completes when all parts have; a fault of any part is the fault of the whole. */
+function joined(parts: number, done: (fault: ChangeFault | null) => void): (fault: ChangeFault | null) => void {
+  let left = parts;
+  let worst: ChangeFault | null = null;
+  return (fault) => {
+    worst ??= fault;
+    if (--left === 0) done(worst);
+  };
+}

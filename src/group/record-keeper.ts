@@ -1,0 +1,163 @@
+/**
+ * Reads and changes one group's record, one change at a time.
+ *
+ * Invariants:
+ * - Every change is made against the revision it was computed from; a record changed by somebody else is never
+ *   overwritten (R11).
+ * - After an outcome that is not known the record is read back before anybody is told (R11, R15); until that succeeds
+ *   the change stays pending.
+ */
+import type { Environment } from '../base/environment.ts';
+import { messageOf } from '../base/errors.ts';
+import { groupRecordKey } from '../store/document.ts';
+import type { Entry, Store, Transaction } from '../store/store.ts';
+import { parseRecord, type GroupRecord } from './record.ts';
+
+export type ChangeOutcome =
+  | { readonly kind: 'done'; readonly record: GroupRecord }
+  /** Somebody else has changed the record meanwhile (or an extra condition did not hold). */
+  | { readonly kind: 'lost'; readonly reason: string }
+  /** Nothing was changed. */
+  | { readonly kind: 'unreachable'; readonly reason: string };
+
+const readBackMs = 300;
+
+export class RecordKeeper {
+  readonly #environment: Environment;
+  readonly #store: Store;
+  readonly #key: string;
+  #record: GroupRecord | null = null;
+  #revision = 0;
+  #seen = false;
+  #damage: string | null = null;
+  #changing: Promise<unknown> = Promise.resolve();
+  #pending = 0;
+  #version = 0;
+  #closed = false;
+
+  constructor(environment: Environment, store: Store, group: string) {
+    this.#environment = environment;
+    this.#store = store;
+    this.#key = groupRecordKey(group);
+  }
+
+  /** As last read or written; null when there is none, or none was read yet (`seen`). */
+  get record(): GroupRecord | null {
+    return this.#record;
+  }
+
+  get seen(): boolean {
+    return this.#seen;
+  }
+
+  /** A change is under way: what has been read meanwhile may be older or newer than it. */
+  get busy(): boolean {
+    return this.#pending > 0;
+  }
+
+  /** Why what the store holds cannot be understood; null when it can. */
+  get damage(): string | null {
+    return this.#damage;
+  }
+
+  /** Changes with everything learnt and every change begun: a read that began at another version may be outdated. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** What a read of the store found that began at `version`. What is older than what is known already is ignored. */
+  observe(entry: Entry | null, version: number): void {
+    if (version !== this.#version || this.#pending > 0) return;
+    this.#learn(entry);
+  }
+
+  #learn(entry: Entry | null): void {
+    if (this.#seen && (entry?.revision ?? 0) < this.#revision) {
+      if (entry !== null) return;
+      this.#damage = 'the group’s record has vanished from the store';
+      return;
+    }
+    this.#take(entry);
+  }
+
+  /** Reads the record now. Rejects with `E_STORE_UNREACHABLE`. */
+  async refresh(): Promise<void> {
+    this.#learn(await this.#store.read(this.#key));
+  }
+
+  /**
+   * Writes what `next` makes of the record; null makes no change and counts as lost.
+   * @param extra further conditions and removals of the same transaction.
+   */
+  change(
+    next: (record: GroupRecord | null) => GroupRecord | null,
+    extra: Partial<Pick<Transaction, 'require' | 'remove'>> = {},
+  ): Promise<ChangeOutcome> {
+    this.#pending++;
+    this.#version++;
+    const outcome = this.#changing.then(() => this.#change(next, extra));
+    this.#changing = outcome
+      .catch(() => {})
+      .then(() => {
+        this.#pending--;
+      });
+    return outcome;
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  async #change(
+    next: (record: GroupRecord | null) => GroupRecord | null,
+    extra: Partial<Pick<Transaction, 'require' | 'remove'>>,
+  ): Promise<ChangeOutcome> {
+    const revision = this.#revision;
+    const record = next(this.#record);
+    if (record === null) return { kind: 'lost', reason: 'the record is not as expected' };
+    const value = JSON.stringify(record);
+    const outcome = await this.#store.commit({
+      require: [{ key: this.#key, revision }, ...(extra.require ?? [])],
+      put: [{ key: this.#key, value }],
+      ...(extra.remove ? { remove: extra.remove } : {}),
+    });
+    switch (outcome.kind) {
+      case 'committed':
+        this.#take({ key: this.#key, value, revision: outcome.revision });
+        return { kind: 'done', record };
+      case 'conflict':
+        await this.refresh().catch(() => {});
+        return { kind: 'lost', reason: `changed by another node (${outcome.conflicts.join(', ')})` };
+      case 'unreachable':
+        return outcome;
+      case 'unknown':
+        return this.#readBack(value, record, revision);
+    }
+  }
+
+  /** Asks until the store says whether the change happened. A later change of somebody else's proves nothing for us. */
+  async #readBack(value: string, record: GroupRecord, before: number): Promise<ChangeOutcome> {
+    for (;;) {
+      if (this.#closed) return { kind: 'unreachable', reason: 'this node stops' };
+      try {
+        const entry = await this.#store.read(this.#key);
+        this.#learn(entry);
+        if (entry?.value === value) return { kind: 'done', record };
+        if ((entry?.revision ?? 0) === before) return { kind: 'unreachable', reason: 'the change did not happen' };
+        return { kind: 'lost', reason: 'changed by another node' };
+      } catch (error) {
+        this.#environment.log.warn(`${this.#key}: whether it was changed is not known: ${messageOf(error)}`);
+        await new Promise<void>((resolve) => void this.#environment.clock.after(readBackMs, resolve));
+      }
+    }
+  }
+
+  #take(entry: Entry | null): void {
+    this.#seen = true;
+    this.#version++;
+    this.#revision = entry?.revision ?? 0;
+    const record = entry === null ? null : parseRecord(entry.value);
+    this.#damage = entry !== null && record === null ? 'the store holds something else than a group’s record' : null;
+    this.#record = record;
+  }
+}

@@ -1,0 +1,799 @@
+/**
+ * One node: follows the coordination store, keeps its lease, holds its groups, answers for them. Everything that binds
+ * the world is given to it (`run.ts` in production, the simulator in tests).
+ */
+import { z } from 'zod';
+import type { Timer } from '../base/clock.ts';
+import type { Environment } from '../base/environment.ts';
+import { HoldfastError, messageOf } from '../base/errors.ts';
+import { parseAddress, type Address } from '../base/network.ts';
+import { randomHex } from '../base/random.ts';
+import type { DeviceProvider } from '../block/device.ts';
+import { describeGroup, type DescribeContext } from '../group/describe.ts';
+import { Group } from '../group/group.ts';
+import type { ClusterStatus, ConnectionEntry, GroupStatus, NodeStatus } from '../group/status.ts';
+import type { LinkConnection } from '../link/link.ts';
+import { LinkTable } from '../link/link-table.ts';
+import {
+  defaultGroupSettings,
+  documentKey,
+  groupRecordKey,
+  leaseKey,
+  type ClusterDocument,
+  type GroupEntry,
+  type VolumeEntry,
+} from '../store/document.ts';
+import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
+import type { Entry, Store } from '../store/store.ts';
+import { makeWwid } from '../volume/wwid.ts';
+import type { CreateVolumeRequest, Explanation, MoveResult, NodeControl, NodeEvent } from './control.ts';
+import { NodeExports } from './exports.ts';
+import { FrameRouter } from './frames.ts';
+
+export interface NodeOptions {
+  readonly environment: Environment;
+  readonly devices: DeviceProvider;
+  readonly store: Store;
+  readonly name: string;
+  /** Written to the store when it has no document yet. */
+  readonly declared: ClusterDocument;
+  readonly dataFolder: string;
+  readonly listen: Address;
+  readonly connectionsPerLink: number;
+  readonly leaseTtlMs?: number;
+  readonly softwareVersion: string;
+  readonly pid: number | null;
+  readonly bitsSlotBytes: number;
+}
+
+const pollMs = 500;
+const tickMs = 500;
+const statusTimeoutMs = 1500;
+const moveTimeoutMs = 120_000;
+const eventsKept = 200;
+
+const groupName = z.object({ group: z.string() });
+const groupAndNode = z.object({ group: z.string(), node: z.string() });
+
+export class Node implements NodeControl {
+  readonly nodeName: string;
+  readonly exports: NodeExports;
+  /** How hosts reach this node; set by who binds the servers. */
+  exportBases: readonly string[] = [];
+
+  readonly #options: NodeOptions;
+  readonly #environment: Environment;
+  readonly #groups = new Map<string, Group>();
+  readonly #router: FrameRouter;
+  readonly #leases = new Map<string, LeaseObserver>();
+  readonly #lease: LeaseHolder;
+  readonly #incarnation: string;
+  readonly #listeners = new Set<(event: NodeEvent) => void>();
+  readonly #events: NodeEvent[] = [];
+  #document: ClusterDocument;
+  #links: LinkTable | null = null;
+  #storeProblem: string | null = null;
+  #ticker: Timer | null = null;
+  #poller: Timer | null = null;
+  #polling = false;
+  #stopping = false;
+  readonly #rates = new Map<string, Rates>();
+
+  constructor(options: NodeOptions) {
+    this.#options = options;
+    this.#environment = options.environment;
+    this.nodeName = options.name;
+    this.#document = options.declared;
+    this.#incarnation = randomHex(options.environment.random, 16);
+    this.exports = new NodeExports(this.#groups);
+    this.#router = new FrameRouter(this.#groups);
+    const { clock, turn, random } = options.environment;
+    this.#lease = new LeaseHolder({
+      clock,
+      turn,
+      random,
+      store: options.store,
+      node: options.name,
+      incarnation: this.#incarnation,
+      ...(options.leaseTtlMs === undefined ? {} : { ttlMs: options.leaseTtlMs }),
+      events: {
+        acquired: () => {
+          for (const group of this.#groups.values()) group.leaseAcquired();
+        },
+        lapsed: (reason) => {
+          this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
+          for (const group of this.#groups.values()) group.leaseLapsed();
+        },
+      },
+    });
+  }
+
+  get groups(): ReadonlyMap<string, Group> {
+    return this.#groups;
+  }
+
+  /** Rejects when the store holds a document this node has no part in, or the replication address cannot be had. */
+  async start(): Promise<void> {
+    this.#document = await this.#agreeOnDocument();
+    const document = this.#document;
+    if (!document.nodes.some((node) => node.name === this.nodeName)) {
+      throw new HoldfastError('E_NOT_FOUND', `node ${this.nodeName} is not in the cluster document of ${document.cluster}`);
+    }
+    this.#links = new LinkTable(
+      this.#environment,
+      {
+        clusterId: document.clusterId,
+        node: this.nodeName,
+        incarnation: this.#incarnation,
+        softwareVersion: this.#options.softwareVersion,
+        features: [],
+      },
+      { listen: this.#options.listen, connectionsPerLink: this.#options.connectionsPerLink, peers: this.#peers() },
+      {
+        connectionUp: (connection) => {
+          for (const group of this.#groups.values()) group.connectionUp(connection);
+        },
+        connectionDown: (connection, reason) => {
+          this.#router.connectionDown(connection);
+          for (const group of this.#groups.values()) group.connectionDown(connection, reason);
+        },
+        frame: (connection, frame) => this.#router.route(connection, frame),
+        drained: () => {
+          for (const group of this.#groups.values()) group.drained();
+        },
+        call: (peer, method, params) => this.#called(peer, method, params),
+      },
+    );
+    this.#syncGroups();
+    await this.#links.start();
+    this.#lease.start();
+    this.#tick();
+    void this.#poll();
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#ticker?.cancel();
+    this.#poller?.cancel();
+    for (const group of this.#groups.values()) await group.close();
+    await this.#links?.close();
+    await this.#lease.release().catch(() => {});
+    await this.#options.store.close();
+  }
+
+  // ---- following the store ----
+
+  /** The store's document, or the declared one put there. Waits for a store that cannot be reached. */
+  async #agreeOnDocument(): Promise<ClusterDocument> {
+    const { store, declared } = this.#options;
+    for (;;) {
+      try {
+        const entry = await store.read(documentKey);
+        this.#storeProblem = null;
+        if (entry !== null) {
+          const document = parseDocument(entry.value);
+          if (differs(document, declared)) {
+            this.#environment.log.warn('the configuration file differs from the cluster document in the store, which counts');
+          }
+          return document;
+        }
+        const value = JSON.stringify(declared);
+        const outcome = await store.commit({ require: [{ key: documentKey, revision: 0 }], put: [{ key: documentKey, value }] });
+        if (outcome.kind === 'committed') return declared;
+      } catch (error) {
+        if (error instanceof HoldfastError && error.code !== 'E_STORE_UNREACHABLE') throw error;
+        this.#storeProblem = messageOf(error);
+        this.#environment.log.error(`waiting for the coordination store: ${messageOf(error)}`);
+      }
+      await new Promise<void>((resolve) => void this.#environment.clock.after(pollMs, resolve));
+    }
+  }
+
+  async #poll(): Promise<void> {
+    if (this.#polling || this.#stopping) return;
+    this.#polling = true;
+    const versions = new Map([...this.#groups].map(([name, group]) => [name, group.keeper.version]));
+    try {
+      const entries = new Map((await this.#options.store.readAll('')).map((entry) => [entry.key, entry]));
+      this.#storeProblem = null;
+      this.#learn(entries, versions);
+    } catch (error) {
+      if (this.#storeProblem === null) this.#event(null, 'store', `the coordination store does not answer: ${messageOf(error)}`);
+      this.#storeProblem = messageOf(error);
+    } finally {
+      this.#polling = false;
+    }
+    if (!this.#stopping) this.#poller = this.#environment.clock.after(pollMs, () => void this.#poll());
+  }
+
+  #learn(entries: ReadonlyMap<string, Entry>, versions: ReadonlyMap<string, number>): void {
+    const now = this.#environment.clock.monotonicMs();
+    for (const { name } of this.#document.nodes) {
+      if (name !== this.nodeName) this.#observer(name).observe(entries.get(leaseKey(name)) ?? null, now);
+    }
+    const stored = entries.get(documentKey);
+    if (stored !== undefined) this.#learnDocument(parseDocument(stored.value));
+    for (const [name, version] of versions) {
+      this.#groups.get(name)?.observe(entries.get(groupRecordKey(name)) ?? null, version);
+    }
+  }
+
+  #learnDocument(document: ClusterDocument): void {
+    if (document.version <= this.#document.version) return;
+    this.#document = document;
+    this.#event(null, 'document', `the cluster document is at version ${document.version}`);
+    this.#links?.setPeers(this.#peers());
+    this.#syncGroups();
+  }
+
+  #observer(node: string): LeaseObserver {
+    let observer = this.#leases.get(node);
+    if (observer === undefined) this.#leases.set(node, (observer = new LeaseObserver()));
+    return observer;
+  }
+
+  #peers(): { name: string; address: Address }[] {
+    const peers: { name: string; address: Address }[] = [];
+    for (const { name, replication } of this.#document.nodes) {
+      const address = parseAddress(replication);
+      if (name !== this.nodeName && address !== null) peers.push({ name, address });
+    }
+    return peers;
+  }
+
+  /** Makes the groups of this node those of the document. */
+  #syncGroups(): void {
+    const mine = this.#document.groups.filter((group) => group.legs.some((leg) => leg.node === this.nodeName));
+    for (const entry of mine) {
+      const group = this.#groups.get(entry.name);
+      if (group === undefined) this.#groups.set(entry.name, this.#makeGroup(entry));
+      else void this.#changeGroup(group, entry);
+    }
+    for (const [name, group] of [...this.#groups]) {
+      if (mine.some((entry) => entry.name === name)) continue;
+      this.#groups.delete(name);
+      void this.#dropGroup(group);
+    }
+  }
+
+  async #changeGroup(group: Group, entry: GroupEntry): Promise<void> {
+    const gone = group.entry.volumes.filter((volume) => !entry.volumes.some((kept) => kept.index === volume.index));
+    try {
+      await group.changeEntry(entry);
+      for (const volume of gone) await this.#options.devices.remove(this.#pathOf(volume));
+    } catch (error) {
+      this.#event(group.name, 'failed', `the change of the group could not be carried out: ${messageOf(error)}`);
+    }
+  }
+
+  async #dropGroup(group: Group): Promise<void> {
+    try {
+      const { volumes } = group.entry;
+      await group.close();
+      for (const volume of volumes) await this.#options.devices.remove(this.#pathOf(volume));
+      const folder = this.#metadataFolder(group.name);
+      for (const name of ['leg', 'bits', 'cursor', 'leg.new', 'bits.new']) await this.#environment.files.remove(`${folder}/${name}`);
+      this.#event(group.name, 'deleted', `group ${group.name} was deleted`);
+    } catch (error) {
+      this.#event(group.name, 'failed', `what the deleted group held could not be removed: ${messageOf(error)}`);
+    }
+  }
+
+  #makeGroup(entry: GroupEntry): Group {
+    const { store, devices, dataFolder, bitsSlotBytes } = this.#options;
+    return new Group(
+      {
+        environment: this.#environment,
+        node: this.nodeName,
+        store,
+        lease: this.#lease,
+        leaseOf: (node) => (node === this.nodeName ? null : this.#observer(node)),
+        devices,
+        document: () => this.#document,
+        connectionTo: (node) => this.#connectionFor(entry.name, node),
+        request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+        metadataFolder: this.#metadataFolder(entry.name),
+        forkFolder: `${dataFolder}/forks`,
+        pathOf: (volume) => this.#pathOf(volume),
+        bitsSlotBytes,
+        newId: (group, replaces) => this.#router.newId(group, replaces),
+        event: (group, kind, message) => this.#event(group, kind, message),
+      },
+      entry,
+    );
+  }
+
+  #metadataFolder(group: string): string {
+    return `${this.#options.dataFolder}/groups/${group}`;
+  }
+
+  #pathOf(volume: VolumeEntry): string {
+    return volume.paths[this.nodeName] ?? `${this.#options.dataFolder}/volumes/${volume.name}.img`;
+  }
+
+  /** R2: a group's records travel on one connection; groups are spread over all. */
+  #connectionFor(group: string, node: string): LinkConnection | null {
+    const up = this.#links?.outgoing(node) ?? [];
+    const at = this.#document.groups.findIndex((entry) => entry.name === group);
+    return up[Math.max(0, at) % Math.max(1, up.length)] ?? null;
+  }
+
+  #tick(): void {
+    if (this.#stopping) return;
+    this.#ticker = this.#environment.clock.after(tickMs, () => this.#tick());
+    for (const group of this.#groups.values()) {
+      group.tick();
+      this.#ratesOf(group).sample(this.#environment.clock.monotonicMs(), group.owner?.counters ?? null);
+    }
+  }
+
+  #ratesOf(group: Group): Rates {
+    let rates = this.#rates.get(group.name);
+    if (rates === undefined) this.#rates.set(group.name, (rates = new Rates()));
+    return rates;
+  }
+
+  // ---- between nodes ----
+
+  #request(node: string, method: string, params: unknown, timeoutMs: number): Promise<unknown> {
+    if (this.#links === null) throw new HoldfastError('E_NODE_UNREACHABLE', `${node} cannot be reached yet`);
+    return this.#links.request(node, method, params, timeoutMs);
+  }
+
+  async #called(_peer: string, method: string, params: unknown): Promise<unknown> {
+    switch (method) {
+      case 'node.status':
+        return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
+      case 'node.refresh':
+        await this.#refreshDocument();
+        return null;
+      case 'group.look':
+        this.#groups.get(groupName.parse(params).group)?.look();
+        return null;
+      case 'group.serving': {
+        const group = this.#groups.get(groupName.parse(params).group);
+        return group?.serving === true ? (group.record?.generation ?? 0) : 0;
+      }
+      case 'group.sessions': {
+        const { group, volume } = z.object({ group: z.string(), volume: z.string() }).parse(params);
+        return this.#groups.get(group)?.sessionsOn(volume) ?? 0;
+      }
+      case 'group.switchOver': {
+        const { group, node } = groupAndNode.parse(params);
+        return this.switchOver({ group, to: node });
+      }
+      case 'group.takeOver': {
+        const { group, node, force } = groupAndNode.extend({ force: z.boolean() }).parse(params);
+        return this.takeOver({ group, node, force });
+      }
+      case 'mirror.pause':
+      case 'mirror.resume':
+      case 'mirror.resync': {
+        const { group, node } = groupAndNode.parse(params);
+        await this.#mirror(method, group, node, false);
+        return null;
+      }
+      default:
+        throw new HoldfastError('E_PROTOCOL', `this version knows no request ${method}`);
+    }
+  }
+
+  // ---- what an administrator asks ----
+
+  async status(): Promise<ClusterStatus> {
+    const notes: string[] = [];
+    const others = this.#document.nodes.filter((node) => node.name !== this.nodeName);
+    const answers = await Promise.all(
+      others.map(async ({ name, site }) => {
+        try {
+          return { name, answer: (await this.#request(name, 'node.status', {}, statusTimeoutMs)) as StatusAnswer };
+        } catch (error) {
+          const reason = messageOf(error);
+          notes.push(`${name} could not be asked: ${reason}`);
+          return { name, answer: { node: unreachable(name, site, reason), groups: [] } satisfies StatusAnswer };
+        }
+      }),
+    );
+    const statuses = new Map<string, { node: string; status: GroupStatus }[]>();
+    const add = (node: string, list: readonly GroupStatus[]): void => {
+      for (const status of list) {
+        const known = statuses.get(status.name) ?? [];
+        known.push({ node, status });
+        statuses.set(status.name, known);
+      }
+    };
+    add(this.nodeName, this.#groupStatuses());
+    for (const { name, answer } of answers) add(name, answer.groups);
+    if (this.#storeProblem !== null) notes.push(`the coordination store does not answer: ${this.#storeProblem}`);
+    return {
+      schema: 1,
+      cluster: this.#document.cluster,
+      answeredBy: this.nodeName,
+      nodes: this.#document.nodes.map(({ name, site }) =>
+        name === this.nodeName ? this.#nodeStatus() : (answers.find((other) => other.name === name)?.answer.node ?? unreachable(name, site, 'not asked')),
+      ),
+      groups: this.#document.groups.flatMap(({ name }) => {
+        const merged = mergeStatus(statuses.get(name) ?? []);
+        return merged === null ? [] : [merged];
+      }),
+      notes,
+    };
+  }
+
+  document(): Promise<ClusterDocument> {
+    return Promise.resolve(this.#document);
+  }
+
+  async why(subject: string): Promise<Explanation> {
+    const entry = this.#groupOf(subject);
+    const { groups, notes } = await this.status();
+    const group = groups.find(({ name }) => name === entry.name);
+    if (group === undefined) throw new HoldfastError('E_NODE_UNREACHABLE', `no node with a copy of ${entry.name} can be asked`);
+    const findings: Explanation['findings'][number][] = [];
+    if (group.reason !== null) {
+      findings.push({ subject: group.name, state: group.service, reason: group.reason, nextStep: group.nextStep ?? '' });
+    }
+    for (const leg of group.legs) {
+      if (leg.reason === null) continue;
+      const state = [leg.role, leg.disk, leg.connection, leg.replication].filter((word) => word !== null).join(' / ');
+      findings.push({ subject: `${group.name} at ${leg.node}`, state, reason: leg.reason, nextStep: leg.nextStep ?? '' });
+    }
+    for (const fork of group.forks) {
+      findings.push({
+        subject: `${group.name} at ${fork.node}`,
+        state: 'Fork kept',
+        reason: `${fork.node} wrote on in generation ${fork.generation} after another node had taken over: ${fork.extents} extents, ${fork.bytes} bytes`,
+        nextStep: fork.image === null ? 'There was no room to keep it; only this note is left.' : `Look at ${fork.image} on ${fork.node}, then delete it.`,
+      });
+    }
+    for (const note of notes) findings.push({ subject: this.nodeName, state: 'Not all nodes answered', reason: note, nextStep: 'Check that node.' });
+    const owner = group.owner ?? 'nobody';
+    const summary =
+      findings.length === 0
+        ? `Group ${group.name} is in its normal state: ${owner} serves it in generation ${group.generation}, every copy is UpToDate.`
+        : `Group ${group.name}: ${group.service.toLowerCase()}, owner ${owner}, generation ${group.generation}; ${findings.length} thing${findings.length === 1 ? ' is' : 's are'} not normal.`;
+    return { group: group.name, summary, findings };
+  }
+
+  async createVolume(request: CreateVolumeRequest): Promise<{ group: string; wwid: string }> {
+    const wwid = makeWwid(this.#environment.random);
+    const name = request.group ?? request.name;
+    await this.#changeDocument((document) => {
+      const taken = document.groups.find((group) => group.volumes.some((volume) => volume.name === request.name));
+      if (taken !== undefined) throw new HoldfastError('E_EXISTS', `volume ${request.name} exists already, in group ${taken.name}`);
+      const volume = (index: number): VolumeEntry => ({
+        name: request.name,
+        index,
+        wwid,
+        sizeBytes: request.sizeBytes,
+        blockSizeBytes: request.blockSizeBytes,
+        paths: request.paths,
+      });
+      const known = document.groups.find((group) => group.name === name);
+      if (known !== undefined) {
+        const index = Math.max(-1, ...known.volumes.map((other) => other.index)) + 1;
+        const changed: GroupEntry = { ...known, volumes: [...known.volumes, volume(index)] };
+        return { ...document, groups: document.groups.map((group) => (group.name === name ? changed : group)) };
+      }
+      const owner = request.owner ?? this.nodeName;
+      for (const node of [owner, ...request.mirrors.map((mirror) => mirror.node)]) {
+        if (!document.nodes.some((entry) => entry.name === node)) throw new HoldfastError('E_NOT_FOUND', `there is no node ${node}`);
+      }
+      if (request.mirrors.some((mirror) => mirror.node === owner)) {
+        throw new HoldfastError('E_USAGE', `volume ${request.name}: ${owner} is its owner and cannot be its mirror too`);
+      }
+      const group: GroupEntry = {
+        name,
+        preferredOwner: owner,
+        volumes: [volume(0)],
+        legs: [{ node: owner, mode: request.mirrors[0]?.mode ?? 'sync' }, ...request.mirrors],
+        settings: defaultGroupSettings,
+      };
+      return { ...document, groups: [...document.groups, group] };
+    });
+    return { group: name, wwid };
+  }
+
+  async deleteVolume({ name, force }: { name: string; force: boolean }): Promise<void> {
+    const entry = this.#groupOf(name);
+    const owner = this.#groups.get(entry.name)?.record?.owner ?? entry.preferredOwner;
+    if (!force) {
+      const sessions =
+        owner === this.nodeName
+          ? (this.#groups.get(entry.name)?.sessionsOn(name) ?? 0)
+          : await this.#request(owner, 'group.sessions', { group: entry.name, volume: name }, statusTimeoutMs);
+      if (sessions !== 0) {
+        throw new HoldfastError('E_REFUSED', `volume ${name}: ${String(sessions)} host session(s) have it open; end them first, or use --force`);
+      }
+    }
+    const dropped = entry.volumes.length === 1;
+    await this.#changeDocument(
+      (document) => ({
+        ...document,
+        groups: document.groups.flatMap((group) => {
+          if (group.name !== entry.name) return [group];
+          return dropped ? [] : [{ ...group, volumes: group.volumes.filter((volume) => volume.name !== name) }];
+        }),
+      }),
+      dropped ? [groupRecordKey(entry.name)] : [],
+    );
+  }
+
+  switchOver({ group: name, to }: { group: string; to: string }): Promise<MoveResult> {
+    const group = this.#mustKnow(name);
+    this.#mustBeNode(to);
+    if (group?.role === 'primary') {
+      return group.switchOver(to).then((moved) => ({ group: name, owner: to, ...moved }));
+    }
+    const owner = this.#ownerOf(name);
+    if (owner === to) throw new HoldfastError('E_REFUSED', `group ${name}: ${to} is the owner already`);
+    if (owner === this.nodeName) {
+      throw new HoldfastError('E_REFUSED', `group ${name}: ${owner} owns it but does not serve it: ${group?.problem ?? 'not open yet'}`);
+    }
+    return this.#request(owner, 'group.switchOver', { group: name, node: to }, moveTimeoutMs).catch((error: unknown) => {
+      if (error instanceof HoldfastError && error.code === 'E_NODE_UNREACHABLE') {
+        throw new HoldfastError(
+          'E_NODE_UNREACHABLE',
+          `group ${name}: its owner ${owner} does not answer, so it cannot hand over; if it is dead: holdfast group take-over ${name} --node ${to}`,
+          { cause: error },
+        );
+      }
+      throw error;
+    }) as Promise<MoveResult>;
+  }
+
+  takeOver({ group: name, node, force }: { group: string; node: string; force: boolean }): Promise<MoveResult> {
+    const group = this.#mustKnow(name);
+    this.#mustBeNode(node);
+    if (node !== this.nodeName) {
+      return this.#request(node, 'group.takeOver', { group: name, node, force }, moveTimeoutMs) as Promise<MoveResult>;
+    }
+    if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${node} has no copy of it`);
+    return group.takeOver(force).then((moved) => ({ group: name, owner: node, ...moved }));
+  }
+
+  pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {
+    return this.#mirror('mirror.pause', group, to, true);
+  }
+
+  resumeMirror({ group, to }: { group: string; to: string }): Promise<void> {
+    return this.#mirror('mirror.resume', group, to, true);
+  }
+
+  resyncMirror({ group, to }: { group: string; to: string }): Promise<void> {
+    return this.#mirror('mirror.resync', group, to, true);
+  }
+
+  onEvent(listener: (event: NodeEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** The latest, oldest first. */
+  get recentEvents(): readonly NodeEvent[] {
+    return this.#events;
+  }
+
+  async #mirror(method: string, name: string, to: string, forward: boolean): Promise<void> {
+    const group = this.#mustKnow(name);
+    this.#mustBeNode(to);
+    if (group?.role === 'primary') {
+      if (method === 'mirror.resync') await group.resyncMirror(to);
+      else await group.pauseMirror(to, method === 'mirror.pause');
+      return;
+    }
+    const owner = this.#ownerOf(name);
+    if (!forward || owner === this.nodeName) {
+      throw new HoldfastError('E_REFUSED', `group ${name}: ${this.nodeName} does not serve it now`);
+    }
+    await this.#request(owner, method, { group: name, node: to }, moveTimeoutMs);
+  }
+
+  #groupOf(subject: string): GroupEntry {
+    const { groups } = this.#document;
+    const entry =
+      groups.find((group) => group.name === subject) ??
+      groups.find((group) => group.volumes.some((volume) => volume.name === subject));
+    if (entry === undefined) throw new HoldfastError('E_NOT_FOUND', `there is no group or volume ${subject}`);
+    return entry;
+  }
+
+  #mustKnow(name: string): Group | undefined {
+    if (!this.#document.groups.some((group) => group.name === name)) {
+      throw new HoldfastError('E_NOT_FOUND', `there is no group ${name}`);
+    }
+    return this.#groups.get(name);
+  }
+
+  #mustBeNode(name: string): void {
+    if (this.#document.nodes.some((node) => node.name === name)) return;
+    const known = this.#document.nodes.map((node) => node.name).join(', ');
+    throw new HoldfastError('E_NOT_FOUND', `there is no node ${name} (there are ${known})`);
+  }
+
+  #ownerOf(name: string): string {
+    const owner = this.#groups.get(name)?.record?.owner;
+    if (owner !== undefined) return owner;
+    const entry = this.#document.groups.find((group) => group.name === name);
+    return entry?.preferredOwner ?? this.nodeName;
+  }
+
+  async #changeDocument(change: (document: ClusterDocument) => ClusterDocument, remove: readonly string[] = []): Promise<void> {
+    const { store } = this.#options;
+    for (let attempt = 0; attempt < 5; attempt++) {
+      const entry = await store.read(documentKey);
+      if (entry === null) throw new HoldfastError('E_STORE_DAMAGED', 'the store has no cluster document');
+      const before = parseDocument(entry.value);
+      const after = { ...change(before), version: before.version + 1 };
+      const outcome = await store.commit({
+        require: [{ key: documentKey, revision: entry.revision }],
+        put: [{ key: documentKey, value: JSON.stringify(after) }],
+        remove,
+      });
+      if (outcome.kind === 'committed') {
+        this.#learnDocument(after);
+        for (const { name } of after.nodes) {
+          if (name !== this.nodeName) this.#request(name, 'node.refresh', {}, statusTimeoutMs).catch(() => {});
+        }
+        return;
+      }
+      if (outcome.kind === 'unreachable') throw new HoldfastError('E_STORE_UNREACHABLE', outcome.reason);
+    }
+    throw new HoldfastError('E_BUSY', 'the cluster document is being changed by somebody else; try again');
+  }
+
+  async #refreshDocument(): Promise<void> {
+    const entry = await this.#options.store.read(documentKey);
+    if (entry !== null) this.#learnDocument(parseDocument(entry.value));
+  }
+
+  // ---- status ----
+
+  #nodeStatus(): NodeStatus {
+    const site = this.#document.nodes.find((node) => node.name === this.nodeName)?.site ?? '';
+    const lease = this.#lease.state;
+    return {
+      name: this.nodeName,
+      site,
+      state: 'up',
+      pid: this.#options.pid,
+      version: this.#options.softwareVersion,
+      lease,
+      connections: this.#connections(),
+      reason: lease === 'valid' ? null : `it holds no valid lease: ${this.#lease.reason ?? 'unknown'}`,
+      nextStep: lease === 'valid' ? null : 'Check the coordination store.',
+    };
+  }
+
+  #connections(): ConnectionEntry[] {
+    const now = this.#environment.clock.monotonicMs();
+    return (this.#links?.rows() ?? []).map(({ peer, direction, index, local, remote, state, lastHeardMs }) => ({
+      peer,
+      direction,
+      index,
+      local,
+      remote,
+      state,
+      lastHeardSecondsAgo: lastHeardMs === null ? null : Math.round((now - lastHeardMs) / 100) / 10,
+      groups:
+        direction === 'out'
+          ? [...this.#groups.values()]
+              .filter((group) => group.owner?.legOf(peer)?.connectionIndex === index)
+              .map((group) => group.name)
+          : [],
+    }));
+  }
+
+  #groupStatuses(): GroupStatus[] {
+    return [...this.#groups.values()].map((group) => describeGroup(group, this.#describeContext(group)));
+  }
+
+  #describeContext(group: Group): DescribeContext {
+    return {
+      node: this.nodeName,
+      leaseValid: this.#lease.isValid(),
+      leaseReason: this.#lease.reason,
+      storeProblem: this.#storeProblem,
+      exportBases: this.exportBases,
+      throughput: this.#ratesOf(group).rates,
+      reachable: (node) => {
+        const { state, reason } = this.#links?.reachable(node) ?? { state: 'down', reason: null };
+        return { up: state === 'up', reason };
+      },
+    };
+  }
+
+  #event(group: string | null, kind: string, message: string): void {
+    const event: NodeEvent = { atMs: this.#environment.clock.wallMs(), node: this.nodeName, group, kind, message };
+    this.#environment.log.info(group === null ? message : `group ${group}: ${message}`, { kind });
+    this.#events.push(event);
+    if (this.#events.length > eventsKept) this.#events.shift();
+    for (const listener of this.#listeners) listener(event);
+  }
+}
+
+interface StatusAnswer {
+  readonly node: NodeStatus;
+  readonly groups: readonly GroupStatus[];
+}
+
+/** Operations and bytes a second, over the last seconds. */
+class Rates {
+  rates: GroupStatus['throughput'] = { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 };
+  #samples: { atMs: number; reads: number; writes: number; readBytes: number; writtenBytes: number }[] = [];
+
+  sample(nowMs: number, counters: { reads: number; writes: number; readBytes: number; writtenBytes: number } | null): void {
+    if (counters === null) {
+      this.#samples = [];
+      this.rates = { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 };
+      return;
+    }
+    this.#samples.push({ atMs: nowMs, ...counters });
+    if (this.#samples.length > 5) this.#samples.shift();
+    const first = this.#samples[0];
+    if (first === undefined || nowMs <= first.atMs) return;
+    const perSecond = (now: number, before: number): number => Math.max(0, Math.round(((now - before) / (nowMs - first.atMs)) * 1000));
+    this.rates = {
+      readBytes: perSecond(counters.readBytes, first.readBytes),
+      writeBytes: perSecond(counters.writtenBytes, first.writtenBytes),
+      reads: perSecond(counters.reads, first.reads),
+      writes: perSecond(counters.writes, first.writes),
+    };
+  }
+}
+
+function unreachable(name: string, site: string, reason: string): NodeStatus {
+  return {
+    name,
+    site,
+    state: 'unreachable',
+    pid: null,
+    version: null,
+    lease: 'unknown',
+    connections: [],
+    reason,
+    nextStep: `Check that ${name} runs and that its address is right.`,
+  };
+}
+
+/**
+ * One answer from those of all nodes: the owner knows the group and its targets best; what it cannot know of a leg whose
+ * node has answered itself, that node knows.
+ */
+function mergeStatus(answers: readonly { node: string; status: GroupStatus }[]): GroupStatus | null {
+  const newest = Math.max(0, ...answers.map(({ status }) => status.generation));
+  const byOwner = answers.find(({ node, status }) => status.owner === node && status.generation === newest);
+  const best = byOwner ?? answers.find(({ status }) => status.generation === newest) ?? answers[0];
+  if (best === undefined) return null;
+  const serving = byOwner !== undefined && byOwner.status.service !== 'Unserved';
+  const legs = best.status.legs.map((leg) => {
+    if (leg.node === best.node || serving) return leg;
+    const own = answers.find(({ node }) => node === leg.node);
+    return own?.status.legs.find((other) => other.node === leg.node) ?? leg;
+  });
+  return { ...best.status, legs, forks: answers.flatMap(({ status }) => status.forks) };
+}
+
+function parseDocument(text: string): ClusterDocument {
+  // Written by nodes of this cluster only, and validated before it was.
+  return JSON.parse(text) as ClusterDocument;
+}
+
+/** Whether a file declares something else than the store has, identities aside. */
+function differs(stored: ClusterDocument, declared: ClusterDocument): boolean {
+  const shape = (document: ClusterDocument): string =>
+    JSON.stringify([
+      document.cluster,
+      document.sites,
+      document.nodes,
+      document.groups.map(({ name, preferredOwner, volumes, legs, settings }) => [
+        name,
+        preferredOwner,
+        volumes.map(({ name: volume, sizeBytes, blockSizeBytes, paths }) => [volume, sizeBytes, blockSizeBytes, paths]),
+        legs,
+        settings,
+      ]),
+    ]);
+  return shape(stored) !== shape(declared);
+}
