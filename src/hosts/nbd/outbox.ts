@@ -14,8 +14,11 @@ import type { ByteStream } from '../../base/network.ts';
 const slabBytes = 256 * 1024;
 /** Beyond this a reply gets a slab of its own. */
 const sharedBytesMax = 64 * 1024;
-/** Slabs of their own come in powers of two and room for the header of a reply. */
-const headroomBytes = 64;
+/**
+ * Slabs of their own come in powers of two and this much for the header of a reply, which ends where it ends: large
+ * allocations begin 16 bytes into a page, so the data begins on a cache line, and is copied faster.
+ */
+const headroomBytes = 48;
 
 export class Slab {
   readonly bytes: Uint8Array;
@@ -90,9 +93,17 @@ export class Outbox {
     this.#stream = stream;
   }
 
-  /** Reserves room for a reply with data, in the slab returned, at its `used - bytes`. Then `ready` or `release`. */
-  reserve(bytes: number): Slab {
-    if (bytes > sharedBytesMax) return reserveIn(this.#pool.take(bytes), bytes);
+  /**
+   * Reserves room for a reply of header and data, in the slab returned, ending at its `used`. Then `ready` or
+   * `release`.
+   */
+  reserve(headerBytes: number, dataBytes: number): Slab {
+    const bytes = headerBytes + dataBytes;
+    if (bytes > sharedBytesMax) {
+      const slab = this.#pool.take(headroomBytes + dataBytes);
+      slab.used = headroomBytes - headerBytes;
+      return reserveIn(slab, bytes);
+    }
     this.#dataSlab = this.#roomIn(this.#dataSlab, bytes);
     return reserveIn(this.#dataSlab, bytes);
   }

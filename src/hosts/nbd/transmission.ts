@@ -248,7 +248,7 @@ export class Transmission implements RequestSink, EndTask {
 
   #read(request: Request): void {
     const head = this.#structured ? dataChunkHeaderBytes : simpleReplyBytes;
-    const slab = this.#outbox.reserve(head + request.length);
+    const slab = this.#outbox.reserve(head, request.length);
     request.slab = slab;
     request.replyStart = slab.used - head - request.length;
     const into = new Uint8Array(slab.bytes.buffer, request.replyStart + head, request.length);
