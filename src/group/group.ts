@@ -290,25 +290,21 @@ export class Group {
     const { leg, keeper } = this;
     if (leg === null || this.#closing || keeper.busy || !keeper.seen || this.#moving) return;
     if (this.role === 'closed' || this.role === 'frozen' || this.role === 'leaving') return;
-    const { record } = keeper;
-    const { seen } = leg.state;
-    if (keeper.damage !== null) {
-      await this.#freeze(keeper.damage);
-      return;
-    }
-    if (record === null) {
-      if (seen.generation > 0) {
-        await this.#freeze(`the store knows nothing of this group, but generation ${seen.generation} has existed`);
-      } else if (this.#entry.preferredOwner === this.#context.node && this.role === 'secondary') {
-        await this.#claim();
+    let back = this.#wentBack();
+    if (back !== null) {
+      // A link may tell of a generation before the last poll did: only a read that began after it was seen counts.
+      try {
+        await keeper.refresh();
+      } catch {
+        return;
       }
+      back = this.#wentBack();
+      if (back !== null) await this.#freeze(back);
       return;
     }
-    if (record.generation < seen.generation || (record.generation === seen.generation && record.id !== seen.id)) {
-      await this.#freeze(
-        `the store says generation ${record.generation}, but generation ${seen.generation} has existed ` +
-          `(was the store restored from a backup?)`,
-      );
+    const { record } = keeper;
+    if (record === null) {
+      if (this.#entry.preferredOwner === this.#context.node && this.role === 'secondary') await this.#claim();
       return;
     }
     if (record.owner !== this.#context.node) {
@@ -322,6 +318,24 @@ export class Group {
     else if (this.role === 'primary' && this.#opened !== 0 && record.generation !== this.#opened) {
       await this.#leave(`generation ${record.generation} was made without this process`);
     }
+  }
+
+  /** R12: how the store contradicts what has been seen; null when it does not. */
+  #wentBack(): string | null {
+    const { record, damage } = this.keeper;
+    const seen = this.leg?.state.seen ?? { generation: 0, id: '' };
+    if (damage !== null) return damage;
+    if (record === null) {
+      return seen.generation > 0
+        ? `the store knows nothing of this group, but generation ${seen.generation} has existed`
+        : null;
+    }
+    if (record.generation > seen.generation) return null;
+    if (record.generation === seen.generation && record.id === seen.id) return null;
+    return (
+      `the store says generation ${record.generation}, but generation ${seen.generation} has existed ` +
+      `(was the store restored from a backup?)`
+    );
   }
 
   /** The record is ours, or there is none: takes a new generation, unless one was handed over, and opens. */
