@@ -19,7 +19,7 @@ import type { Frame } from '../link/frame.ts';
 import type { LinkConnection } from '../link/link.ts';
 import { MessageType } from '../link/messages/types.ts';
 import { ForkKeeper } from '../mirror/fork-keeper.ts';
-import { TargetLeg } from '../mirror/target-leg.ts';
+import { refuseAttach, TargetLeg } from '../mirror/target-leg.ts';
 import { leaseKey, type ClusterDocument, type GroupEntry, type LegClass, type VolumeEntry } from '../store/document.ts';
 import type { LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
@@ -186,8 +186,12 @@ export class Group {
       this.owner?.legOf(connection.peer)?.frame(connection, frame);
       return;
     }
-    if (this.target !== null) this.target.frame(connection, frame);
-    else if (frame.type === MessageType.attach) void this.#look();
+    if (this.target !== null) {
+      this.target.frame(connection, frame);
+    } else if (frame.type === MessageType.attach) {
+      refuseAttach(connection, frame, this.problem ?? `group ${this.name} is ${this.role} here`);
+      void this.#look();
+    }
   }
 
   /** About once a second. */

@@ -76,6 +76,8 @@ export type SourcePhase =
 const frameBytesMax = 8 * 1024 * 1024;
 const unsentBytesMax = 16 * 1024 * 1024;
 const retryMs = 1000;
+/** The target answers when its disk has finished what it was given before. */
+const attachTimeoutMs = 30_000;
 const spaceRetryMs = 5000;
 /** A copy is made durable at the target at least so often, so that an interruption costs no more. */
 const settleIntervalMs = 5000;
@@ -237,6 +239,9 @@ export class SourceLeg {
       documentVersion: this.#owner.documentVersion,
     };
     connection.send(encodeJson(MessageType.attach, body));
+    this.#retry = this.#owner.environment.clock.after(attachTimeoutMs, () => {
+      if (this.phase === 'attaching') this.#refused(`${this.node} has not answered for ${attachTimeoutMs / 1000} s`, 0);
+    });
   }
 
   frame(connection: LinkConnection, frame: Frame): void {
@@ -521,6 +526,8 @@ export class SourceLeg {
 
   #onAttached(attached: Attached): void {
     if (this.phase !== 'attaching') return;
+    this.#retry?.cancel();
+    this.#retry = null;
     if (!attached.ok) {
       if (attached.code === 'newerGeneration') this.#owner.deposed(`${this.node}: ${attached.reason}`);
       this.#refused(attached.reason, retryMs);

@@ -248,7 +248,11 @@ export class TargetLeg implements EndTask {
       refuse('failed', leg.trouble ?? 'metadata cannot be saved');
       return;
     }
-    if (turn !== this.#attaching || !this.#options.mayServe(generation)) return;
+    if (turn !== this.#attaching) return;
+    if (!this.#options.mayServe(generation)) {
+      refuse('busy', 'this node is becoming the owner itself');
+      return;
+    }
     const queue = new ApplyQueue<Held>({
       turn: this.#environment.turn,
       strict: true,
@@ -635,6 +639,17 @@ export class TargetLeg implements EndTask {
   #breach(connection: LinkConnection, reason: string): void {
     connection.breach('mirror', `group ${this.#leg.group}: ${reason}`);
   }
+}
+
+/** Answers an owner when there is no target to attach to: it asks again. */
+export function refuseAttach(connection: LinkConnection, frame: Frame, reason: string): void {
+  const body = parseBody(frame, attachSchema);
+  if (!body.ok) {
+    connection.breach('mirror', body.reason);
+    return;
+  }
+  const refusal: Attached = { attachId: body.value.attachId, ok: false, code: 'busy', reason, seen: 0 };
+  connection.send(encodeJson(MessageType.attached, refusal));
 }
 
 /** A JSON body as the schema demands, or why it is not. */
