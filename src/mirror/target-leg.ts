@@ -106,6 +106,8 @@ export class TargetLeg implements EndTask {
   readonly #options: TargetLegOptions;
   readonly #order = new Fifo<Held>();
   #attachment: Attachment | null = null;
+  /** Resolves when nothing of ended attachments is in flight. */
+  #quiet: Promise<void> = Promise.resolve();
   /** Ends the wait of an older attachment's successor when yet another one comes. */
   #attaching = 0;
   /** Applied records the cursor file does not know of yet. */
@@ -309,19 +311,23 @@ export class TargetLeg implements EndTask {
     return null;
   }
 
-  /** Ends the attachment: nothing more is started, and what is in flight has completed when it resolves. */
-  async #quiesce(): Promise<void> {
+  /**
+   * Ends the attachment: nothing more is started, and what is in flight has completed when it resolves — what an earlier
+   * call still waits for, too.
+   */
+  #quiesce(): Promise<void> {
     const held = this.#attachment;
     this.#attachment = null;
-    if (held !== null) {
-      held.queue.stop();
-      await new Promise<void>((resolve) => held.queue.whenIdle(resolve));
-    }
-    while (this.#order.peek()?.applied === true) this.#advance();
-    this.#order.drain();
-    // Records dropped before they started were announced as intended; the leg holds no part of them.
-    if (held?.failed === false) this.#leg.intended = this.#leg.applied;
-    this.#marks.drain();
+    held?.queue.stop();
+    this.#quiet = this.#quiet.then(async () => {
+      if (held !== null) await new Promise<void>((resolve) => held.queue.whenIdle(resolve));
+      while (this.#order.peek()?.applied === true) this.#advance();
+      this.#order.drain();
+      // Records dropped before they started were announced as intended; the leg holds no part of them.
+      if (held?.failed === false) this.#leg.intended = this.#leg.applied;
+      this.#marks.drain();
+    });
+    return this.#quiet;
   }
 
   /** The connection is gone, or the owner let go: what has arrived is applied all the same. */
