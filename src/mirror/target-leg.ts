@@ -288,7 +288,7 @@ export class TargetLeg implements EndTask {
       durable: leg.state.durable,
       condition: leg.state.condition,
       held: leg.held,
-      blank: leg.blank && leg.state.lineage.generation === 0,
+      blank: leg.blank,
       known: peer?.known ?? false,
       ownerConfirmed: peer?.confirmed ?? origin,
     };

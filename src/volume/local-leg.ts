@@ -54,8 +54,6 @@ export class LocalLeg {
    * bits, as if it were of them: after a restart nobody knows better.
    */
   readonly unconfirmed = new Map<string, PeerBits>();
-  /** Nothing was ever copied to it or written on it: its volumes were made just now and read as zeroes. */
-  readonly blank: boolean;
   /** Metadata says that a volume was here; the backing file is gone, or a fresh, empty one. */
   readonly lost: string | null;
   /** How far records are applied. Everything before is there, for this process and its successors on this kernel. */
@@ -75,6 +73,7 @@ export class LocalLeg {
 
   readonly #environment: Environment;
   readonly #options: LocalLegOptions;
+  readonly #madeEmpty: boolean;
   readonly #volumes = new Map<number, LocalVolume>();
   readonly #bitsFile: BitsFile;
   readonly #cursor: LegCursor;
@@ -103,7 +102,7 @@ export class LocalLeg {
     this.#bitsFile = parts.bitsFile;
     this.bits = parts.bits;
     this.#cursor = parts.cursor;
-    this.blank = parts.blank;
+    this.#madeEmpty = parts.blank;
     this.lost = parts.lost;
     this.applied = parts.start.applied;
     this.intended = parts.start.intended;
@@ -174,6 +173,11 @@ export class LocalLeg {
 
   get state(): LegState {
     return this.metadata.state;
+  }
+
+  /** Nothing was ever copied to it or written on it: its volumes were made by this process and read as zeroes. */
+  get blank(): boolean {
+    return this.#madeEmpty && this.state.lineage.generation === 0;
   }
 
   get volumes(): Iterable<LocalVolume> {
