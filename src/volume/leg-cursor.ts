@@ -26,12 +26,18 @@ export interface CursorState {
 export class LegCursor {
   readonly #device: Device;
   #count = 0;
+  #writing = false;
+  /** Asked for while a write is under way. */
+  #next: { state: CursorState; readonly done: Completion[] } | null = null;
 
   private constructor(device: Device) {
     this.#device = device;
   }
 
-  static async open(devices: DeviceProvider, folder: string): Promise<{ cursor: LegCursor; found: CursorState | null }> {
+  static async open(
+    devices: DeviceProvider,
+    folder: string,
+  ): Promise<{ cursor: LegCursor; found: CursorState | null }> {
     const { device } = await devices.open({
       path: `${folder}/cursor`,
       sizeBytes: 4096,
@@ -48,10 +54,30 @@ export class LegCursor {
     return { cursor, found };
   }
 
+  /**
+   * One write at a time: two in flight on one sector could land in either order, and the older state would stay. What is
+   * asked for meanwhile is written together, as the latest state says.
+   */
   write(state: CursorState, done: Completion): void {
+    if (this.#next !== null) {
+      this.#next.state = state;
+      this.#next.done.push(done);
+    } else {
+      this.#next = { state, done: [done] };
+      if (!this.#writing) this.#writeNext();
+    }
+  }
+
+  #writeNext(): void {
+    const next = this.#next;
+    this.#next = null;
+    this.#writing = next !== null;
+    if (next === null) return;
     const count = ++this.#count;
-    const sector = encodeSector(count, state);
-    this.#device.write((count % 2) * sectorBytes, sector, done);
+    this.#device.write((count % 2) * sectorBytes, encodeSector(count, next.state), (fault) => {
+      for (const done of next.done) done(fault);
+      this.#writeNext();
+    });
   }
 
   close(): Promise<void> {
@@ -85,13 +111,14 @@ function encodeSector(count: number, state: CursorState): Uint8Array {
 
 /** Null for anything that is not a sector of ours. */
 export function decodeSector(sector: Uint8Array): { count: number; state: CursorState } | null {
-  const decoded = decode(sector, (reader) => {
+  const decoded = decode(sector.subarray(0, checkedBytes + 4), (reader) => {
     if (reader.u32() !== magic) return reader.fail('no cursor');
     reader.u32();
     const count = reader.u64();
     const applied = { generation: reader.u64(), seq: reader.u64() };
     const intended = { generation: reader.u64(), seq: reader.u64() };
     if (reader.u32() !== crc32c(sector.subarray(0, checkedBytes))) return reader.fail('checksum');
+    reader.raw(reader.remaining);
     return { count, state: { applied, intended } };
   });
   return decoded.ok ? decoded.value : null;
