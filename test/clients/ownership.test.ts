@@ -68,8 +68,8 @@ describe('ownership of a mirrored group', () => {
     await pair.compareLegs();
     // TL-14: the same identity at the other site.
     expect((await pair.group()).volumes[0]?.wwid).toBe(wwid);
-    const refused = await runCommand('nbdinfo', [pair.uri('east')]);
-    expect(refused.stderr).toContain('west');
+    const refused = await runCommand('qemu-img', ['info', pair.uri('east')]);
+    expect(refused.stderr).toContain('owned by west');
   });
 
   test('take-over of a live owner is refused, and switch-over is named instead', async () => {
