@@ -116,6 +116,7 @@ export const clusterDocument = z
       z.object({
         name: z.string(),
         preferredOwner: z.string(),
+        nextVolumeIndex: z.number().int().min(0),
         volumes: listOf(
           z.object({
             name: z.string(),

@@ -184,13 +184,13 @@ function ownLeg(group: Group, entry: LegEntry, context: DescribeContext): LegSta
     };
   }
   if (primary) {
-    const disk: DiskState = leg.fault !== null ? 'Failed' : leg.lost !== null || leg.state.condition === 'inconsistent' ? 'Inconsistent' : role === 'primary' ? 'UpToDate' : 'Consistent';
+    const disk: DiskState = leg.fault !== null ? 'Failed' : leg.state.condition === 'inconsistent' ? 'Inconsistent' : role === 'primary' ? 'UpToDate' : 'Consistent';
     const words: Words =
       disk === 'UpToDate'
         ? fine
         : {
-            reason: leg.fault?.detail ?? leg.lost ?? group.problem ?? 'not being served yet',
-            nextStep: disk === 'Failed' || leg.lost !== null ? `holdfast group take-over ${group.name} --node ${otherNode(group, context.node)}, once this node has stopped` : 'Wait.',
+            reason: leg.fault?.detail ?? group.problem ?? 'not being served yet',
+            nextStep: disk === 'Failed' ? `holdfast group take-over ${group.name} --node ${otherNode(group, context.node)}, once this node has stopped` : 'Wait.',
           };
     return { ...base, disk, connection: null, replication: null, lag: noLag, outOfSyncBytes: 0, ...words };
   }
@@ -212,7 +212,7 @@ function secondaryDisk(group: Group, context: DescribeContext): DiskState {
   const { leg, record } = group;
   if (leg === null) return 'Diskless';
   if (leg.fault !== null) return 'Failed';
-  if (leg.lost !== null || leg.blank || leg.state.condition === 'inconsistent') return 'Inconsistent';
+  if (leg.blank || leg.state.condition === 'inconsistent') return 'Inconsistent';
   if (leg.state.condition === 'unconfirmed' || context.storeProblem !== null) return 'Consistent';
   const known = record?.legs[context.node]?.class;
   return known === 'behind' || known === undefined ? 'Outdated' : 'UpToDate';
@@ -232,7 +232,7 @@ function secondaryWords(group: Group, disk: DiskState, context: DescribeContext)
     case 'Failed':
       return { reason: leg?.fault?.detail ?? 'the disk failed', nextStep: 'Replace the disk, then restart the node.' };
     case 'Inconsistent':
-      return { reason: leg?.lost ?? 'a copy to it has not ended', nextStep: `Start ${owner}; the copy goes on by itself.` };
+      return { reason: leg?.blank === true ? 'no copy was made to it yet' : 'a copy to it has not ended', nextStep: `Start ${owner}; the copy goes on by itself.` };
     case 'Consistent':
       return {
         reason:

@@ -112,6 +112,7 @@ export class Group {
   /** Counts openings, so that a superseded one notices. */
   #attempt = 0;
   #regaining = false;
+  #changing: Promise<void> = Promise.resolve();
 
   constructor(context: GroupContext, entry: GroupEntry) {
     this.#context = context;
@@ -142,18 +143,34 @@ export class Group {
     this.#decide();
   }
 
-  async changeEntry(entry: GroupEntry): Promise<void> {
-    const before = this.#entry;
+  /** The document has changed. Rejects when a new volume cannot be opened; tried again with the next tick. */
+  changeEntry(entry: GroupEntry): Promise<void> {
     this.#entry = entry;
+    const changed = this.#changing.catch(() => {}).then(() => this.#followEntry());
+    this.#changing = changed;
+    return changed;
+  }
+
+  /** Makes the leg's volumes those of the entry. */
+  async #followEntry(): Promise<void> {
     const { leg } = this;
-    if (leg === null) return;
-    for (const volume of entry.volumes) if (!leg.has(volume.index)) await leg.addVolume(volume);
-    for (const volume of before.volumes) {
-      if (entry.volumes.some((kept) => kept.index === volume.index)) continue;
-      this.#endSessions((name) => name === volume.name, 'the volume was deleted');
-      await leg.removeVolume(volume.index);
+    if (leg === null || this.#closing) return;
+    const wanted = this.#entry.volumes;
+    let changed = false;
+    for (const { entry } of [...leg.volumes]) {
+      if (wanted.some((volume) => volume.index === entry.index)) continue;
+      this.#endSessions((name) => name === entry.name, 'the volume was deleted');
+      await this.owner?.dropVolume(entry.index);
+      await this.target?.dropVolume(entry.index);
+      await leg.removeVolume(entry.index);
+      changed = true;
     }
-    this.owner?.legs.forEach((target) => target.attach());
+    for (const volume of wanted) {
+      if (leg.has(volume.index)) continue;
+      await leg.addVolume(volume);
+      changed = true;
+    }
+    if (changed) for (const target of this.owner?.legs ?? []) target.attach();
   }
 
   leaseAcquired(): void {
@@ -199,7 +216,13 @@ export class Group {
     if (this.role === 'closed' && !this.#closing && this.#environment.clock.monotonicMs() >= this.#reopenAtMs) {
       void this.#openLocalLeg();
     }
-    for (const leg of this.owner?.legs ?? []) this.#connect(leg.node);
+    const { leg } = this;
+    if (leg !== null && this.#entry.volumes.some((volume) => !leg.has(volume.index))) {
+      this.changeEntry(this.#entry).catch((error: unknown) => {
+        this.#event('failed', `a new volume cannot be opened: ${messageOf(error)}`);
+      });
+    }
+    for (const target of this.owner?.legs ?? []) this.#connect(target.node);
     this.owner?.tick();
     this.target?.tick();
     this.#membership?.review();
@@ -348,11 +371,11 @@ export class Group {
     const { lease, node } = this.#context;
     const { leaseId } = lease;
     if (leg === null || leaseId === null || leg.fault !== null) return;
-    if (leg.lost !== null) {
-      this.problem = `${leg.lost}; what it held is at the other legs only`;
+    const { record } = keeper;
+    if (record !== null && leg.state.lineage.generation === 0 && (record.established || record.ancestors.length > 0)) {
+      this.problem = `this node has lost what it remembered of the group; it is at the other legs only`;
       return;
     }
-    const { record } = keeper;
     const handed =
       record !== null &&
       record.owner === node &&
@@ -459,7 +482,10 @@ export class Group {
     leg.applied = opened.start;
     leg.intended = { generation: record.generation, seq: Number.MAX_SAFE_INTEGER };
     await this.#retrying(() => leg.save());
-    await new Promise<void>((resolve) => leg.writeCursor(resolve));
+    if (!(await leg.trustCursor())) {
+      if (goesOn()) await this.#leave(`its disk has failed: ${leg.fault?.detail ?? 'unknown'}`);
+      return;
+    }
     if (!goesOn()) return;
     owner.establish(opened.lineage, opened.start);
     for (const other of owner.legs) {
@@ -483,8 +509,9 @@ export class Group {
     this.problem = null;
     this.role = 'primary';
     if (opened.missing !== null) this.#event('missing', opened.missing);
+    // R11: the lease the record stands on may have lapsed meanwhile, and another be held now.
+    if (this.#context.lease.leaseId !== current.leaseId) owner.hold('lease', true);
     owner.open();
-    if (!this.#context.lease.isValid()) owner.hold('lease', true);
     this.#event('primary', `${this.#context.node} serves the group, generation ${record.generation}`);
     this.#membership.review();
   }
@@ -543,11 +570,12 @@ export class Group {
       if (owner.established) {
         leg.applied = owner.storedPosition;
         leg.intended = owner.last;
-        const exact = comparePositions(leg.applied, leg.intended) === 0;
+        const flushed = await leg.flush();
+        if (flushed) leg.metadata.change({ durable: furthest(leg.applied, leg.state.durable) });
+        const exact = flushed && comparePositions(leg.applied, leg.intended) === 0;
         if (!exact && leg.state.condition === 'consistent') leg.metadata.change({ condition: 'unconfirmed' });
-        if (await leg.flush()) leg.metadata.change({ durable: furthest(leg.applied, leg.state.durable) });
         await leg.saveBits().catch(() => {});
-        await this.#within(5000, (done) => leg.writeCursor(done));
+        if (flushed) await leg.writeCursor();
       }
     }
     this.#event('secondary', `${this.#context.node} no longer serves the group: ${reason}`);
@@ -601,6 +629,7 @@ export class Group {
         return;
       }
       this.#becomeSecondary();
+      await this.changeEntry(this.#entry);
       await this.#look();
     } catch (error) {
       if (this.problem !== messageOf(error)) this.#event('closed', messageOf(error));
@@ -651,7 +680,7 @@ export class Group {
               last.generation === owner.lineage.generation
                 ? childOf(owner.lineage, last.seq, generation, id)
                 : { generation, id, ancestors: owner.lineage.ancestors };
-            return handedOver(record, { node: to, leaseId: holder, id, lineage });
+            return handedOver(record, { node: to, leaseId: holder, id, lineage, ownLegGood: leg.fault === null });
           },
           { require: [{ key: leaseKey(to), revision: entry.revision }] },
         );
@@ -670,8 +699,9 @@ export class Group {
       }
     } finally {
       this.#moving = false;
-      if (this.owner === owner) owner.hold('switchOver', false);
-      this.#decide();
+      // R15: only while the record is known to be ours still.
+      if (this.owner === owner && keeper.record?.id === owner.lineage.id) owner.hold('switchOver', false);
+      void this.#look();
     }
   }
 
@@ -758,7 +788,7 @@ export class Group {
       throw new HoldfastError('E_REFUSED', `group ${this.name}: ${text}. ${anyway}`);
     };
     if (leg.fault !== null) refuse(`the leg here has failed: ${leg.fault.detail}`, 'Mend the disk first');
-    if (leg.blank || leg.lost !== null) refuse('this node holds no copy of it', 'There is nothing to serve');
+    if (leg.state.lineage.generation === 0) refuse('this node holds no copy of it', 'There is nothing to serve');
     if (force) return;
     const anyway = `With --force it is served all the same, and what ${record.owner} wrote beyond is lost`;
     if (leg.state.condition === 'inconsistent') {

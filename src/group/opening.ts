@@ -8,7 +8,7 @@
  *   | exact                                     | one further                              | fetches from it               |
  *   | may hold parts of records, or lost some   | any                                      | fetches from it               |
  *   | the same                                  | none                                     | is the source; states so      |
- *   | inconsistent, lost                        | none                                     | waits; cannot serve           |
+ *   | inconsistent                              | none                                     | waits; cannot serve           |
  */
 import type { Environment } from '../base/environment.ts';
 import { formatSize } from '../base/units.ts';
@@ -49,7 +49,7 @@ export async function openLeg(options: OpeningOptions): Promise<Opened | null> {
   const { clock } = environment;
   const deadlineMs = clock.monotonicMs() + options.waitMs;
   const pause = (): Promise<void> => new Promise((resolve) => void clock.after(lookAgainMs, resolve));
-  const usable = (): boolean => leg.state.condition !== 'inconsistent' && leg.lost === null;
+  const usable = (): boolean => leg.state.condition !== 'inconsistent';
 
   for (;;) {
     if (!options.goesOn()) return null;

@@ -84,6 +84,8 @@ const checkpointUnderLoadMs = 30_000;
 /** Hosts count as active for so long after a request. */
 const activeMs = 200;
 const marksMax = 16;
+/** While the hot map is full, checkpoints follow each other this closely. */
+const pressureMs = 20;
 const sentAllLookMs = 5;
 
 export class Owner implements SourceOwner, EndTask {
@@ -120,6 +122,7 @@ export class Owner implements SourceOwner, EndTask {
   readonly #marks: Mark[] = [];
   #drained: (() => void)[] = [];
   #closed = false;
+  readonly #dropped = new Set<number>();
   /** Out of space on the own leg, last seen; monotonic. */
   #noSpaceAtMs: number | null = null;
   #readFault: BlockFault | null = null;
@@ -229,7 +232,7 @@ export class Owner implements SourceOwner, EndTask {
   // ---- hosts ----
 
   read(volume: number, offset: number, into: Uint8Array, done: HostCompletion): void {
-    if (this.#ended(done)) return;
+    if (this.#ended(volume, done)) return;
     this.#lastHostAtMs = this.environment.clock.monotonicMs();
     if (this.#holds.size > 0 && !this.#onlyLagHolds()) {
       this.#held.push(() => this.read(volume, offset, into, done));
@@ -246,7 +249,7 @@ export class Owner implements SourceOwner, EndTask {
   }
 
   write(volume: number, offset: number, data: Uint8Array, fua: boolean, done: HostCompletion): void {
-    if (this.#ended(done)) return;
+    if (this.#ended(volume, done)) return;
     if (this.#holds.size > 0) {
       this.#held.push(() => this.write(volume, offset, data, fua, done));
       return;
@@ -267,7 +270,7 @@ export class Owner implements SourceOwner, EndTask {
     options: { keepAllocated: boolean; fua: boolean },
     done: HostCompletion,
   ): void {
-    if (this.#ended(done)) return;
+    if (this.#ended(volume, done)) return;
     if (this.#holds.size > 0) {
       this.#held.push(() => this.zero(volume, offset, length, options, done));
       return;
@@ -283,7 +286,7 @@ export class Owner implements SourceOwner, EndTask {
   }
 
   flush(volume: number, done: HostCompletion): void {
-    if (this.#ended(done)) return;
+    if (this.#ended(volume, done)) return;
     if (this.#holds.size > 0) {
       this.#held.push(() => this.flush(volume, done));
       return;
@@ -329,6 +332,16 @@ export class Owner implements SourceOwner, EndTask {
       };
       look();
     });
+  }
+
+  /** The volume leaves the group: its requests are answered with `moved`, and nothing touches its device any more. */
+  async dropVolume(volume: number): Promise<void> {
+    this.#dropped.add(volume);
+    for (const leg of this.#legList) leg.suspend('a volume is being deleted');
+    while (this.#flights.all().some((change) => change.volume === volume && !change.stored)) {
+      await new Promise<void>((resolve) => void this.environment.clock.after(sentAllLookMs, resolve));
+      if (this.leg.fault !== null || this.#closed) return;
+    }
   }
 
   /** Every change up to here is on the own leg. */
@@ -413,6 +426,11 @@ export class Owner implements SourceOwner, EndTask {
   }
 
   #stored(change: Change, fault: BlockFault | null): void {
+    if (fault !== null && fault.kind !== 'noSpace') {
+      // Nobody hears of it: hosts wait for another owner, who has it or has not.
+      this.leg.fail(fault);
+      return;
+    }
     change.stored = true;
     if (this.#closed) return;
     while (this.#storedOrdinal + 1 < this.history.next) {
@@ -421,7 +439,7 @@ export class Owner implements SourceOwner, EndTask {
       this.#storedOrdinal = next;
     }
     if (fault !== null) {
-      this.#couldNotStore(change, fault);
+      this.#hadNoSpace(change);
       return;
     }
     if (this.#mayAcknowledge(change)) {
@@ -430,14 +448,8 @@ export class Owner implements SourceOwner, EndTask {
     }
   }
 
-  /** R10. */
-  #couldNotStore(change: Change, fault: BlockFault): void {
-    if (fault.kind !== 'noSpace') {
-      // Nobody hears of it: hosts wait for another owner, who has it or has not.
-      change.stored = false;
-      this.leg.fail(fault);
-      return;
-    }
+  /** R10: other legs may have it; they are made equal again by a copy of what is here. */
+  #hadNoSpace(change: Change): void {
     this.#noSpaceAtMs = this.environment.clock.monotonicMs();
     for (const leg of this.#legList) leg.repair(change.volume, change.offset, change.length);
     this.#finish(change, 'noSpace');
@@ -590,9 +602,10 @@ export class Owner implements SourceOwner, EndTask {
   }
 
   /** Completes a request that comes after the end. */
-  #ended(done: HostCompletion): boolean {
-    if (this.#closed) this.environment.turn.defer(() => done('moved'));
-    return this.#closed;
+  #ended(volume: number, done: HostCompletion): boolean {
+    const ended = this.#closed || (this.#dropped.size > 0 && this.#dropped.has(volume));
+    if (ended) this.environment.turn.defer(() => done('moved'));
+    return ended;
   }
 
   // ---- copies ----
@@ -685,9 +698,9 @@ export class Owner implements SourceOwner, EndTask {
     this.#checkpointing = true;
     this.#lastCheckpointAtMs = this.environment.clock.monotonicMs();
     const ordinal = this.#storedOrdinal;
-    // Changes beyond `ordinal` may have touched regions under this mark: it is safe when they are durable too.
+    // Changes started and not stored yet have touched regions under this mark: it is safe when they are durable too.
     const mark = this.leg.hot.endMark();
-    const newest = this.history.next - 1;
+    const newest = Math.max(ordinal, this.#queue.lastStarted?.ordinal ?? 0);
     const covered = new Set(this.#legList.filter((leg) => leg.tracking).map((leg) => leg.node));
     try {
       if (covered.size > 0) await this.leg.saveBits();
@@ -700,6 +713,7 @@ export class Owner implements SourceOwner, EndTask {
       // `leg.trouble` tells why; the next tick tries again.
     } finally {
       this.#checkpointing = false;
+      if (this.leg.hot.full) this.environment.clock.after(pressureMs, () => this.leg.onPressure());
     }
   }
 

@@ -113,7 +113,8 @@ export class RecordKeeper {
     extra: Partial<Pick<Transaction, 'require' | 'remove'>>,
   ): Promise<ChangeOutcome> {
     const revision = this.#revision;
-    const record = next(this.#record);
+    const before = this.#record;
+    const record = next(before);
     if (record === null) return { kind: 'lost', reason: 'the record is not as expected' };
     const value = JSON.stringify(record);
     const outcome = await this.#store.commit({
@@ -131,19 +132,28 @@ export class RecordKeeper {
       case 'unreachable':
         return outcome;
       case 'unknown':
-        return this.#readBack(value, record, revision);
+        return this.#readBack(value, record, { revision, id: before?.id ?? null });
     }
   }
 
-  /** Asks until the store says whether the change happened. A later change of somebody else's proves nothing for us. */
-  async #readBack(value: string, record: GroupRecord, before: number): Promise<ChangeOutcome> {
+  /**
+   * Asks until the store says whether the change happened. A generation
+   * of ours that is there came by it, whatever its owner has changed since.
+   */
+  async #readBack(
+    value: string,
+    record: GroupRecord,
+    before: { readonly revision: number; readonly id: string | null },
+  ): Promise<ChangeOutcome> {
     for (;;) {
       if (this.#closed) return { kind: 'unreachable', reason: 'this node stops' };
       try {
         const entry = await this.#store.read(this.#key);
         this.#learn(entry);
         if (entry?.value === value) return { kind: 'done', record };
-        if ((entry?.revision ?? 0) === before) return { kind: 'unreachable', reason: 'the change did not happen' };
+        const found = this.#record;
+        if (record.id !== before.id && found?.id === record.id) return { kind: 'done', record: found };
+        if ((entry?.revision ?? 0) === before.revision) return { kind: 'unreachable', reason: 'the change did not happen' };
         return { kind: 'lost', reason: 'changed by another node' };
       } catch (error) {
         this.#environment.log.warn(`${this.#key}: whether it was changed is not known: ${messageOf(error)}`);

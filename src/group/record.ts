@@ -96,11 +96,11 @@ export function withLeg(record: GroupRecord, node: string, change: Partial<Recor
 /** A planned move: both legs hold the same, and the new owner's generation follows at once. */
 export function handedOver(
   record: GroupRecord,
-  to: { node: string; leaseId: string; id: string; lineage: Lineage },
+  to: { node: string; leaseId: string; id: string; lineage: Lineage; ownLegGood: boolean },
 ): GroupRecord {
   const legs: Record<string, RecordLeg> = {};
   for (const [node, leg] of Object.entries(record.legs)) {
-    const kept = node === to.node || (node === record.owner && leg.class === 'inSync');
+    const kept = node === to.node || (node === record.owner && to.ownLegGood);
     legs[node] = { ...leg, class: kept ? 'inSync' : 'behind', ...(node === to.node ? { paused: false } : {}) };
   }
   return {

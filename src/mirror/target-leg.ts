@@ -22,7 +22,7 @@ import { decodeRecords, verifyRecordData } from '../link/messages/records.ts';
 import { MessageType } from '../link/messages/types.ts';
 import { ApplyQueue } from '../stream/apply-queue.ts';
 import { Fifo } from '../stream/fifo.ts';
-import { comparePositions, origin, type Position } from '../stream/position.ts';
+import { comparePositions, idOfGeneration, origin, type Position } from '../stream/position.ts';
 import { positionOf, type RecordKind, type StreamRecord } from '../stream/record.ts';
 import type { Decoded } from '../base/codec.ts';
 import { ExtentSet } from '../volume/extents.ts';
@@ -99,6 +99,8 @@ export interface TargetLegOptions {
 /** Longest wait for the leg to become idle between hot-region checkpoints under load. Milliseconds. */
 const checkpointUnderLoadMs = 30_000;
 const checkpointIdleMs = 2000;
+/** While the hot map is full, checkpoints follow each other this closely. */
+const pressureMs = 20;
 
 export class TargetLeg implements EndTask {
   readonly #environment: Environment;
@@ -123,12 +125,14 @@ export class TargetLeg implements EndTask {
   readonly #marks = new Fifo<{ mark: number; position: Position }>();
   #stable: Position = origin;
   #stamped: Position | null = null;
+  readonly #dropped = new Set<number>();
 
   constructor(options: TargetLegOptions) {
     this.#options = options;
     this.#environment = options.environment;
     this.#leg = options.leg;
     this.#leg.onPressure = () => void this.#checkpoint();
+    this.#leg.onFault = (fault) => this.#legFailed(fault);
   }
 
   /** The owner that holds this leg now. */
@@ -189,6 +193,14 @@ export class TargetLeg implements EndTask {
     return this.#leg.fault === null;
   }
 
+  /** The volume leaves the group: what still comes for it is let pass without effect. */
+  async dropVolume(volume: number): Promise<void> {
+    this.#dropped.add(volume);
+    this.#attaching++;
+    this.#attachment?.connection.close('a volume is being deleted');
+    await this.#quiesce();
+  }
+
   /** Called about once a second. */
   tick(): void {
     const now = this.#environment.clock.monotonicMs();
@@ -208,7 +220,7 @@ export class TargetLeg implements EndTask {
     if (this.#cursorWriting) return;
     this.#cursorDirty = false;
     this.#cursorWriting = true;
-    this.#leg.writeCursor(() => {
+    this.#leg.noteCursor(() => {
       this.#cursorWriting = false;
       this.#answerDue = true;
       if (this.#cursorDirty) this.#askForTurn();
@@ -284,7 +296,7 @@ export class TargetLeg implements EndTask {
       attachId: attach.attachId,
       ok: true,
       position: leg.applied,
-      generationId: leg.state.lineage.id,
+      generationId: idOfGeneration(leg.state.lineage, leg.applied.generation),
       durable: leg.state.durable,
       condition: leg.state.condition,
       held: leg.held,
@@ -298,7 +310,6 @@ export class TargetLeg implements EndTask {
 
   /** What keeps this leg from serving that owner; null when nothing does. */
   #difference(attach: Attach): string | null {
-    if (this.#leg.lost !== null) return null;
     const mine = [...this.#leg.volumes].map(({ entry }) => entry);
     for (const theirs of attach.volumes) {
       const own = mine.find((volume) => volume.index === theirs.index);
@@ -394,7 +405,7 @@ export class TargetLeg implements EndTask {
       leg.applied = start.from;
       leg.intended = start.from;
     }
-    leg.held = true;
+    if (!(await leg.trustCursor()) || this.#attachment !== held) return;
     held.ready = true;
     this.#cursorDirty = true;
     this.#accept(held, held.early.drain());
@@ -418,7 +429,8 @@ export class TargetLeg implements EndTask {
     this.#stamped = stamped;
     this.#nowStable(stable);
     const fresh: Held[] = [];
-    for (const record of records) {
+    for (const sent of records) {
+      const record = this.#dropped.has(sent.volume) ? passed(sent) : sent;
       // Re-sent after a reconnect, and held or applied already: answered with the next cursor, and dropped (R2).
       if (comparePositions(positionOf(record), this.#received) <= 0) continue;
       if (record.kind !== 'skip' && !this.#leg.has(record.volume)) {
@@ -446,7 +458,7 @@ export class TargetLeg implements EndTask {
     const leg = this.#leg;
     this.#lastRecordAtMs = this.#environment.clock.monotonicMs();
     leg.intended = positionOf(last);
-    leg.writeCursor(() => {
+    leg.noteCursor(() => {
       if (this.#attachment !== held) return;
       for (const record of records) {
         this.#order.push(record);
@@ -497,22 +509,34 @@ export class TargetLeg implements EndTask {
 
   /** The record could not be stored: the owner must know, and nothing after it may be applied. */
   #failed(held: Attachment, record: Held, fault: BlockFault): void {
+    held.failed = true;
     if (fault.kind !== 'noSpace') this.#leg.fail(fault);
     if (this.#attachment !== held) return;
-    held.failed = true;
-    held.connection.send(
-      encodeFault({
-        attachId: held.attach.attachId,
-        position: positionOf(record),
-        kind: fault.kind,
-        detail: fault.detail,
-        volume: record.volume,
-        offset: record.offset,
-        length: record.length,
-      }),
-    );
+    this.#tellFault(held, positionOf(record), fault, record);
     this.#attaching++;
     void this.#quiesce().then(() => this.#options.changed());
+  }
+
+  /** The medium failed outside of any record: at a flush, or at the cursor. */
+  #legFailed(fault: BlockFault): void {
+    const held = this.#attachment;
+    if (held === null || held.failed) return;
+    held.failed = true;
+    this.#tellFault(held, this.#leg.applied, fault, { volume: 0, offset: 0, length: 0 });
+    this.#attaching++;
+    void this.#quiesce().then(() => this.#options.changed());
+  }
+
+  #tellFault(
+    held: Attachment,
+    position: Position,
+    { kind, detail }: BlockFault,
+    at: { readonly volume: number; readonly offset: number; readonly length: number },
+  ): void {
+    const { attachId } = held.attach;
+    held.connection.send(
+      encodeFault({ attachId, position, kind, detail, volume: at.volume, offset: at.offset, length: at.length }),
+    );
   }
 
   #settle(held: Attachment, settle: Settle): void {
@@ -588,8 +612,9 @@ export class TargetLeg implements EndTask {
     const position = this.#leg.applied;
     const mark = this.#leg.hot.endMark();
     try {
-      // Records in flight may have touched regions under this mark: it is safe only once they are stable too.
-      this.#marks.push({ mark, position: this.#received });
+      // Records started and still in flight have touched regions under this mark: it is safe once they are stable too.
+      const started = this.#attachment?.queue.lastStarted ?? null;
+      this.#marks.push({ mark, position: started === null ? position : furthest(positionOf(started), position) });
       if (await this.#leg.checkpoint(position)) {
         this.#answerDue = true;
         this.#askForTurn();
@@ -599,6 +624,7 @@ export class TargetLeg implements EndTask {
       // `trouble` tells; the next tick tries again.
     } finally {
       this.#checkpointing = false;
+      if (this.#leg.hot.full) this.#environment.clock.after(pressureMs, () => void this.#checkpoint());
     }
   }
 
@@ -645,6 +671,15 @@ export class TargetLeg implements EndTask {
   #breach(connection: LinkConnection, reason: string): void {
     connection.breach('mirror', `group ${this.#leg.group}: ${reason}`);
   }
+}
+
+/** A record that has become of no concern to this leg. */
+function passed(record: StreamRecord): StreamRecord {
+  return { ...record, kind: 'skip', volume: 0, offset: 0, length: 0, hole: false, data: null, checksum: 0 };
+}
+
+function furthest(a: Position, b: Position): Position {
+  return comparePositions(a, b) > 0 ? a : b;
 }
 
 /** Answers an owner when there is no target to attach to: it asks again. */

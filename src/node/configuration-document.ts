@@ -21,6 +21,7 @@ export function toClusterDocument(configuration: Configuration, random: Random):
       name: group.name,
       preferredOwner: group.owner,
       volumes: group.volumes.map((volume, index) => ({ ...volume, index, wwid: makeWwid(random) })),
+      nextVolumeIndex: group.volumes.length,
       legs: legsOf(group),
       settings: group.settings,
     })),

@@ -28,7 +28,7 @@ export class NodeExports implements ExportCatalogue {
       const entry = group.entry.volumes.find((volume) => volume.name === name);
       if (entry === undefined) continue;
       const { owner } = group;
-      if (group.role === 'primary' && owner !== null) {
+      if (group.role === 'primary' && owner?.leg.has(entry.index) === true) {
         group.addSession(session, name);
         return hostVolume(entry, owner);
       }

@@ -472,8 +472,8 @@ export class Node implements NodeControl {
       });
       const known = document.groups.find((group) => group.name === name);
       if (known !== undefined) {
-        const index = Math.max(-1, ...known.volumes.map((other) => other.index)) + 1;
-        const changed: GroupEntry = { ...known, volumes: [...known.volumes, volume(index)] };
+        const index = known.nextVolumeIndex;
+        const changed: GroupEntry = { ...known, nextVolumeIndex: index + 1, volumes: [...known.volumes, volume(index)] };
         return { ...document, groups: document.groups.map((group) => (group.name === name ? changed : group)) };
       }
       const owner = request.owner ?? this.nodeName;
@@ -487,6 +487,7 @@ export class Node implements NodeControl {
         name,
         preferredOwner: owner,
         volumes: [volume(0)],
+        nextVolumeIndex: 1,
         legs: [{ node: owner, mode: request.mirrors[0]?.mode ?? 'sync' }, ...request.mirrors],
         settings: defaultGroupSettings,
       };

@@ -26,6 +26,8 @@ export interface GroupEntry {
   /** The node that owns it when it is first started; afterwards the group's record says. */
   readonly preferredOwner: string;
   readonly volumes: readonly VolumeEntry[];
+  /** Index of the next volume to be added. */
+  readonly nextVolumeIndex: number;
   /** Every node with a copy, the preferred owner among them; order is the succession. */
   readonly legs: readonly LegEntry[];
   readonly settings: GroupSettings;

@@ -39,11 +39,17 @@ export class ApplyQueue<R extends StreamRecord> {
   readonly #inFlight: R[] = [];
   #flushesInFlight = 0;
   #gateAsked = false;
+  #lastStarted: R | null = null;
   #stopped = false;
   #idle: (() => void)[] = [];
 
   constructor(options: ApplyOptions<R>) {
     this.#options = options;
+  }
+
+  /** The latest that was started: starts are first in, first out. Null before the first. */
+  get lastStarted(): R | null {
+    return this.#lastStarted;
   }
 
   /** Records not completed yet. */
@@ -106,6 +112,7 @@ export class ApplyQueue<R extends StreamRecord> {
 
   #start(record: R): void {
     this.#inFlight.push(record);
+    this.#lastStarted = record;
     if (record.kind === 'flush') this.#flushesInFlight++;
     if (this.#options.prepare && (record.kind === 'copy' || record.kind === 'copyZero')) {
       this.#options.prepare(record, () => this.#perform(record));

@@ -44,6 +44,12 @@ export function childOf(parent: Lineage, leftAtSeq: number, generation: number, 
   return { generation, id, ancestors: ancestors.slice(-ancestorsMax) };
 }
 
+/** The id of a generation of the lineage; empty for what it does not know. */
+export function idOfGeneration(lineage: Lineage, generation: number): string {
+  if (generation === lineage.generation) return lineage.id;
+  return lineage.ancestors.find((ancestor) => ancestor.generation === generation)?.id ?? '';
+}
+
 /**
  * Whether a leg at `position`, reached by the generation with this id, is on the lineage: then all it holds is part of
  * that history and it merely lacks what came later.

@@ -46,6 +46,11 @@ export class HotRegions implements RegionGate {
     return this.#hot.size + this.#marking.size;
   }
 
+  /** Records wait until regions cool. */
+  get full(): boolean {
+    return this.#marking.size > 0 && this.#hot.size > 0 && this.size > this.#options.regionsMax;
+  }
+
   admit(record: StreamRecord, retry: () => void): boolean {
     const base = record.volume * regionsPerVolume;
     const first = Math.floor(record.offset / regionBytes);
@@ -96,7 +101,7 @@ export class HotRegions implements RegionGate {
 
   #save(): void {
     if (this.#saving || this.#marking.size === 0) return;
-    if (this.#hot.size > 0 && this.size > this.#options.regionsMax) {
+    if (this.full) {
       this.#options.pressed();
       return;
     }

@@ -54,8 +54,6 @@ export class LocalLeg {
    * bits, as if it were of them: after a restart nobody knows better.
    */
   readonly unconfirmed = new Map<string, PeerBits>();
-  /** Metadata says that a volume was here; the backing file is gone, or a fresh, empty one. */
-  readonly lost: string | null;
   /** How far records are applied. Everything before is there, for this process and its successors on this kernel. */
   applied: Position;
   /** No record beyond has been started. */
@@ -90,7 +88,6 @@ export class LocalLeg {
       cursor: LegCursor;
       volumes: readonly LocalVolume[];
       blank: boolean;
-      lost: string | null;
       start: { applied: Position; intended: Position; held: boolean };
     },
   ) {
@@ -103,7 +100,6 @@ export class LocalLeg {
     this.bits = parts.bits;
     this.#cursor = parts.cursor;
     this.#madeEmpty = parts.blank;
-    this.lost = parts.lost;
     this.applied = parts.start.applied;
     this.intended = parts.start.intended;
     this.held = parts.start.held;
@@ -135,13 +131,11 @@ export class LocalLeg {
       const cursor = await LegCursor.open(devices, folder);
       opened.push(cursor.cursor);
       const volumes: (LocalVolume & { readonly created: boolean })[] = [];
-      let lost: string | null = null;
       for (const entry of options.volumes) {
-        const volume = await openVolume(options, entry);
+        const known = metadata.state.volumes.some((held) => held.index === entry.index);
+        const volume = await openVolume(options, entry, !known);
         opened.push(volume.device);
         volumes.push(volume);
-        const before = metadata.state.volumes.find((held) => held.index === entry.index);
-        if (before !== undefined && volume.created) lost = `${volume.path} was gone and has been made anew, empty`;
       }
       const start = startingPoint(metadata.state, cursor.found, environment.bootId);
       const leg = new LocalLeg(options, {
@@ -151,11 +145,12 @@ export class LocalLeg {
         cursor: cursor.cursor,
         volumes,
         blank: !found && volumes.every((volume) => volume.created),
-        lost,
         start,
       });
+      // What the cursor said under another kernel must not be believed by a later start on this one (R6).
+      if (!(await leg.writeCursor())) throw new HoldfastError('E_IO', leg.fault?.detail ?? 'the cursor cannot be written');
       metadata.change({
-        bootId: environment.bootId,
+        bootId: start.held ? environment.bootId : '',
         clean: false,
         condition:
           metadata.state.condition === 'consistent' && !(start.held && samePlace(start.applied, start.intended))
@@ -196,8 +191,11 @@ export class LocalLeg {
 
   /** Opens a volume added to the group. */
   async addVolume(entry: VolumeEntry): Promise<void> {
-    const volume = await openVolume(this.#options, entry);
+    const volume = await openVolume(this.#options, entry, true);
     this.#volumes.set(entry.index, volume);
+    // Whether both sides read the same there is not known: it is copied, holes cost little.
+    for (const peer of this.bits.keys()) this.bitsFor(peer).get(entry.index)?.setAll();
+    for (const peer of this.unconfirmed.keys()) this.unconfirmedFor(peer);
     this.metadata.change({
       volumes: [...this.state.volumes, { index: entry.index, wwid: entry.wwid, sizeBytes: entry.sizeBytes }],
     });
@@ -284,12 +282,31 @@ export class LocalLeg {
     await this.save();
   }
 
-  /** Notes in the page cache how far the leg has come; `done` follows, never inside the call. */
-  writeCursor(done: () => void): void {
+  /** Notes in the page cache how far the leg has come; `done` follows, never inside the call, unless the leg fails. */
+  noteCursor(done: () => void): void {
     this.#cursor.write({ applied: this.applied, intended: this.intended }, (fault) => {
       if (fault !== null) this.fail(fault);
       else done();
     });
+  }
+
+  /** The same; resolves false when the leg has failed instead. */
+  writeCursor(): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.#cursor.write({ applied: this.applied, intended: this.intended }, (fault) => {
+        if (fault !== null) this.fail(fault);
+        resolve(fault === null);
+      });
+    });
+  }
+
+  /** From here on the cursor tells a later start on this kernel what the leg holds. */
+  async trustCursor(): Promise<boolean> {
+    if (!(await this.writeCursor())) return false;
+    this.held = true;
+    this.metadata.change({ bootId: this.#environment.bootId });
+    await this.save();
+    return true;
   }
 
   /**
@@ -319,6 +336,9 @@ export class LocalLeg {
     if (this.fault !== null) return;
     this.fault = fault;
     this.#environment.log.error(`group ${this.group}: the local leg has failed: ${fault.detail}`);
+    // A later start must not take the page cache at its word: what a failed flush dropped is in no cache (R10).
+    this.metadata.change({ bootId: '' });
+    this.#saveUntilDone(() => {});
     this.onFault(fault);
   }
 
@@ -367,6 +387,7 @@ function startingPoint(
 async function openVolume(
   options: LocalLegOptions,
   entry: VolumeEntry,
+  create: boolean,
 ): Promise<LocalVolume & { readonly created: boolean }> {
   const path = options.pathOf(entry);
   try {
@@ -374,11 +395,15 @@ async function openVolume(
       path,
       sizeBytes: entry.sizeBytes,
       blockSizeBytes: entry.blockSizeBytes,
-      create: true,
+      create,
     });
     return { entry, path, device, created };
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
-    throw new HoldfastError(error.code, `volume ${entry.name}: ${error.message}`, { cause: error });
+    const cure =
+      error.code === 'E_FILE_MISSING'
+        ? `; bring it back, or remove ${options.folder} to have this copy made anew from another node`
+        : '';
+    throw new HoldfastError(error.code, `volume ${entry.name}: ${error.message}${cure}`, { cause: error });
   }
 }

@@ -100,6 +100,7 @@ const document: ClusterDocument = {
     {
       name: 'g1',
       preferredOwner: 'east',
+      nextVolumeIndex: 1,
       volumes: [
         { name: 'vol1', index: 0, wwid: '6'.padEnd(32, '0'), sizeBytes: 2 ** 30, blockSizeBytes: 512, paths: {} },
       ],
