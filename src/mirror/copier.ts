@@ -212,7 +212,8 @@ export class Copier {
         this.#planning = false;
         if (this.#stopped) return;
         const found = fault === null ? extents : [{ offset: run.offset, length: run.length, data: true }];
-        this.#plan = found.flatMap((extent) => pieces(volume, extent));
+        const chunkBytes = this.#options.bits.get(volume)?.chunkBytes ?? pieceBytes;
+        this.#plan = wholeChunks(found, chunkBytes).flatMap((extent) => pieces(volume, extent, chunkBytes));
         this.run();
       });
       return true;
@@ -279,8 +280,27 @@ export class Copier {
   }
 }
 
-function pieces(volume: number, extent: AllocationExtent): Piece[] {
-  const size = extent.data ? pieceBytes : holeBytes;
+/** A bit is cleared for a whole chunk only: a chunk with any data in it is copied as data. */
+function wholeChunks(extents: readonly AllocationExtent[], chunkBytes: number): AllocationExtent[] {
+  const last = extents.at(-1);
+  const after = last === undefined ? 0 : last.offset + last.length;
+  const chunks: AllocationExtent[] = [];
+  for (let at = 0, offset = extents[0]?.offset ?? 0; offset < after; offset += chunkBytes) {
+    const length = Math.min(chunkBytes, after - offset);
+    let data = false;
+    for (let extent = extents[at]; extent !== undefined && extent.offset < offset + length; extent = extents[++at]) {
+      data ||= extent.data;
+      if (extent.offset + extent.length > offset + length) break;
+    }
+    const before = chunks.at(-1);
+    if (before?.data === data) chunks[chunks.length - 1] = { ...before, length: before.length + length };
+    else chunks.push({ offset, length, data });
+  }
+  return chunks;
+}
+
+function pieces(volume: number, extent: AllocationExtent, chunkBytes: number): Piece[] {
+  const size = extent.data ? Math.max(pieceBytes, chunkBytes) : holeBytes;
   const list: Piece[] = [];
   for (let done = 0; done < extent.length; done += size) {
     const length = Math.min(size, extent.length - done);
