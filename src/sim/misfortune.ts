@@ -1,0 +1,257 @@
+/**
+ * Carries out the actions of a script: breaks machines, networks, disks, clocks and the way to the store; orders what
+ * people order. Puts everything right again at the end.
+ */
+import { HoldfastError, messageOf } from '../base/errors.ts';
+import { assertNever } from '../base/assert.ts';
+import type { NodeControl } from '../node/control.ts';
+import type { Cluster } from './cluster.ts';
+import { other, type Action, type Script } from './script.ts';
+import type { MachineSnapshot } from './world/machine.ts';
+import type { Prng } from './world/prng.ts';
+import type { World } from './world/world.ts';
+
+export interface MisfortuneEvents {
+  /** A person's order was carried out or refused. */
+  ordered(what: string, outcome: string): void;
+  /** A take-over with force begins: from here on nothing of the group is promised until an owner opens. */
+  forced(group: string): void;
+  /** Yesterday's disk is in the machine. */
+  restored(node: string): void;
+  /** An error that is not one for people. */
+  broken(what: string, error: unknown): void;
+}
+
+export class Misfortune {
+  readonly #world: World;
+  readonly #cluster: Cluster;
+  readonly #script: Script;
+  readonly #prng: Prng;
+  readonly #events: MisfortuneEvents;
+  readonly #kept = new Map<string, MachineSnapshot>();
+  #healed = false;
+  /** Until then something that was ordered in the script is not over, whatever is healed. */
+  pausedUntilMs = 0;
+
+  constructor(world: World, cluster: Cluster, script: Script, events: MisfortuneEvents) {
+    this.#world = world;
+    this.#cluster = cluster;
+    this.#script = script;
+    this.#events = events;
+    this.#prng = world.prng.derive('misfortune');
+  }
+
+  perform(action: Action): void {
+    const world = this.#world;
+    const cluster = this.#cluster;
+    const [one, two] = [cluster.machine(this.#script.nodes[0]), cluster.machine(this.#script.nodes[1])];
+    const { network, store } = world;
+    switch (action.kind) {
+      case 'crash':
+        cluster.comesBackAfter(action.node, action.downMs);
+        if (action.afterEffects === 0) cluster.running(action.node)?.process.crash();
+        else cluster.running(action.node)?.process.crashAfterEffects(action.afterEffects);
+        return;
+      case 'power':
+        for (const node of action.nodes) {
+          cluster.comesBackAfter(node, action.downMs);
+          cluster.machine(node).powerLoss();
+        }
+        return;
+      case 'pause': {
+        this.pausedUntilMs = Math.max(this.pausedUntilMs, world.nowMs + action.forMs + 1000);
+        const process = cluster.running(action.node)?.process;
+        if (action.afterEffects === 0) process?.pause(action.forMs);
+        else process?.pauseAfterEffects(action.afterEffects, action.forMs);
+        return;
+      }
+      case 'stop':
+        cluster.comesBackAfter(action.node, action.downMs);
+        cluster.stop(action.node);
+        return;
+      case 'partition': {
+        const from = cluster.machine(action.from);
+        network.partition(from, from === one ? two : one, action.ways);
+        this.#after(action.forMs, () => network.heal(one, two));
+        return;
+      }
+      case 'flap':
+        for (let turn = 0; turn < action.count; turn++) {
+          this.#after(2 * turn * action.periodMs, () => network.partition(one, two));
+          this.#after((2 * turn + 1) * action.periodMs, () => network.heal(one, two));
+        }
+        return;
+      case 'cut':
+        for (const connection of network.connections(one, two)) {
+          if (action.all || this.#prng.chance(0.5)) connection.cut();
+        }
+        return;
+      case 'stall':
+        for (const connection of network.connections(one, two)) connection.stall(action.forMs);
+        return;
+      case 'halfOpen':
+        for (const connection of network.connections(one, two)) connection.silence(cluster.machine(action.sender));
+        return;
+      case 'refuse':
+        network.refuse(cluster.machine(action.node), true);
+        this.#after(action.forMs, () => network.refuse(cluster.machine(action.node), false));
+        return;
+      case 'diskFails':
+        this.#disk(action.node)?.failNext(action.operation);
+        return;
+      case 'diskFull': {
+        const disk = this.#disk(action.node);
+        if (disk === undefined) return;
+        disk.freeBytes = action.freeBytes;
+        this.#after(action.forMs, () => {
+          disk.freeBytes = Infinity;
+        });
+        return;
+      }
+      case 'diskSlow': {
+        const disk = this.#disk(action.node);
+        if (disk === undefined) return;
+        disk.slowness = action.factor;
+        this.#after(action.forMs, () => {
+          disk.slowness = 1;
+        });
+        return;
+      }
+      case 'diskHangs': {
+        const disk = this.#disk(action.node);
+        disk?.hang();
+        this.#after(action.forMs, () => disk?.unhang());
+        return;
+      }
+      case 'filesFail': {
+        const { files } = cluster.machine(action.node);
+        files.fail({ code: this.#prng.pick(['E_IO', 'E_NO_SPACE']), operation: this.#prng.pick(['write', 'sync']) });
+        this.#after(action.forMs, () => files.heal());
+        return;
+      }
+      case 'keepDisk':
+        cluster.comesBackAfter(action.node, action.downMs);
+        cluster.running(action.node)?.process.crash();
+        if (cluster.machine(action.node).living.length > 0) return;
+        this.#kept.set(action.node, cluster.machine(action.node).snapshot());
+        return;
+      case 'oldDisk': {
+        const kept = this.#kept.get(action.node);
+        if (kept === undefined) return;
+        cluster.comesBackAfter(action.node, action.downMs);
+        cluster.running(action.node)?.process.crash();
+        cluster.machine(action.node).restore(kept);
+        this.#events.restored(action.node);
+        return;
+      }
+      case 'drift':
+        cluster.machine(action.node).driftPpm = action.partsPerMillion;
+        return;
+      case 'step':
+        cluster.machine(action.node).stepWallClock(action.byMs);
+        return;
+      case 'storeAway':
+        for (const node of action.nodes) store.setReachable(cluster.machine(node), false);
+        this.#after(action.forMs, () => {
+          for (const node of action.nodes) store.setReachable(cluster.machine(node), true);
+        });
+        return;
+      case 'storeSlow':
+        store.slowness = action.factor;
+        this.#after(action.forMs, () => {
+          store.slowness = 1;
+        });
+        return;
+      case 'storeUnknown':
+        store.unknownShare = action.share;
+        this.#after(action.forMs, () => {
+          store.unknownShare = 0;
+        });
+        return;
+      case 'switchOver':
+        this.order(null, `switch-over ${action.group} to ${action.to}`, (node) =>
+          node.switchOver({ group: action.group, to: action.to }),
+        );
+        return;
+      case 'takeOver':
+        this.takeOver(action.group, action.node, action.force);
+        return;
+      case 'pauseMirror':
+        this.#mirror(action.group, 'pause');
+        this.#after(action.forMs, () => this.#mirror(action.group, 'resume'));
+        return;
+      case 'resync':
+        this.#mirror(action.group, 'resync');
+        return;
+      default:
+        assertNever(action);
+    }
+  }
+
+  takeOver(group: string, at: string, force: boolean): void {
+    this.order(at, `take-over ${group} at ${at}${force ? ' by force' : ''}`, (node) => {
+      if (force) this.#events.forced(group);
+      return node.takeOver({ group, node: at, force });
+    });
+  }
+
+  /** Mirroring that somebody paused goes on, wherever it is paused. */
+  resume(group: string, to: string): void {
+    this.order(other(to), `resume ${group} to ${to}`, (node) => node.resumeMirror({ group, to }));
+  }
+
+  /** Asks a node, any when none is named. */
+  order(at: string | null, what: string, act: (node: NodeControl) => Promise<unknown>): void {
+    const all = this.#cluster.all;
+    const running = at === null ? all[this.#prng.below(Math.max(1, all.length))] : this.#cluster.running(at);
+    if (!running) return;
+    const { process, node } = running;
+    process.call(() => {
+      // A refusal may be thrown before the first promise.
+      new Promise((resolve) => resolve(act(node))).then(
+        process.whileAlive(() => this.#events.ordered(what, 'done')),
+        process.whileAlive((error: unknown) => {
+          if (error instanceof HoldfastError) this.#events.ordered(what, `${error.code}: ${messageOf(error)}`);
+          else this.#events.broken(what, error);
+        }),
+      );
+    });
+  }
+
+  /** All that was broken works again, and everything runs. */
+  heal(): void {
+    this.#healed = true;
+    const { network, store } = this.#world;
+    network.healAll();
+    store.heal();
+    for (const name of this.#script.nodes) {
+      const machine = this.#cluster.machine(name);
+      machine.driftPpm = 0;
+      machine.files.heal();
+      for (const disk of this.#cluster.disks(name)) disk.heal();
+      this.#cluster.running(name)?.process.crashAfterEffects(Infinity);
+      this.#cluster.start(name);
+    }
+  }
+
+  #mirror(group: string, what: 'pause' | 'resume' | 'resync'): void {
+    const owner = this.#script.nodes.find((name) => this.#cluster.group(name, group)?.role === 'primary');
+    if (owner === undefined) return;
+    const to = other(owner);
+    this.order(null, `${what} ${group} to ${to}`, (node) => {
+      if (what === 'pause') return node.pauseMirror({ group, to });
+      return what === 'resume' ? node.resumeMirror({ group, to }) : node.resyncMirror({ group, to });
+    });
+  }
+
+  #disk(node: string): ReturnType<Cluster['disks']>[number] | undefined {
+    const disks = this.#cluster.disks(node);
+    return disks[this.#prng.below(Math.max(1, disks.length))];
+  }
+
+  #after(delayMs: number, run: () => void): void {
+    this.#world.at(this.#world.nowMs + delayMs, () => {
+      if (!this.#healed) run();
+    });
+  }
+}

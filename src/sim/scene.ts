@@ -1,0 +1,465 @@
+/**
+ * Plays one script: two nodes, a store, hosts and people in a simulated world, from the first start until everything is
+ * healed and quiet again. The first invariant that does not hold ends it.
+ *
+ *   start → all in sync → hosts work while the script's actions strike → heal → all in sync → compare
+ */
+import { messageOf } from '../base/errors.ts';
+import type { Group } from '../group/group.ts';
+import type { Owner } from '../group/owner.ts';
+import { parseRecord, type GroupRecord } from '../group/record.ts';
+import { groupRecordKey } from '../store/document.ts';
+import { MemoryStore, StoreMemory } from '../store/memory-store.ts';
+import type { Store } from '../store/store.ts';
+import type { Change } from '../stream/change.ts';
+import type { History } from '../stream/history.ts';
+import { Cluster, type Running } from './cluster.ts';
+import { Host } from './host.ts';
+import { Ledger, Violation, type Promised } from './ledger.ts';
+import { Misfortune } from './misfortune.ts';
+import { observeStamps, type Undo } from './observe.ts';
+import { plantedBugs, type PlantedBug } from './planted.ts';
+import { other, type GroupPlan, type Script } from './script.ts';
+import { sectorAt } from './symbols.ts';
+import { sectorBytes } from './world/disk.ts';
+import type { Prng } from './world/prng.ts';
+import { World } from './world/world.ts';
+
+export interface SceneOptions {
+  readonly planted?: PlantedBug;
+  /** Gets what happens, for a person. */
+  readonly story?: (line: string) => void;
+  /** Gets every event of the world. */
+  readonly trace?: (line: string) => void;
+}
+
+export interface SceneResult {
+  readonly violation: { readonly invariant: string; readonly message: string } | null;
+  readonly traceHash: string;
+  readonly events: number;
+  readonly virtualMs: number;
+  readonly requests: number;
+  /** Rare places that were reached. */
+  readonly marks: readonly string[];
+}
+
+/** Within which time healed parts must come together, virtual. */
+const startMs = 60_000;
+const convergeMs = 150_000;
+const stepMs = 100;
+/** When a person helps a group that nobody serves. */
+const helpMs = 8000;
+
+const weaker: readonly Promised[] = ['all', 'bound', 'flushed', 'nothing'];
+
+/** What the scene keeps of a group. */
+interface Watched {
+  readonly plan: GroupPlan;
+  readonly ledger: Ledger;
+  record: GroupRecord | null;
+  /** The owner whose opening was seen last. */
+  owner: Owner | null;
+  /** What must be there when the next owner opens. */
+  promised: Promised;
+  forced: boolean;
+}
+
+export function playScript(script: Script, options: SceneOptions = {}): Promise<SceneResult> {
+  return new Scene(script, options).play();
+}
+
+class Scene {
+  readonly #script: Script;
+  readonly #options: SceneOptions;
+  readonly #world: World;
+  readonly #cluster: Cluster;
+  readonly #misfortune: Misfortune;
+  readonly #prng: Prng;
+  readonly #groups = new Map<string, Watched>();
+  readonly #hosts: Host[] = [];
+  readonly #marks = new Set<string>();
+  readonly #restored = new Set<string>();
+  /** Nodes whose process was ended without its own doing since the group's last opening there or elsewhere. */
+  readonly #crashed = new Set<string>();
+  #violation: Violation | null = null;
+  #numbers = 0;
+  #over = false;
+
+  constructor(script: Script, options: SceneOptions) {
+    this.#script = script;
+    this.#options = options;
+    this.#world = new World({
+      seed: script.seed,
+      store: this.#watchedStore(),
+      ...(options.trace === undefined ? {} : { trace: options.trace }),
+    });
+    this.#prng = this.#world.prng.derive('scene');
+    this.#cluster = new Cluster(this.#world, script, {
+      told: (running, group, kind, message) => this.#told(running, group, kind, message),
+      ended: ({ name }, end, reason) => {
+        this.#tell(`${name} ended: ${end}, ${reason}`);
+        if (end === 'abort') this.#violated(new Violation('assertion', `${name}: ${reason}`));
+        if (end !== 'exit') this.#crashed.add(name);
+      },
+    });
+    this.#misfortune = new Misfortune(this.#world, this.#cluster, script, {
+      ordered: (what, outcome) => {
+        this.#tell(`${what}: ${outcome}`);
+        this.#mark(`${what.split(' ')[0]} ${outcome.split(':')[0]}`);
+      },
+      forced: (group) => {
+        const watched = this.#groups.get(group);
+        if (watched !== undefined) watched.forced = true;
+      },
+      restored: (node) => this.#restored.add(node),
+      broken: (what, error) => this.#violated(new Violation('assertion', `${what}: ${stackOf(error)}`)),
+    });
+    for (const plan of script.groups) {
+      this.#groups.set(plan.name, {
+        plan,
+        ledger: new Ledger(plan),
+        record: null,
+        owner: null,
+        promised: 'all',
+        forced: false,
+      });
+    }
+    for (const [index, plan] of script.hosts.entries()) {
+      const watched = this.#groups.get(plan.group);
+      if (watched === undefined) continue;
+      const host = new Host(
+        {
+          world: this.#world,
+          cluster: this.#cluster,
+          ledger: watched.ledger,
+          plan,
+          prng: this.#world.prng.derive(`host ${index}`),
+          nextNumber: () => ++this.#numbers,
+          violated: (violation) => this.#violated(violation),
+        },
+        `host ${index}`,
+      );
+      this.#hosts.push(host);
+    }
+  }
+
+  async play(): Promise<SceneResult> {
+    const undo: Undo[] = [observeStamps((history, change) => this.#stamped(history, change))];
+    if (this.#options.planted !== undefined) undo.push(...plantedBugs[this.#options.planted].plant());
+    try {
+      await this.#acts();
+    } catch (error) {
+      this.#violation ??= new Violation('assertion', stackOf(error));
+    } finally {
+      for (const put of undo.reverse()) put();
+    }
+    const violation = this.#violation;
+    return {
+      violation: violation === null ? null : { invariant: violation.invariant, message: violation.message },
+      traceHash: this.#world.traceHash,
+      events: this.#world.trace.events,
+      virtualMs: Math.round(this.#world.nowMs),
+      requests: this.#hosts.reduce((sum, host) => sum + host.completions, 0),
+      marks: [...this.#marks],
+    };
+  }
+
+  async #acts(): Promise<void> {
+    for (const name of this.#script.nodes) this.#cluster.start(name);
+    if (!(await this.#until(() => this.#trouble() === null, startMs))) {
+      throw new Violation('I6', `the cluster does not come up: ${this.#trouble() ?? ''}`);
+    }
+    this.#tell('--- the hosts begin');
+    for (const host of this.#hosts) host.start();
+    const beginMs = this.#world.nowMs;
+    for (const action of this.#script.actions) {
+      this.#world.at(beginMs + action.atMs, () => {
+        if (this.#over) return;
+        this.#tell(`* ${JSON.stringify(action)}`);
+        this.#misfortune.perform(action);
+      });
+    }
+    for (let endMs = beginMs + this.#script.durationMs; this.#world.nowMs < endMs;) {
+      await this.#run(this.#prng.between(50, 600));
+      this.#lookAtLegs();
+    }
+    this.#tell('--- everything is healed');
+    this.#over = true;
+    this.#misfortune.heal();
+    await this.#run(this.#prng.between(0, 1500));
+    for (const host of this.#hosts) host.stop();
+    await this.#converge();
+    this.#compare();
+  }
+
+  // ---- running ----
+
+  async #run(forMs: number): Promise<void> {
+    await this.#world.runUntil(() => this.#violation !== null, forMs);
+    if (this.#violation !== null) throw this.#violation;
+  }
+
+  async #until(holds: () => boolean, withinMs: number): Promise<boolean> {
+    for (const endMs = this.#world.nowMs + withinMs; this.#world.nowMs < endMs;) {
+      if (holds()) return true;
+      await this.#run(stepMs);
+    }
+    return holds();
+  }
+
+  async #converge(): Promise<void> {
+    const beganMs = this.#world.nowMs;
+    const endMs = Math.max(beganMs, this.#misfortune.pausedUntilMs) + convergeMs;
+    let helpAtMs = Math.max(beganMs, this.#misfortune.pausedUntilMs) + helpMs;
+    for (;;) {
+      const trouble = this.#trouble();
+      if (trouble === null && this.#hosts.every((host) => host.pending === 0)) return;
+      if (this.#world.nowMs >= endMs) {
+        const waiting = this.#hosts.filter((host) => host.pending > 0).map((host) => host.describe);
+        throw new Violation('I6', `not quiet after all was healed: ${[trouble ?? '', ...waiting].join('; ')}`);
+      }
+      await this.#run(stepMs);
+      if (this.#world.nowMs < helpAtMs) continue;
+      helpAtMs = this.#world.nowMs + helpMs;
+      for (const watched of this.#groups.values()) this.#help(watched, this.#world.nowMs - beganMs > 4 * helpMs);
+    }
+  }
+
+  /** What an administrator does who reads `why`. */
+  #help({ plan: { name }, record }: Watched, insist: boolean): void {
+    if (record === null) return;
+    const { owner } = record;
+    const target = other(owner);
+    for (const node of this.#script.nodes) {
+      const leg = this.#cluster.group(node, name)?.leg;
+      if (leg && leg.fault !== null) {
+        this.#tell(`${node} is restarted: its leg had failed`);
+        this.#cluster.comesBackAfter(node, 50);
+        this.#cluster.running(node)?.process.crash();
+        return;
+      }
+      this.#cluster.start(node);
+    }
+    if (record.legs[target]?.paused === true) this.#misfortune.resume(name, target);
+    const group = this.#cluster.group(owner, name);
+    if (group === undefined || group.role === 'primary') return;
+    this.#tell(`${name}: ${owner} is ${group.role}: ${group.problem ?? ''}; a person takes over at ${target}`);
+    this.#mark(insist ? 'a person had to insist' : 'a person had to help');
+    this.#cluster.comesBackAfter(owner, 7000);
+    this.#cluster.running(owner)?.process.crash();
+    this.#misfortune.takeOver(name, target, insist);
+  }
+
+  /** Why the cluster is not in its normal state; null when it is. */
+  #trouble(): string | null {
+    for (const { plan, record } of this.#groups.values()) {
+      if (record === null) return `${plan.name} has no record`;
+      const group = this.#cluster.group(record.owner, plan.name);
+      const owner = group?.owner;
+      if (!group?.serving || !owner) {
+        return `${plan.name} is ${group?.role ?? 'down'} at ${record.owner}: ${group?.problem ?? ''} ${[...(owner?.holds ?? [])].join()}`;
+      }
+      const leg = owner.legOf(other(record.owner));
+      const wanted = plan.mode === 'async' ? 'withinBound' : 'inSync';
+      if (leg?.complete !== true || leg.recordClass !== wanted) {
+        return `${plan.name} at ${other(record.owner)} is ${leg?.phase}, ${leg?.recordClass}: ${leg?.reason}`;
+      }
+      if (owner.changesInFlight > 0 || leg.appliedOrdinal !== owner.history.next - 1) {
+        return `${plan.name}: ${owner.changesInFlight} changes in flight`;
+      }
+    }
+    return null;
+  }
+
+  // ---- what is seen ----
+
+  #stamped(history: History<Change>, change: Change): void {
+    for (const running of this.#cluster.all) {
+      for (const group of running.node.groups.values()) {
+        if (group.owner?.history !== history) continue;
+        const watched = this.#groups.get(group.name);
+        if (watched === undefined) return;
+        const { owner } = group;
+        this.#checked(() => {
+          const write = watched.ledger.stamped(owner.lineage, change);
+          if (write !== null && this.#options.story !== undefined) {
+            const { generation, epoch, seq } = change;
+            this.#tell(`${running.name} stamps ${write.kind} ${write.number} ${generation}:${seq} epoch ${epoch}`);
+          }
+        });
+        return;
+      }
+    }
+  }
+
+  #told(running: Running, name: string | null, kind: string, message: string): void {
+    this.#tell(`${running.name}: ${name === null ? '' : `group ${name}: `}${message}`);
+    this.#mark(`event ${kind}`);
+    const watched = name === null ? undefined : this.#groups.get(name);
+    const group = name === null ? undefined : running.node.groups.get(name);
+    if (kind === 'primary' && watched !== undefined && group?.owner)
+      this.#opened(running, watched, group, group.owner);
+  }
+
+  #opened({ name: node }: Running, watched: Watched, group: Group, owner: Owner): void {
+    // The same owner under a new lease: it goes on with what it has.
+    if (watched.owner === owner) return;
+    watched.owner = owner;
+    let { promised } = watched;
+    if (group.missing !== null) promised = weakest(promised, 'flushed');
+    if (this.#restored.has(node)) promised = 'nothing';
+    if (promised !== 'all') this.#mark(`opened with ${promised} promised`);
+    const { lineage } = owner;
+    this.#tell(`${node} opens ${group.name} in ${lineage.generation}; promised: ${promised}`);
+    this.#checked(() => {
+      const lost = watched.ledger.opened(lineage, this.#image(watched, node), promised);
+      if (lost > 0) this.#mark(`acknowledged writes lost as ${promised} allows`);
+    });
+    watched.promised = 'all';
+    watched.forced = false;
+  }
+
+  /** I1: whatever calls itself consistent is an image of some moment. */
+  #lookAtLegs(): void {
+    for (const { name: node, node: product } of this.#cluster.all) {
+      for (const group of product.groups.values()) {
+        const { leg, role } = group;
+        const watched = this.#groups.get(group.name);
+        if (role !== 'secondary' || leg === null || watched === undefined) continue;
+        if (leg.blank || leg.fault !== null || leg.state.condition !== 'consistent') continue;
+        const wrong = watched.ledger.notAPrefix(this.#image(watched, node), leg.state.lineage);
+        if (wrong !== null) throw new Violation('I1', `${group.name} at ${node}: ${wrong}`);
+      }
+    }
+  }
+
+  /** I6: at the end all legs are equal, and what the history says. */
+  #compare(): void {
+    for (const watched of this.#groups.values()) {
+      const { plan, owner } = watched;
+      if (owner === null) continue;
+      for (const [index, volume] of this.#cluster.volumesOf(plan.name).entries()) {
+        const [one, two] = this.#script.nodes.map((node) => this.#cluster.disk(node, volume)?.cached);
+        if (one && two && Buffer.compare(one, two) === 0) continue;
+        throw new Violation('I6', `volume ${index} of ${plan.name} differs: ${firstDifference(one, two)}`);
+      }
+      const wrong = watched.ledger.differsFromEnd(this.#image(watched, this.#script.nodes[0]), owner.lineage);
+      if (wrong !== null) throw new Violation('I6', `${plan.name}: ${wrong}`);
+    }
+  }
+
+  /** Every sector of a group's volumes at a node, as a read would give it now. */
+  #image({ plan, ledger }: Watched, node: string): Uint32Array {
+    const image = new Uint32Array(ledger.sectors);
+    for (const [volume, entry] of this.#cluster.volumesOf(plan.name).entries()) {
+      const data = this.#cluster.disk(node, entry)?.cached;
+      const base = ledger.sectorOf(volume, 0);
+      if (data === undefined) continue;
+      for (let sector = 0; sector < entry.sizeBytes / sectorBytes; sector++) {
+        image[base + sector] = sectorAt(data, sector, volume, 0);
+      }
+    }
+    return image;
+  }
+
+  /** The store behind everything: what is committed to it is the truth about ownership. */
+  #watchedStore(): Store {
+    const memory = new MemoryStore(new StoreMemory());
+    return {
+      read: (key) => memory.read(key),
+      readAll: (prefix) => memory.readAll(prefix),
+      close: () => memory.close(),
+      commit: async (transaction) => {
+        const outcome = await memory.commit(transaction);
+        if (outcome.kind === 'committed') {
+          for (const { key, value } of transaction.put) this.#committed(key, value);
+        }
+        return outcome;
+      },
+    };
+  }
+
+  #committed(key: string, value: string): void {
+    for (const watched of this.#groups.values()) {
+      const { plan, record: before } = watched;
+      if (key !== groupRecordKey(plan.name)) continue;
+      const record = parseRecord(value);
+      if (record === null) return this.#violated(new Violation('I4', `${key} holds no record: ${value}`));
+      watched.record = record;
+      if (this.#options.story !== undefined) {
+        const legs = Object.entries(record.legs).map(([node, leg]) => `${node} ${leg.class}`);
+        this.#tell(
+          `record of ${plan.name}: generation ${record.generation}${record.established ? '' : ' (new)'}, ` +
+            `owner ${record.owner}, ${legs.join(', ')}`,
+        );
+      }
+      if (before === null) return;
+      const same = before.generation === record.generation;
+      if (
+        record.generation < before.generation ||
+        (same && (before.id !== record.id || before.owner !== record.owner))
+      ) {
+        this.#violated(
+          new Violation('I4', `generation ${record.generation} follows ${before.generation} in the store`),
+        );
+      }
+      if (record.owner !== before.owner && !record.established) this.#takenOver(watched, before, record);
+    }
+  }
+
+  #takenOver(watched: Watched, before: GroupRecord, record: GroupRecord): void {
+    const legClass = before.legs[record.owner]?.class ?? 'behind';
+    this.#mark(`taken over by a leg ${legClass}`);
+    if (watched.forced) {
+      watched.promised = 'nothing';
+    } else if (legClass === 'behind') {
+      this.#violated(
+        new Violation('I11', `${record.owner} took over ${watched.plan.name} with a leg that is behind`),
+      );
+    } else if (watched.plan.mode === 'receive' && this.#crashed.has(record.owner)) {
+      // What it had received and not applied died with the process; both sides failed.
+      watched.promised = 'nothing';
+    } else {
+      watched.promised = weakest(watched.promised, legClass === 'inSync' ? 'all' : 'bound');
+    }
+  }
+
+  #checked(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error;
+      this.#violated(error);
+    }
+  }
+
+  #violated(violation: Violation): void {
+    if (this.#violation === null) this.#tell(`!!! ${messageOf(violation)}`);
+    this.#violation ??= violation;
+  }
+
+  #mark(name: string): void {
+    this.#marks.add(name);
+  }
+
+  #tell(line: string): void {
+    this.#options.story?.(`${(this.#world.nowMs / 1000).toFixed(4)} ${line}`);
+  }
+}
+
+function weakest(one: Promised, two: Promised): Promised {
+  return weaker.indexOf(one) > weaker.indexOf(two) ? one : two;
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+function firstDifference(one: Uint8Array | undefined, two: Uint8Array | undefined): string {
+  if (one === undefined || two === undefined) return 'one is missing';
+  const at = one.findIndex((byte, index) => byte !== two[index]);
+  const sector = Math.floor(at / sectorBytes);
+  const word = (image: Uint8Array): number =>
+    new DataView(image.buffer, image.byteOffset).getUint32(sector * sectorBytes, true);
+  return `sector ${sector} holds write ${word(one)} and ${word(two)}`;
+}
