@@ -142,7 +142,11 @@ export class Copier {
   applied(ordinal: number): void {
     const now = this.#source.environment.clock.monotonicMs();
     let latest: Copied | null = null;
-    for (let next = this.#inFlight.peek(); next !== undefined && next.ordinal <= ordinal; next = this.#inFlight.peek()) {
+    for (
+      let next = this.#inFlight.peek();
+      next !== undefined && next.ordinal <= ordinal;
+      next = this.#inFlight.peek()
+    ) {
       this.#inFlight.shift();
       this.#undurable.push(next);
       this.#doneBytes += next.length;
@@ -166,7 +170,11 @@ export class Copier {
   durable(ordinal: number): void {
     this.applied(ordinal);
     const { bits } = this.#options;
-    for (let next = this.#undurable.peek(); next !== undefined && next.ordinal <= ordinal; next = this.#undurable.peek()) {
+    for (
+      let next = this.#undurable.peek();
+      next !== undefined && next.ordinal <= ordinal;
+      next = this.#undurable.peek()
+    ) {
       this.#undurable.shift();
       bits.get(next.volume)?.clear(next.offset, next.length);
     }
@@ -263,7 +271,13 @@ export class Copier {
 
   #stamp(change: Change, startedAtMs: number): void {
     const ordinal = this.#source.stampCopy(change);
-    this.#inFlight.push({ volume: change.volume, offset: change.offset, length: change.length, ordinal, startedAtMs });
+    this.#inFlight.push({
+      volume: change.volume,
+      offset: change.offset,
+      length: change.length,
+      ordinal,
+      startedAtMs,
+    });
   }
 
   #later(): void {
