@@ -105,7 +105,8 @@ describe('a stranger meets', () => {
     const healed = await qemuIo(pair.uri('east'), 'write -P 3 64M 4M', 'flush', 'read -P 3 64M 4M');
     expect(healed.status).toBe(0);
     const running = pair;
-    await until('the state is normal again', 20_000, async () =>
+    // It is told for a minute, so that somebody sees it.
+    await until('the state is normal again', 90_000, async () =>
       (await running.group()).reason === null ? true : null,
     );
   });
