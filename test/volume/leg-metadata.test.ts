@@ -238,7 +238,7 @@ describe('fuzz: metadata of a leg', () => {
       files.names.delete(path);
       const file = await TwoSlotFile.open(files, path, { slotBytes, magic: 'HFBITS_1', version: 1 });
       await file.load();
-      await file.save(mutated(payload, draw));
+      await file.save(number % 100 === 0 ? payload : mutated(payload, draw));
       try {
         await (await BitsFile.open(files, '/fuzz', slotBytes)).load();
         read++;
@@ -248,7 +248,7 @@ describe('fuzz: metadata of a leg', () => {
         }
       }
     }
-    expect(read).toBeGreaterThan(0);
+    expect(read).toBeGreaterThanOrEqual(inputs / 100);
     expect(process.memoryUsage().rss - before).toBeLessThan(256 * MiB);
   });
 });
