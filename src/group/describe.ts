@@ -88,17 +88,25 @@ function isOnly(owner: Owner | null, hold: 'lag'): boolean {
 
 function serviceWords(group: Group, service: ServiceState, context: DescribeContext): Words {
   const { name, owner, record } = group;
-  if (service === 'Opening') return { reason: `${context.node} is opening it: ${group.problem ?? 'about to serve'}`, nextStep: 'Wait; it serves by itself.' };
+  if (service === 'Opening')
+    return {
+      reason: `${context.node} is opening it: ${group.problem ?? 'about to serve'}`,
+      nextStep: 'Wait; it serves by itself.',
+    };
   if (group.role === 'frozen') {
     return {
       reason: `frozen at ${context.node}: ${group.problem ?? 'unknown'}`,
-      nextStep: 'Nothing is served here until the cause is removed: take over on the node that is ahead, or restore the right store, then restart this node.',
+      nextStep:
+        'Nothing is served here until the cause is removed: take over on the node that is ahead, or restore the right store, then restart this node.',
     };
   }
   if (service === 'Suspended' && owner !== null) return suspendedWords(group, owner, context);
   if (service === 'Serving') return fine;
   if (group.role === 'closed') {
-    return { reason: `${context.node} could not open it: ${group.problem ?? 'unknown'}`, nextStep: 'Remove the cause; it is tried again every few seconds.' };
+    return {
+      reason: `${context.node} could not open it: ${group.problem ?? 'unknown'}`,
+      nextStep: 'Remove the cause; it is tried again every few seconds.',
+    };
   }
   if (record === null) {
     return {
@@ -108,13 +116,17 @@ function serviceWords(group: Group, service: ServiceState, context: DescribeCont
   }
   if (record.owner === context.node) {
     return {
-      reason: group.problem ?? (context.leaseValid ? 'about to be opened' : `this node holds no lease: ${context.leaseReason ?? 'unknown'}`),
+      reason:
+        group.problem ??
+        (context.leaseValid ? 'about to be opened' : `this node holds no lease: ${context.leaseReason ?? 'unknown'}`),
       nextStep: context.leaseValid ? 'Wait; it opens by itself.' : 'Check the coordination store.',
     };
   }
   const { up, reason } = context.reachable(record.owner);
   return {
-    reason: up ? `${record.owner} owns it but does not serve it yet` : `its owner ${record.owner} does not answer${reason === null ? '' : ` (${reason})`}`,
+    reason: up
+      ? `${record.owner} owns it but does not serve it yet`
+      : `its owner ${record.owner} does not answer${reason === null ? '' : ` (${reason})`}`,
     nextStep: up
       ? 'Wait; it opens by itself.'
       : `Start ${record.owner} again, or: holdfast group take-over ${name} --node ${context.node}`,
@@ -146,15 +158,25 @@ function legTrouble(group: Group): Words {
   const { owner } = group;
   if (owner === null) return fine;
   if (owner.leg.trouble !== null) {
-    return { reason: `metadata cannot be saved: ${owner.leg.trouble}; writes to new places wait`, nextStep: 'Make room in the data folder.' };
+    return {
+      reason: `metadata cannot be saved: ${owner.leg.trouble}; writes to new places wait`,
+      nextStep: 'Make room in the data folder.',
+    };
   }
   if (owner.shortOfSpace) {
-    return { reason: 'the file system of its volumes is full: hosts got errors', nextStep: 'Make room; writes work again by themselves then.' };
+    return {
+      reason: 'the file system of its volumes is full: hosts got errors',
+      nextStep: 'Make room; writes work again by themselves then.',
+    };
   }
   if (owner.readFault !== null) {
-    return { reason: `a read failed at the disk: ${owner.readFault.detail}`, nextStep: 'Check the disk; consider a switch-over.' };
+    return {
+      reason: `a read failed at the disk: ${owner.readFault.detail}`,
+      nextStep: 'Check the disk; consider a switch-over.',
+    };
   }
-  if (group.missing !== null) return { reason: group.missing, nextStep: 'Check the data; the statement goes with the next start.' };
+  if (group.missing !== null)
+    return { reason: group.missing, nextStep: 'Check the data; the statement goes with the next start.' };
   const lagging = owner.legs.find((leg) => leg.phase !== 'streaming');
   if (lagging === undefined) return fine;
   return { reason: `${lagging.node}: ${lagging.reason || phaseWords(lagging)}`, nextStep: 'See the leg.' };
@@ -184,13 +206,23 @@ function ownLeg(group: Group, entry: LegEntry, context: DescribeContext): LegSta
     };
   }
   if (primary) {
-    const disk: DiskState = leg.fault !== null ? 'Failed' : leg.state.condition === 'inconsistent' ? 'Inconsistent' : role === 'primary' ? 'UpToDate' : 'Consistent';
+    const disk: DiskState =
+      leg.fault !== null
+        ? 'Failed'
+        : leg.state.condition === 'inconsistent'
+          ? 'Inconsistent'
+          : role === 'primary'
+            ? 'UpToDate'
+            : 'Consistent';
     const words: Words =
       disk === 'UpToDate'
         ? fine
         : {
             reason: leg.fault?.detail ?? group.problem ?? 'not being served yet',
-            nextStep: disk === 'Failed' ? `holdfast group take-over ${group.name} --node ${otherNode(group, context.node)}, once this node has stopped` : 'Wait.',
+            nextStep:
+              disk === 'Failed'
+                ? `holdfast group take-over ${group.name} --node ${otherNode(group, context.node)}, once this node has stopped`
+                : 'Wait.',
           };
     return { ...base, disk, connection: null, replication: null, lag: noLag, outOfSyncBytes: 0, ...words };
   }
@@ -201,7 +233,8 @@ function ownLeg(group: Group, entry: LegEntry, context: DescribeContext): LegSta
     ...base,
     disk,
     connection: held !== null ? 'Connected' : known?.paused === true ? 'StandAlone' : 'Connecting',
-    replication: held === null ? (known?.paused === true ? 'Paused' : 'Off') : held.copying ? 'SyncTarget' : 'Established',
+    replication:
+      held === null ? (known?.paused === true ? 'Paused' : 'Off') : held.copying ? 'SyncTarget' : 'Established',
     lag: held !== null && known?.class === 'inSync' ? noLag : unknownLag,
     outOfSyncBytes: known?.class === 'inSync' ? 0 : null,
     ...secondaryWords(group, disk, context),
@@ -230,9 +263,15 @@ function secondaryWords(group: Group, disk: DiskState, context: DescribeContext)
       };
     }
     case 'Failed':
-      return { reason: leg?.fault?.detail ?? 'the disk failed', nextStep: 'Replace the disk, then restart the node.' };
+      return {
+        reason: leg?.fault?.detail ?? 'the disk failed',
+        nextStep: 'Replace the disk, then restart the node.',
+      };
     case 'Inconsistent':
-      return { reason: leg?.blank === true ? 'no copy was made to it yet' : 'a copy to it has not ended', nextStep: `Start ${owner}; the copy goes on by itself.` };
+      return {
+        reason: leg?.blank === true ? 'no copy was made to it yet' : 'a copy to it has not ended',
+        nextStep: `Start ${owner}; the copy goes on by itself.`,
+      };
     case 'Consistent':
       return {
         reason:
@@ -268,7 +307,9 @@ function otherLeg(group: Group, entry: LegEntry, context: DescribeContext): LegS
     lag: unknownLag,
     outOfSyncBytes: null,
     progress: null,
-    reason: up ? `${entry.node} has not told yet` : `${entry.node} cannot be reached${reason === null ? '' : `: ${reason}`}; shown as the record has it`,
+    reason: up
+      ? `${entry.node} has not told yet`
+      : `${entry.node} cannot be reached${reason === null ? '' : `: ${reason}`}; shown as the record has it`,
     nextStep: up ? 'Wait.' : `Check ${entry.node} and the network to it.`,
   };
 }
@@ -279,7 +320,8 @@ function sourceLeg(group: Group, owner: Owner, leg: SourceLeg, mode: MirrorMode)
   const target = leg.attachedAs;
   const complete = leg.complete && leg.recordClass !== 'behind';
   const copying = leg.phase === 'copying' || leg.phase === 'settling';
-  const inconsistent = copying || target?.condition === 'inconsistent' || target?.blank === true || neverCopied(owner, leg);
+  const inconsistent =
+    copying || target?.condition === 'inconsistent' || target?.blank === true || neverCopied(owner, leg);
   const disk: DiskState = complete
     ? 'UpToDate'
     : inconsistent
@@ -343,8 +385,10 @@ function sourceWords(group: Group, owner: Owner, leg: SourceLeg): Words {
       nextStep: 'Wait; until it has ended this copy cannot take over.',
     };
   }
-  if (leg.phase === 'refused') return { reason: leg.reason, nextStep: `Remove the cause at ${leg.node}; it is tried again by itself.` };
-  if (leg.phase === 'streaming') return { reason: 'complete; the record is being changed', nextStep: 'Wait a moment.' };
+  if (leg.phase === 'refused')
+    return { reason: leg.reason, nextStep: `Remove the cause at ${leg.node}; it is tried again by itself.` };
+  if (leg.phase === 'streaming')
+    return { reason: 'complete; the record is being changed', nextStep: 'Wait a moment.' };
   const away = leg.awayMs(owner.environment.clock.monotonicMs());
   const grace = group.entry.settings.graceMs;
   const what =

@@ -20,7 +20,13 @@ import type { LinkConnection } from '../link/link.ts';
 import { MessageType } from '../link/messages/types.ts';
 import { ForkKeeper } from '../mirror/fork-keeper.ts';
 import { refuseAttach, TargetLeg } from '../mirror/target-leg.ts';
-import { leaseKey, type ClusterDocument, type GroupEntry, type LegClass, type VolumeEntry } from '../store/document.ts';
+import {
+  leaseKey,
+  type ClusterDocument,
+  type GroupEntry,
+  type LegClass,
+  type VolumeEntry,
+} from '../store/document.ts';
 import type { LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { childOf, comparePositions, type Position } from '../stream/position.ts';
@@ -63,6 +69,7 @@ export interface GroupContext {
   readonly bitsSlotBytes: number;
   /** A number for an attachment or fetch, never used before on this node; `replaces` is forgotten. */
   readonly newId: (group: string, replaces: number) => number;
+  readonly forgetId: (id: number) => void;
   readonly event: (group: string, kind: string, message: string) => void;
 }
 
@@ -156,21 +163,20 @@ export class Group {
     const { leg } = this;
     if (leg === null || this.#closing) return;
     const wanted = this.#entry.volumes;
-    let changed = false;
-    for (const { entry } of [...leg.volumes]) {
-      if (wanted.some((volume) => volume.index === entry.index)) continue;
-      this.#endSessions((name) => name === entry.name, 'the volume was deleted');
-      await this.owner?.dropVolume(entry.index);
-      await this.target?.dropVolume(entry.index);
-      await leg.removeVolume(entry.index);
-      changed = true;
+    const gone = [...leg.volumes].filter(({ entry }) => !wanted.some((volume) => volume.index === entry.index));
+    const added = wanted.filter((volume) => !leg.has(volume.index));
+    if (gone.length === 0 && added.length === 0) return;
+    try {
+      for (const { entry } of gone) {
+        this.#endSessions((name) => name === entry.name, 'the volume was deleted');
+        await this.owner?.dropVolume(entry.index);
+        await this.target?.dropVolume(entry.index);
+        await leg.removeVolume(entry.index);
+      }
+      for (const volume of added) await leg.addVolume(volume);
+    } finally {
+      for (const target of this.owner?.legs ?? []) target.attach();
     }
-    for (const volume of wanted) {
-      if (leg.has(volume.index)) continue;
-      await leg.addVolume(volume);
-      changed = true;
-    }
-    if (changed) for (const target of this.owner?.legs ?? []) target.attach();
   }
 
   leaseAcquired(): void {
@@ -257,7 +263,8 @@ export class Group {
     if (this.role === 'primary' || this.role === 'opening') await this.#leave('this node stops');
     if (this.target !== null) {
       const quiet = await this.target.close();
-      if (quiet && leg !== null && (await leg.flush())) leg.metadata.change({ durable: furthest(leg.applied, leg.state.durable) });
+      if (quiet && leg !== null && (await leg.flush()))
+        leg.metadata.change({ durable: furthest(leg.applied, leg.state.durable) });
     }
     this.keeper.close();
     if (leg !== null) {
@@ -342,7 +349,7 @@ export class Group {
       return;
     }
     if (this.role === 'secondary') await this.#claim();
-    else if (this.role === 'primary' && this.#opened !== 0 && record.generation !== this.#opened) {
+    else if (this.role === 'primary' && !this.#regaining && record.id !== this.owner?.lineage.id) {
       await this.#leave(`generation ${record.generation} was made without this process`);
     }
   }
@@ -372,7 +379,11 @@ export class Group {
     const { leaseId } = lease;
     if (leg === null || leaseId === null || leg.fault !== null) return;
     const { record } = keeper;
-    if (record !== null && leg.state.lineage.generation === 0 && (record.established || record.ancestors.length > 0)) {
+    if (
+      record !== null &&
+      leg.state.lineage.generation === 0 &&
+      (record.established || record.ancestors.length > 0)
+    ) {
       this.problem = `this node has lost what it remembered of the group; it is at the other legs only`;
       return;
     }
@@ -428,6 +439,7 @@ export class Group {
         leaseValid: () => this.#context.lease.isValid(),
         documentVersion: () => this.#context.document().version,
         newId: (replaces) => this.#context.newId(this.name, replaces),
+        forgetId: (id) => this.#context.forgetId(id),
         review: () => this.#membership?.review(),
         deposed: () => void this.#look(),
         wentBack: (node, reason) => {
@@ -462,7 +474,9 @@ export class Group {
       return;
     }
     let current = record;
-    const handedWell = record.established && opened.start.seq === record.ancestors.at(-1)?.leftAtSeq;
+    const parent = record.ancestors.at(-1);
+    const handedWell =
+      record.established && opened.start.generation === parent?.generation && opened.start.seq === parent.leftAtSeq;
     const equal = new Map<string, LegClass>();
     for (const node of opened.equal) equal.set(node, 'inSync');
     if (!handedWell) {
@@ -493,7 +507,8 @@ export class Group {
       other.needed = other.recordClass === 'inSync';
       // Handed over: the old owner's leg is equal by construction, and attaches when it has let go.
       if (opened.equal.has(other.node) || (handedWell && other.needed)) other.isEqual();
-      else if (other.needed) throw new HoldfastError('E_INTERNAL', `${other.node} is in sync but not known to be equal`);
+      else if (other.needed)
+        throw new HoldfastError('E_INTERNAL', `${other.node} is in sync but not known to be equal`);
     }
     this.#membership = new Membership({
       environment: this.#environment,
@@ -518,40 +533,57 @@ export class Group {
 
   /** The lease was lost and is back: nobody took over meanwhile, or we find out now (R11). */
   async #regain(): Promise<void> {
-    const { owner, keeper, leg } = this;
+    const { owner, leg } = this;
     const { leaseId } = this.#context.lease;
-    if (this.#regaining || owner === null || leg === null || leaseId === null || this.role !== 'primary' || this.#moving) return;
+    if (
+      this.#regaining ||
+      owner === null ||
+      leg === null ||
+      leaseId === null ||
+      this.role !== 'primary' ||
+      this.#moving
+    )
+      return;
     this.#regaining = true;
+    try {
+      await this.#beginAnew(owner, leg, leaseId);
+    } finally {
+      this.#regaining = false;
+    }
+  }
+
+  async #beginAnew(owner: Owner, leg: LocalLeg, leaseId: string): Promise<void> {
     owner.hold('lease', true);
     owner.suspend('a new generation begins');
     const before = owner.lineage;
     const left = owner.last;
     const id = randomHex(this.#environment.random, 16);
-    // Nothing was stamped in a generation that has just begun: then its parent is left where it was left.
     const generation = Math.max(before.generation, leg.state.seen.generation) + 1;
-    const parent =
+    // Nothing was stamped in a generation that has just begun: then its parent is left where it was left.
+    const lineage =
       left.generation === before.generation
         ? childOf(before, left.seq, generation, id)
         : { generation, id, ancestors: before.ancestors };
-    const outcome = await keeper.change((record) =>
+    const outcome = await this.keeper.change((record) =>
       record !== null && record.owner === this.#context.node && record.id === before.id
-        ? { ...record, generation, id, established: true, ancestors: parent.ancestors, leaseId }
+        ? { ...record, generation, id, established: true, ancestors: lineage.ancestors, leaseId }
         : null,
     );
-    this.#regaining = false;
-    if (this.owner !== owner || this.#closing) return;
+    const goesOn = (): boolean => this.owner === owner && !this.#closing;
+    if (!goesOn() || outcome.kind === 'unreachable') return;
     if (outcome.kind === 'lost') {
       await this.#look();
       return;
     }
-    if (outcome.kind === 'unreachable') return;
-    await this.#retrying(() => leg.see(generation, id));
-    leg.metadata.change({ lineage: parent });
-    await this.#retrying(() => leg.save());
-    if (this.owner !== owner || this.#closing) return;
+    // Under this generation only from here on, even if the lease has lapsed again: then another one follows.
+    owner.lineage = lineage;
     this.#opened = generation;
-    owner.beginGeneration(parent);
-    if (this.#context.lease.isValid()) owner.hold('lease', false);
+    await this.#retrying(() => leg.see(generation, id));
+    leg.metadata.change({ lineage });
+    await this.#retrying(() => leg.save());
+    if (!goesOn()) return;
+    owner.beginGeneration(lineage);
+    if (this.#context.lease.leaseId === leaseId) owner.hold('lease', false);
     this.#event('primary', `the lease is valid again; generation ${generation}`);
   }
 
@@ -567,7 +599,7 @@ export class Group {
     this.#endSessions(() => true, reason);
     if (owner !== null && leg !== null) {
       await owner.close(reason);
-      if (owner.established) {
+      if (owner.wasOpen) {
         leg.applied = owner.storedPosition;
         leg.intended = owner.last;
         const flushed = await leg.flush();
@@ -645,7 +677,10 @@ export class Group {
     const { owner, leg, keeper } = this;
     const { node, store, lease } = this.#context;
     if (this.role !== 'primary' || owner === null || leg === null) {
-      throw new HoldfastError('E_REFUSED', `group ${this.name}: ${node} does not serve it, so it cannot hand it over`);
+      throw new HoldfastError(
+        'E_REFUSED',
+        `group ${this.name}: ${node} does not serve it, so it cannot hand it over`,
+      );
     }
     if (to === node) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${node} is the owner already`);
     const target = owner.legOf(to);
@@ -664,7 +699,8 @@ export class Group {
     try {
       await this.#drained(owner, target);
       const last = owner.last;
-      if (!lease.isValid()) throw new HoldfastError('E_REFUSED', `group ${this.name}: the lease of ${node} has lapsed`);
+      if (!lease.isValid())
+        throw new HoldfastError('E_REFUSED', `group ${this.name}: the lease of ${node} has lapsed`);
       const id = randomHex(this.#environment.random, 16);
       for (let attempt = 0; ; attempt++) {
         const entry = await store.read(leaseKey(to));
@@ -695,7 +731,10 @@ export class Group {
         }
         // A renewal of the target's lease between read and swap is no reason to give up.
         if (outcome.kind === 'lost' && outcome.reason.includes(leaseKey(to)) && attempt < 5) continue;
-        throw new HoldfastError('E_REFUSED', `group ${this.name}: the record could not be swapped: ${outcome.reason}`);
+        throw new HoldfastError(
+          'E_REFUSED',
+          `group ${this.name}: the record could not be swapped: ${outcome.reason}`,
+        );
       }
     } finally {
       this.#moving = false;
@@ -708,7 +747,10 @@ export class Group {
   /** Everything acknowledged and flushed at both ends. */
   async #drained(owner: Owner, target: { readonly complete: boolean; readonly reason: string }): Promise<void> {
     const late = (what: string): HoldfastError =>
-      new HoldfastError('E_TIMEOUT', `group ${this.name}: ${what} within ${moveTimeoutMs / 1000} s; it goes on serving here`);
+      new HoldfastError(
+        'E_TIMEOUT',
+        `group ${this.name}: ${what} within ${moveTimeoutMs / 1000} s; it goes on serving here`,
+      );
     if (owner.leg.fault !== null) {
       // The own leg cannot be flushed: the target lacks nothing acknowledged all the same.
       if (!target.complete) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${target.reason}`);
@@ -751,8 +793,12 @@ export class Group {
       if (this.target?.owner != null) throw refuse(`${record.owner} still replicates to this node; use switch-over`);
       // What the old owner may still have sent is settled now: nothing more of its generation is applied.
       if (!((await this.target?.close()) ?? true)) throw refuse(leg.fault?.detail ?? 'the local leg has failed');
-      this.#assertSafe(record, leg, force);
-      const loss = lossOf(record, node, leg.applied, this.target?.ownerStamped ?? null);
+      // The owner may have changed the record while it still could.
+      await keeper.refresh();
+      const judged = keeper.record;
+      if (judged?.id !== record.id) throw refuse('the record has changed meanwhile; look at `holdfast status`');
+      this.#assertSafe(judged, leg, force);
+      const loss = lossOf(judged, node, leg.applied, this.target?.ownerStamped ?? null);
       const { leaseId } = lease;
       if (leaseId === null) throw refuse(`this node holds no lease: ${lease.reason ?? 'unknown'}`);
       const id = randomHex(this.#environment.random, 16);
@@ -760,7 +806,7 @@ export class Group {
       const key = leaseKey(record.owner);
       const outcome = await keeper.change(
         (before) =>
-          before?.id === record.id && before.owner === record.owner
+          before?.id === judged.id && before.legs[node]?.class === judged.legs[node]?.class
             ? claimed(before, {
                 group: this.name,
                 owner: node,
@@ -773,7 +819,10 @@ export class Group {
         { require: [{ key, revision }], ...(revision > 0 ? { remove: [key] } : {}) },
       );
       if (outcome.kind !== 'done') throw refuse(`the record could not be changed: ${outcome.reason}`);
-      this.#event('takeOver', `taken over from ${record.owner}, generation ${outcome.record.generation}. ${loss.text}`);
+      this.#event(
+        'takeOver',
+        `taken over from ${record.owner}, generation ${outcome.record.generation}. ${loss.text}`,
+      );
       if (force) leg.metadata.change({ condition: 'consistent' });
       await this.#open(outcome.record, [record.owner]);
       return { generation: outcome.record.generation, pauseMs: clock.monotonicMs() - startedMs, loss };
@@ -807,12 +856,22 @@ export class Group {
     const { leaseOf } = this.#context;
     const { clock } = this.#environment;
     const alive = (): HoldfastError =>
-      new HoldfastError('E_REFUSED', `group ${this.name}: ${owner} is alive and owns it; use \`holdfast group switch-over\``);
+      new HoldfastError(
+        'E_REFUSED',
+        `group ${this.name}: ${owner} is alive and owns it; use \`holdfast group switch-over\``,
+      );
     const observer = leaseOf(owner);
     if (observer === null) return null;
     const first = observer.revision;
+    const deadlineMs = clock.monotonicMs() + moveTimeoutMs;
     while (!observer.lapsed(clock.monotonicMs())) {
       if (observer.revision !== first) throw alive();
+      if (clock.monotonicMs() > deadlineMs) {
+        throw new HoldfastError(
+          'E_STORE_UNREACHABLE',
+          `group ${this.name}: whether ${owner} lives cannot be seen in the store`,
+        );
+      }
       await new Promise<void>((resolve) => void clock.after(lookMs, resolve));
     }
     return observer;
@@ -833,7 +892,10 @@ export class Group {
         : null,
     );
     if (outcome.kind !== 'done') {
-      throw new HoldfastError('E_STORE_UNREACHABLE', `group ${this.name}: the record could not be changed: ${outcome.reason}`);
+      throw new HoldfastError(
+        'E_STORE_UNREACHABLE',
+        `group ${this.name}: the record could not be changed: ${outcome.reason}`,
+      );
     }
     if (paused) {
       leg.pause(true);

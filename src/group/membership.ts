@@ -52,6 +52,11 @@ export class Membership {
     this.#retryAt = null;
     for (const leg of owner.legs) {
       const wanted = this.#wanted(leg, now);
+      if (leg.needed && leg.recordClass !== 'inSync' && !leg.complete) {
+        // It was to join, and was lost first: the record never said so.
+        leg.needed = false;
+        owner.reconsider();
+      }
       if (wanted !== leg.recordClass) {
         this.#change(leg, wanted);
         return;
@@ -62,35 +67,52 @@ export class Membership {
   #wanted(leg: SourceLeg, nowMs: number): LegClass {
     const { owner, graceMs } = this.#options;
     if (leg.paused || leg.failed) return 'behind';
-    if (leg.complete) return leg.mode === 'async' ? 'withinBound' : 'inSync';
+    if (leg.complete) return leg.mode === 'async' ? 'withinBound' : this.#joining(leg);
     if (leg.flowing) return 'behind';
     const lacks = owner.history.next - 1 > leg.appliedOrdinal || owner.requestsHeld > 0;
     return leg.awayMs(nowMs) >= graceMs && lacks ? 'behind' : leg.recordClass;
+  }
+
+  /**
+   * R13: first every acknowledgement needs the leg, then it gets what was acknowledged without it, and only then the
+   * record may say that it lacks nothing.
+   */
+  #joining(leg: SourceLeg): LegClass {
+    if (!leg.needed) {
+      leg.needed = true;
+      leg.joinAt = this.#options.owner.history.next - 1;
+    }
+    return leg.recordClass === 'inSync' || leg.answered >= leg.joinAt ? 'inSync' : leg.recordClass;
   }
 
   #change(leg: SourceLeg, wanted: LegClass): void {
     const { keeper, mine, environment, event } = this.#options;
     const before = leg.recordClass;
     this.#changing = true;
-    // From before the swap is sent, acknowledgements need it.
-    if (wanted === 'inSync') leg.needed = true;
     keeper
-      .change((record) => (record !== null && mine(record) ? withLeg(record, leg.node, { class: wanted }) : null))
+      .change((record) => {
+        if (record === null || !mine(record)) return null;
+        // A pause may have come in between.
+        const still = this.#wanted(leg, environment.clock.monotonicMs());
+        return withLeg(record, leg.node, { class: still === wanted ? wanted : leg.recordClass });
+      })
       .then(
         (outcome) => {
           this.#changing = false;
           if (this.#closed) return;
           switch (outcome.kind) {
-            case 'done':
-              leg.recordClass = wanted;
+            case 'done': {
+              const now = outcome.record.legs[leg.node]?.class ?? 'behind';
+              if (now === before) break;
+              leg.recordClass = now;
               this.#confirmed(leg);
-              event('class', `${leg.node} is ${words[wanted]} now (was ${words[before]}): ${leg.reason || 'complete'}`);
+              event('class', `${leg.node} is ${words[now]} now (was ${words[before]}): ${leg.reason || 'complete'}`);
               break;
+            }
             case 'lost':
               this.#options.lost(outcome.reason);
               return;
             case 'unreachable':
-              leg.needed = before === 'inSync';
               this.#retryAt = environment.clock.monotonicMs() + retryMs;
               environment.clock.after(retryMs, () => this.review());
               return;

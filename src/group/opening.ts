@@ -62,7 +62,11 @@ export async function openLeg(options: OpeningOptions): Promise<Opened | null> {
       continue;
     }
     const best = furthest(options.legs);
-    const exact = usable() && leg.held && comparePositions(leg.applied, leg.intended) === 0 && leg.state.condition === 'consistent';
+    const exact =
+      usable() &&
+      leg.held &&
+      comparePositions(leg.applied, leg.intended) === 0 &&
+      leg.state.condition === 'consistent';
     if (best === null) {
       if (!usable()) {
         options.progress('this leg is not usable, and no leg in sync kept all it had');
@@ -106,7 +110,8 @@ function settled(options: OpeningOptions, parent: Lineage): Opened {
   const equal = new Set<string>();
   for (const other of options.legs) {
     const as = other.attachedAs;
-    if (as === null || !as.held || as.condition !== 'consistent' || comparePositions(as.position, start) !== 0) continue;
+    if (as === null || !as.held || as.condition !== 'consistent' || comparePositions(as.position, start) !== 0)
+      continue;
     if (lineageContains(lineage, as.position, as.generationId)) equal.add(other.node);
   }
   return { lineage, start, equal, missing: null };
@@ -179,7 +184,10 @@ async function fetchFrom(options: OpeningOptions, from: SourceLeg): Promise<bool
   }
   const as = from.attachedAs;
   if (as === null) return false;
-  leg.metadata.change({ condition: 'consistent', lineage: lineageOfTarget(leg.state.lineage, as.position, as.generationId) });
+  leg.metadata.change({
+    condition: 'consistent',
+    lineage: lineageOfTarget(leg.state.lineage, as.position, as.generationId),
+  });
   await leg.save();
   return true;
 }

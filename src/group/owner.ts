@@ -38,6 +38,7 @@ export interface OwnerOptions {
   readonly leaseValid: () => boolean;
   readonly documentVersion: () => number;
   readonly newId: (replaces: number) => number;
+  readonly forgetId: (id: number) => void;
   /** A decision about classes may be due (`membership.ts`). */
   readonly review: () => void;
   readonly deposed: (reason: string) => void;
@@ -67,7 +68,7 @@ interface Reply {
 interface Mark {
   readonly mark: number;
   readonly ordinal: number;
-  /** Legs that were away, and whose bits on the medium name what they lacked by then. */
+  /** Legs whose bits on the medium name what they lacked by then besides what was on its way to them. */
   readonly covered: ReadonlySet<string>;
 }
 
@@ -96,6 +97,8 @@ export class Owner implements SourceOwner, EndTask {
   readonly counters = { reads: 0, writes: 0, readBytes: 0, writtenBytes: 0 };
   lineage: Lineage;
   established = false;
+  /** Hosts have been let in: the own leg is where the history is. */
+  wasOpen = false;
 
   readonly #options: OwnerOptions;
   readonly #sequencer: Sequencer;
@@ -144,7 +147,10 @@ export class Owner implements SourceOwner, EndTask {
       gate: options.leg.hot,
       applied: (change, fault) => this.#stored(change, fault),
     });
-    this.leg.onFault = () => this.hold('ownLeg', true);
+    this.leg.onFault = () => {
+      this.hold('ownLeg', true);
+      this.#queue.stop();
+    };
     this.leg.onPressure = () => {
       for (const leg of this.#legList) leg.settleNow();
       void this.checkpoint();
@@ -159,13 +165,6 @@ export class Owner implements SourceOwner, EndTask {
     this.#legs.set(leg.node, source);
     this.#legList = [...this.#legs.values()];
     return source;
-  }
-
-  removeLeg(node: string): void {
-    this.#legs.get(node)?.close('no longer a leg of the group');
-    this.#legs.delete(node);
-    this.#legList = [...this.#legs.values()];
-    this.reconsider();
   }
 
   get legs(): readonly SourceLeg[] {
@@ -190,6 +189,10 @@ export class Owner implements SourceOwner, EndTask {
 
   newId(replaces: number): number {
     return this.#options.newId(replaces);
+  }
+
+  forgetId(id: number): void {
+    this.#options.forgetId(id);
   }
 
   get changesInFlight(): number {
@@ -377,6 +380,7 @@ export class Owner implements SourceOwner, EndTask {
   /** Hosts are let in. */
   open(): void {
     this.established = true;
+    this.wasOpen = true;
     for (const leg of this.#legList) leg.proceed();
     this.hold('opening', false);
   }
@@ -433,11 +437,7 @@ export class Owner implements SourceOwner, EndTask {
     }
     change.stored = true;
     if (this.#closed) return;
-    while (this.#storedOrdinal + 1 < this.history.next) {
-      const next = this.#storedOrdinal + 1;
-      if (next >= this.history.first && !this.history.at(next).stored) break;
-      this.#storedOrdinal = next;
-    }
+    this.#advanceStored();
     if (fault !== null) {
       this.#hadNoSpace(change);
       return;
@@ -445,6 +445,12 @@ export class Owner implements SourceOwner, EndTask {
     if (this.#mayAcknowledge(change)) {
       this.#finish(change, null);
       this.#trim();
+    }
+  }
+
+  #advanceStored(): void {
+    while (this.#storedOrdinal + 1 < this.history.next && this.history.at(this.#storedOrdinal + 1).stored) {
+      this.#storedOrdinal++;
     }
   }
 
@@ -492,9 +498,11 @@ export class Owner implements SourceOwner, EndTask {
         if (this.#mayAcknowledge(change)) this.#finish(change, null);
       }
     }
+    this.#trim();
     if (this.#holds.has('lag') && !this.#lagAtBound()) this.hold('lag', false);
     this.#cool();
-    this.#trim();
+    // It may have all it needs to join now.
+    if (leg.needed && leg.recordClass !== 'inSync') this.#options.review();
   }
 
   /** A class has changed: looks at every change in flight again. */
@@ -660,6 +668,7 @@ export class Owner implements SourceOwner, EndTask {
     change.stored = true;
     change.finished = true;
     change.ordinal = this.history.append(change);
+    this.#advanceStored();
     this.#askForTurn();
     return change.ordinal;
   }
@@ -701,7 +710,7 @@ export class Owner implements SourceOwner, EndTask {
     // Changes started and not stored yet have touched regions under this mark: it is safe when they are durable too.
     const mark = this.leg.hot.endMark();
     const newest = Math.max(ordinal, this.#queue.lastStarted?.ordinal ?? 0);
-    const covered = new Set(this.#legList.filter((leg) => leg.tracking).map((leg) => leg.node));
+    const covered = new Set(this.#legList.filter((leg) => leg.tracking || leg.bitsSet).map((leg) => leg.node));
     try {
       if (covered.size > 0) await this.leg.saveBits();
       if (await this.leg.checkpoint(this.history.positionAt(ordinal))) {
@@ -737,11 +746,12 @@ export class Owner implements SourceOwner, EndTask {
   }
 
   #safe({ ordinal, covered }: Mark): boolean {
-    // A leg away is no obstacle once what it lacks is remembered by bits that are on the medium.
-    return (
-      ordinal <= this.#localDurableOrdinal &&
-      this.#legList.every((leg) => (leg.tracking ? covered.has(leg.node) : leg.durableOrdinal >= ordinal))
-    );
+    if (ordinal > this.#localDurableOrdinal) return false;
+    return this.#legList.every((leg) => {
+      // What only bits remember must be remembered by bits that are on the medium; all else must be durable there.
+      if ((leg.tracking || leg.bitsSet) && !covered.has(leg.node)) return false;
+      return leg.tracking || leg.durableOrdinal >= ordinal;
+    });
   }
 }
 

@@ -82,7 +82,17 @@ export class RecordKeeper {
 
   /** Reads the record now. Rejects with `E_STORE_UNREACHABLE`. */
   async refresh(): Promise<void> {
-    this.#learn(await this.#store.read(this.#key));
+    for (;;) {
+      const version = this.#version;
+      const entry = await this.#store.read(this.#key);
+      if (version !== this.#version || this.#pending > 0) {
+        // Something was learnt or written meanwhile: this answer may be older.
+        await this.#changing;
+        continue;
+      }
+      this.#learn(entry);
+      return;
+    }
   }
 
   /**
@@ -127,7 +137,10 @@ export class RecordKeeper {
         this.#take({ key: this.#key, value, revision: outcome.revision });
         return { kind: 'done', record };
       case 'conflict':
-        await this.refresh().catch(() => {});
+        await this.#store.read(this.#key).then(
+          (entry) => this.#learn(entry),
+          () => {},
+        );
         return { kind: 'lost', reason: `changed by another node (${outcome.conflicts.join(', ')})` };
       case 'unreachable':
         return outcome;
@@ -153,13 +166,26 @@ export class RecordKeeper {
         if (entry?.value === value) return { kind: 'done', record };
         const found = this.#record;
         if (record.id !== before.id && found?.id === record.id) return { kind: 'done', record: found };
-        if ((entry?.revision ?? 0) === before.revision) return { kind: 'unreachable', reason: 'the change did not happen' };
+        if ((entry?.revision ?? 0) === before.revision) {
+          // It may still be on its way: writing the record as it is makes it fail for good.
+          if (entry === null || !(await this.#fence(entry))) continue;
+          return { kind: 'unreachable', reason: 'the change did not happen' };
+        }
         return { kind: 'lost', reason: 'changed by another node' };
       } catch (error) {
         this.#environment.log.warn(`${this.#key}: whether it was changed is not known: ${messageOf(error)}`);
         await new Promise<void>((resolve) => void this.#environment.clock.after(readBackMs, resolve));
       }
     }
+  }
+
+  async #fence(entry: Entry): Promise<boolean> {
+    const outcome = await this.#store.commit({
+      require: [{ key: this.#key, revision: entry.revision }],
+      put: [{ key: this.#key, value: entry.value }],
+    });
+    if (outcome.kind === 'committed') this.#take({ ...entry, revision: outcome.revision });
+    return outcome.kind === 'committed';
   }
 
   #take(entry: Entry | null): void {

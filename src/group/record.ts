@@ -55,7 +55,14 @@ export function lineageOf(record: GroupRecord): Lineage {
 /** A new tenure begins: the generation exists, where it leaves its parent is not fixed yet. */
 export function claimed(
   before: GroupRecord | null,
-  claim: { group: string; owner: string; leaseId: string; id: string; legs: readonly string[]; generationMin: number },
+  claim: {
+    group: string;
+    owner: string;
+    leaseId: string;
+    id: string;
+    legs: readonly string[];
+    generationMin: number;
+  },
 ): GroupRecord {
   const legs: Record<string, RecordLeg> = {};
   for (const node of claim.legs) {

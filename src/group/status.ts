@@ -23,9 +23,7 @@ export type DiskState =
 
 export type ConnectionState =
   /** Not trying: paused by the user, or refused (see reason). */
-  | 'StandAlone'
-  | 'Connecting'
-  | 'Connected';
+  'StandAlone' | 'Connecting' | 'Connected';
 
 export type ReplicationState =
   /** Every write goes there as it arrives. */
@@ -92,7 +90,12 @@ export interface GroupStatus {
   readonly generation: number;
   readonly service: ServiceState;
   /** Bytes and operations per second at hosts, over the last seconds. */
-  readonly throughput: { readonly readBytes: number; readonly writeBytes: number; readonly reads: number; readonly writes: number };
+  readonly throughput: {
+    readonly readBytes: number;
+    readonly writeBytes: number;
+    readonly reads: number;
+    readonly writes: number;
+  };
   readonly volumes: readonly VolumeStatus[];
   readonly legs: readonly LegStatus[];
   /** Null in the normal state (`Serving`, every leg UpToDate). */

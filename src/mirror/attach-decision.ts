@@ -70,10 +70,14 @@ export function decideAttach(owner: OwnerView, target: Attached): AttachDecision
   if (comparePositions(target.durable, owner.confirmed) < 0) {
     return { kind: 'resync', what: 'all', fork: false, reason: 'its disk is older than it once confirmed' };
   }
-  const keptAll =
-    target.held && owner.lostAt !== null && comparePositions(target.position, owner.lostAt) >= 0;
+  const keptAll = target.held && owner.lostAt !== null && comparePositions(target.position, owner.lostAt) >= 0;
   if (target.condition === 'inconsistent') {
-    return { kind: 'resync', what: keptAll ? 'bits' : 'bitsAndHot', fork: false, reason: 'a copy to it was interrupted' };
+    return {
+      kind: 'resync',
+      what: keptAll ? 'bits' : 'bitsAndHot',
+      fork: false,
+      reason: 'a copy to it was interrupted',
+    };
   }
   if (!owner.bitsSet) {
     if (!owner.tracking && owner.historyFollows(target.position)) return { kind: 'continue', from: target.position };

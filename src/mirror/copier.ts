@@ -17,6 +17,7 @@ import { crc32c } from '../base/crc32c.ts';
 import type { AllocationExtent, BlockFault } from '../block/device.ts';
 import { Change } from '../stream/change.ts';
 import { Fifo } from '../stream/fifo.ts';
+import { recordsOverlap } from '../stream/record.ts';
 import type { PeerBits } from '../volume/leg-metadata.ts';
 
 /** What the owner lends to a copier. */
@@ -80,6 +81,8 @@ interface Copied {
   readonly length: number;
   readonly ordinal: number;
   readonly startedAtMs: number;
+  /** The owner's leg has become different since: the bits stay. */
+  stale: boolean;
 }
 
 export class Copier {
@@ -176,8 +179,15 @@ export class Copier {
       next = this.#undurable.peek()
     ) {
       this.#undurable.shift();
-      bits.get(next.volume)?.clear(next.offset, next.length);
+      if (!next.stale) bits.get(next.volume)?.clear(next.offset, next.length);
     }
+  }
+
+  /** The owner's leg has become different from what was copied, by other means than a change: those bits stay (R8). */
+  repaired(volume: number, offset: number, length: number): void {
+    const range = { volume, offset, length };
+    for (const copied of this.#inFlight) if (recordsOverlap(copied, range)) copied.stale = true;
+    for (const copied of this.#undurable) if (recordsOverlap(copied, range)) copied.stale = true;
   }
 
   run(): void {
@@ -277,6 +287,7 @@ export class Copier {
       length: change.length,
       ordinal,
       startedAtMs,
+      stale: false,
     });
   }
 

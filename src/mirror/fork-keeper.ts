@@ -33,9 +33,11 @@ export class ForkKeeper {
   }
 
   /** A resync begins that overwrites what `mine` wrote beyond the point where `theirs` left it. */
-  async begin(mine: Lineage, theirs: Lineage): Promise<void> {
+  begin(mine: Lineage, theirs: Lineage): void {
     const { leg, environment } = this.#options;
-    const left = theirs.ancestors.find((ancestor) => ancestor.generation === mine.generation && ancestor.id === mine.id);
+    const left = theirs.ancestors.find(
+      (ancestor) => ancestor.generation === mine.generation && ancestor.id === mine.id,
+    );
     this.#generation = mine.generation;
     this.#path = `${this.#options.folder}/${leg.group}-generation-${mine.generation}`;
     const others = leg.state.forks.filter((fork) => fork.generation !== mine.generation);
@@ -59,10 +61,15 @@ export class ForkKeeper {
     );
   }
 
-  /** Saves what is about to be overwritten, then lets it be. */
+  /** Such a resync is under way, interruptions aside, in this process. */
+  get active(): boolean {
+    return this.#path !== null;
+  }
+
+  /** Saves what is about to be overwritten, then lets it be. What is kept already is not of the fork any more here. */
   keep(record: StreamRecord, proceed: () => void): void {
     const path = this.#path;
-    if (path === null) {
+    if (path === null || this.#kept.get(record.volume)?.overlaps(record.offset, record.length) === true) {
       proceed();
       return;
     }
@@ -107,7 +114,12 @@ export class ForkKeeper {
     if (open !== undefined) return open;
     const { leg, devices } = this.#options;
     const { sizeBytes, blockSizeBytes } = leg.device(volume);
-    const { device } = await devices.open({ path: `${path}-volume-${volume}.img`, sizeBytes, blockSizeBytes, create: true });
+    const { device } = await devices.open({
+      path: `${path}-volume-${volume}.img`,
+      sizeBytes,
+      blockSizeBytes,
+      create: true,
+    });
     this.#images.set(volume, device);
     return device;
   }
@@ -116,6 +128,7 @@ export class ForkKeeper {
     let kept = this.#kept.get(record.volume);
     if (kept === undefined) this.#kept.set(record.volume, (kept = new ExtentSet()));
     kept.add(record.offset, record.length);
+    if (this.#path !== null) this.#report(`${this.#path}-*.img`);
   }
 
   #giveUp(reason: string): void {

@@ -14,7 +14,7 @@
  *                                            ←      answer …  (fault, when a record cannot be stored)
  *   settle   position                        →      "make durable"; at the end of a resync: "you are consistent then"
  *                                            ←      answer with durable at or beyond it
- *   detach   reason                          →
+ *   detach   reason                          ↔      the attachment has ended; the owner begins another
  */
 import { z } from 'zod';
 import { lineageSchema } from '../volume/leg-metadata.ts';

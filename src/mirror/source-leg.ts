@@ -27,7 +27,15 @@ import type { PeerBits } from '../volume/leg-metadata.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import { decideAttach } from './attach-decision.ts';
 import { Copier, type CopySource } from './copier.ts';
-import { attachedSchema, descriptionSchema, type Attach, type Attached, type Settle, type Start } from './messages.ts';
+import {
+  attachedSchema,
+  descriptionSchema,
+  detachSchema,
+  type Attach,
+  type Attached,
+  type Settle,
+  type Start,
+} from './messages.ts';
 import { parseBody } from './target-leg.ts';
 
 /** What the group's owner is to each of its source legs. */
@@ -50,6 +58,7 @@ export interface SourceOwner extends CopySource {
   advanced(leg: SourceLeg, fromOrdinal: number, toOrdinal: number): void;
   /** A number for an attachment or a fetch, unique on this node; `replaces` is not used any more. */
   newId(replaces: number): number;
+  forgetId(id: number): void;
   /** Something that decides on classes, or is shown to people, has changed. */
   review(): void;
   /** A target knows a newer generation, or holds durably what we lack: we must not go on. */
@@ -77,7 +86,7 @@ const frameBytesMax = 8 * 1024 * 1024;
 const unsentBytesMax = 16 * 1024 * 1024;
 const retryMs = 1000;
 /** The target answers when its disk has finished what it was given before. */
-const attachTimeoutMs = 30_000;
+const attachTimeoutMs = 10_000;
 const spaceRetryMs = 5000;
 /** A copy is made durable at the target at least so often, so that an interruption costs no more. */
 const settleIntervalMs = 5000;
@@ -97,6 +106,8 @@ export class SourceLeg {
   reason = 'not connected yet';
   /** Since when it has not been attached; monotonic. Null while it is. */
   lostAtMs: number | null;
+  /** It may be called in sync when it has everything up to here: what was acknowledged before it was needed (R13). */
+  joinAt = 0;
   /** The leg could not store something: it must leave the in-sync set now, without grace. */
   failed = false;
 
@@ -170,6 +181,12 @@ export class SourceLeg {
     return bytes;
   }
 
+  /** Whether bits name something it lacks. */
+  get bitsSet(): boolean {
+    for (const bitmap of this.bits.values()) if (!bitmap.isEmpty()) return true;
+    return false;
+  }
+
   /** How long it has been away; 0 while attached. Milliseconds. */
   awayMs(nowMs: number): number {
     return this.lostAtMs === null ? 0 : nowMs - this.lostAtMs;
@@ -177,10 +194,11 @@ export class SourceLeg {
 
   /** Whether its answer counts for the change (IM-3). */
   has(change: Change): boolean {
-    return this.#answered >= change.ordinal;
+    return this.answered >= change.ordinal;
   }
 
-  get #answered(): number {
+  /** Ordinal up to which its answers count. */
+  get answered(): number {
     return this.mode === 'receive' ? this.receivedOrdinal : this.appliedOrdinal;
   }
 
@@ -218,7 +236,7 @@ export class SourceLeg {
     this.#retry?.cancel();
     this.#retry = null;
     if (connection === null || this.paused) return;
-    if (this.flowing) this.#drop('a new generation begins');
+    if (this.phase !== 'detached') this.#drop('attached anew');
     const { lineage } = this.#owner;
     this.#attachId = this.#owner.newId(this.#attachId);
     this.#attached = null;
@@ -240,7 +258,8 @@ export class SourceLeg {
     };
     connection.send(encodeJson(MessageType.attach, body));
     this.#retry = this.#owner.environment.clock.after(attachTimeoutMs, () => {
-      if (this.phase === 'attaching') this.#refused(`${this.node} has not answered for ${attachTimeoutMs / 1000} s`, 0);
+      if (this.phase === 'attaching')
+        this.#refused(`${this.node} has not answered for ${attachTimeoutMs / 1000} s`, 0);
     });
   }
 
@@ -256,6 +275,12 @@ export class SourceLeg {
       case MessageType.description:
         this.#onDescription(connection, frame);
         return;
+      case MessageType.detach: {
+        const body = parseBody(frame, detachSchema);
+        if (!body.ok) connection.breach('mirror', body.reason);
+        else if (body.value.attachId === this.#attachId) this.stopCopy(`${this.node}: ${body.value.reason}`, retryMs);
+        return;
+      }
       case MessageType.answer: {
         const body = decodeAnswer(frame);
         if (!body.ok) connection.breach('mirror', body.reason);
@@ -294,7 +319,12 @@ export class SourceLeg {
       }
       connection.send(
         encodeRecords(
-          { attachId: this.#attachId, generation: lineage.generation, stamped: this.#owner.last, stable: this.#owner.stable },
+          {
+            attachId: this.#attachId,
+            generation: lineage.generation,
+            stamped: this.#owner.last,
+            stable: this.#owner.stable,
+          },
           batch,
         ),
       );
@@ -338,6 +368,7 @@ export class SourceLeg {
   /** A change that this leg stored and the owner could not, or not wholly: made equal again by a copy. */
   repair(volume: number, offset: number, length: number): void {
     this.track(volume, offset, length);
+    this.#copier?.repaired(volume, offset, length);
     if (this.phase === 'streaming') this.#copy('resync');
   }
 
@@ -389,7 +420,7 @@ export class SourceLeg {
           return ordinal !== null && ordinal + 1 >= history.first;
         },
         tracking: this.tracking,
-        bitsSet: this.outOfSyncBytes > 0,
+        bitsSet: this.bitsSet,
         lostAt: this.#lostAt,
       },
       target,
@@ -431,10 +462,10 @@ export class SourceLeg {
     }
   }
 
-  /** The copy cannot go on for a reason on this side; it is tried again. */
-  stopCopy(reason: string): void {
+  /** The attachment cannot go on; it is tried again. */
+  stopCopy(reason: string, afterMs = spaceRetryMs): void {
     this.#drop(reason);
-    this.#refused(reason, spaceRetryMs);
+    this.#refused(reason, afterMs);
   }
 
   /** Nothing is sent or copied until the next attachment. */
@@ -489,7 +520,7 @@ export class SourceLeg {
       this.phase = 'streaming';
       this.reason = '';
     }
-    this.#owner.advanced(this, 0, this.#answered);
+    this.#owner.advanced(this, 0, this.answered);
     this.send();
     this.#owner.review();
   }
@@ -564,7 +595,7 @@ export class SourceLeg {
     const received = history.ordinalOf(answer.received);
     const applied = history.ordinalOf(answer.applied);
     const durable = history.ordinalOf(answer.durable);
-    const before = this.#answered;
+    const before = this.answered;
     if (received !== null && received > this.receivedOrdinal) this.receivedOrdinal = received;
     if (applied !== null && applied > this.appliedOrdinal) this.appliedOrdinal = applied;
     if (durable !== null && durable > this.durableOrdinal) {
@@ -576,7 +607,7 @@ export class SourceLeg {
       this.#copier?.durable(durable);
     }
     this.#copier?.applied(this.appliedOrdinal);
-    this.#owner.advanced(this, before, this.#answered);
+    this.#owner.advanced(this, before, this.answered);
     const settle = this.#settlePosition;
     const consistent = (answer.flags & 1) === 1;
     if (settle !== null && consistent && comparePositions(answer.durable, settle) >= 0) this.#settled();
@@ -588,7 +619,7 @@ export class SourceLeg {
     this.#copier = null;
     const { leg } = this.#owner;
     leg.metadata.changePeer(this.node, { known: true });
-    if (this.outOfSyncBytes > 0) {
+    if (this.bitsSet) {
       // Something was repaired meanwhile.
       this.#copy('resync');
       return;
@@ -624,6 +655,7 @@ export class SourceLeg {
   #onFetched(fetched: Fetched): void {
     const resolve = this.#fetches.get(fetched.requestId);
     this.#fetches.delete(fetched.requestId);
+    this.#owner.forgetId(fetched.requestId);
     resolve?.(fetched);
   }
 
@@ -649,9 +681,12 @@ export class SourceLeg {
     const wasCopying = this.#copier !== null;
     this.#copier = null;
     this.lostAtMs ??= this.#owner.environment.clock.monotonicMs();
-    const fetches = [...this.#fetches.values()];
+    const fetches = [...this.#fetches];
     this.#fetches.clear();
-    for (const resolve of fetches) resolve(null);
+    for (const [id, resolve] of fetches) {
+      this.#owner.forgetId(id);
+      resolve(null);
+    }
     this.#described?.(null);
     // A leg that was being copied to is behind already: what comes now is remembered by bits at once.
     if (wasFlowing && (wasCopying || this.recordClass === 'behind')) this.beginTracking();
@@ -675,5 +710,16 @@ function setClipped(bitmap: ChangeBitmap, offset: number, length: number): void 
 
 function skipped(change: Change): StreamRecord {
   const { generation, epoch, seq } = change;
-  return { kind: 'skip', generation, epoch, seq, volume: 0, offset: 0, length: 0, hole: false, data: null, checksum: 0 };
+  return {
+    kind: 'skip',
+    generation,
+    epoch,
+    seq,
+    volume: 0,
+    offset: 0,
+    length: 0,
+    hole: false,
+    data: null,
+    checksum: 0,
+  };
 }

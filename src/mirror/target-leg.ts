@@ -36,6 +36,7 @@ import {
   startSchema,
   type Attach,
   type Attached,
+  type Detach,
   type Settle,
   type Start,
 } from './messages.ts';
@@ -233,7 +234,13 @@ export class TargetLeg implements EndTask {
     const { generation, generationId: id } = attach;
     const turn = ++this.#attaching;
     const refuse = (code: Extract<Attached, { ok: false }>['code'], reason: string): void => {
-      const refusal: Attached = { attachId: attach.attachId, ok: false, code, reason, seen: leg.state.seen.generation };
+      const refusal: Attached = {
+        attachId: attach.attachId,
+        ok: false,
+        code,
+        reason,
+        seen: leg.state.seen.generation,
+      };
       connection.send(encodeJson(MessageType.attached, refusal));
     };
     const { seen } = leg.state;
@@ -274,7 +281,7 @@ export class TargetLeg implements EndTask {
       gate: leg.hot,
       applied: (record, fault) => this.#applied(held, record, fault),
       prepare: (record, proceed) => {
-        if (held.started?.fork === true) this.#options.forks.keep(record, proceed);
+        if (this.#options.forks.active) this.#options.forks.keep(record, proceed);
         else proceed();
       },
     });
@@ -314,7 +321,8 @@ export class TargetLeg implements EndTask {
     for (const theirs of attach.volumes) {
       const own = mine.find((volume) => volume.index === theirs.index);
       if (own === undefined) return `volume number ${theirs.index} is not known here yet`;
-      if (own.wwid !== theirs.wwid) return `volume ${own.name} has WWID ${own.wwid} here, ${theirs.wwid} at the owner`;
+      if (own.wwid !== theirs.wwid)
+        return `volume ${own.name} has WWID ${own.wwid} here, ${theirs.wwid} at the owner`;
       if (own.sizeBytes !== theirs.sizeBytes) {
         return `volume ${own.name} has ${own.sizeBytes} bytes here, ${theirs.sizeBytes} at the owner`;
       }
@@ -364,7 +372,11 @@ export class TargetLeg implements EndTask {
     };
     for (const { volume, offset, length } of leg.hot.extents()) if (leg.has(volume)) add(volume, offset, length);
     for (const [volume, bitmap] of leg.bitsFor(held.connection.peer)) {
-      for (let run = bitmap.nextRun(0, 2 ** 40); run !== null; run = bitmap.nextRun(run.offset + run.length, 2 ** 40)) {
+      for (
+        let run = bitmap.nextRun(0, 2 ** 40);
+        run !== null;
+        run = bitmap.nextRun(run.offset + run.length, 2 ** 40)
+      ) {
         add(volume, run.offset, run.length);
       }
     }
@@ -386,7 +398,7 @@ export class TargetLeg implements EndTask {
     const leg = this.#leg;
     const resync = start.how === 'resync';
     if (resync || comparePositions(start.from, this.#received) > 0) this.#received = start.from;
-    if (start.fork) await this.#options.forks.begin(leg.state.lineage, start.lineage);
+    if (start.fork) this.#options.forks.begin(leg.state.lineage, start.lineage);
     // What is applied from now on lies on the owner's lineage. A resync begins at `from`, whatever was held before.
     leg.metadata.change({
       lineage: start.lineage,
@@ -408,6 +420,7 @@ export class TargetLeg implements EndTask {
     if (!(await leg.trustCursor()) || this.#attachment !== held) return;
     held.ready = true;
     this.#cursorDirty = true;
+    if (leg.state.condition === 'unconfirmed' && comparePositions(leg.applied, start.confirmAt) >= 0) this.#confirm();
     this.#accept(held, held.early.drain());
     this.#askForTurn();
     this.#options.changed();
@@ -421,7 +434,10 @@ export class TargetLeg implements EndTask {
       return;
     }
     const { attachId, generation, stamped, stable, records } = decoded.value;
-    if (held?.connection !== connection || held.attach.attachId !== attachId) return;
+    if (held?.connection !== connection || held.attach.attachId !== attachId) {
+      this.#detached(connection, attachId);
+      return;
+    }
     if (generation !== held.attach.generation || held.started === null) {
       this.#breach(connection, `records of generation ${generation} under an attachment that does not allow them`);
       return;
@@ -434,7 +450,10 @@ export class TargetLeg implements EndTask {
       // Re-sent after a reconnect, and held or applied already: answered with the next cursor, and dropped (R2).
       if (comparePositions(positionOf(record), this.#received) <= 0) continue;
       if (record.kind !== 'skip' && !this.#leg.has(record.volume)) {
-        this.#breach(connection, `record ${record.generation}:${record.seq} is for volume ${record.volume}, unknown here`);
+        this.#breach(
+          connection,
+          `record ${record.generation}:${record.seq} is for volume ${record.volume}, unknown here`,
+        );
         return;
       }
       if (!verifyRecordData(record)) {
@@ -576,7 +595,10 @@ export class TargetLeg implements EndTask {
     }
     const { attachId, requestId, volume, offset, length } = decoded.value;
     const held = this.#attachment;
-    if (held?.connection !== connection || held.attach.attachId !== attachId) return;
+    if (held?.connection !== connection || held.attach.attachId !== attachId) {
+      this.#detached(connection, attachId);
+      return;
+    }
     if (!this.#leg.has(volume) || offset + length > this.#leg.device(volume).sizeBytes) {
       this.#breach(connection, `fetch of ${offset} + ${length} on volume ${volume} is past its end`);
       return;
@@ -597,7 +619,7 @@ export class TargetLeg implements EndTask {
     held.connection.send(
       encodeAnswer({
         attachId: held.attach.attachId,
-        flags: this.#leg.state.condition === 'consistent' ? 1 : 0,
+        flags: this.#leg.metadata.saved?.condition === 'consistent' ? 1 : 0,
         received: this.#received,
         applied: this.#leg.applied,
         durable: this.#leg.metadata.saved?.durable ?? origin,
@@ -659,6 +681,7 @@ export class TargetLeg implements EndTask {
     this.#parsed(connection, frame, schema, (body) => {
       const held = this.#attachment;
       if (held?.connection === connection && held.attach.attachId === body.attachId) use(held, body);
+      else if (frame.type !== MessageType.detach) this.#detached(connection, body.attachId);
     });
   }
 
@@ -666,6 +689,12 @@ export class TargetLeg implements EndTask {
     const body = parseBody(frame, schema);
     if (body.ok) use(body.value);
     else this.#breach(connection, body.reason);
+  }
+
+  /** The owner relies on an attachment that has ended here. */
+  #detached(connection: LinkConnection, attachId: number): void {
+    const body: Detach = { attachId, reason: this.#leg.fault?.detail ?? 'the attachment has ended there' };
+    connection.send(encodeJson(MessageType.detach, body));
   }
 
   #breach(connection: LinkConnection, reason: string): void {
@@ -700,5 +729,8 @@ export function parseBody<Body>(frame: Frame, schema: z.ZodType<Body>): Decoded<
   const parsed = schema.safeParse(json.value);
   if (parsed.success) return { ok: true, value: parsed.data };
   const issue = parsed.error.issues[0];
-  return { ok: false, reason: `message ${frame.type}: ${issue?.path.join('.') ?? ''} ${issue?.message ?? 'malformed'}` };
+  return {
+    ok: false,
+    reason: `message ${frame.type}: ${issue?.path.join('.') ?? ''} ${issue?.message ?? 'malformed'}`,
+  };
 }

@@ -62,7 +62,12 @@ export interface Explanation {
   readonly group: string;
   /** One sentence: normal, or what is not. */
   readonly summary: string;
-  readonly findings: readonly { readonly subject: string; readonly state: string; readonly reason: string; readonly nextStep: string }[];
+  readonly findings: readonly {
+    readonly subject: string;
+    readonly state: string;
+    readonly reason: string;
+    readonly nextStep: string;
+  }[];
 }
 
 export interface NodeEvent {

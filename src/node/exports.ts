@@ -17,7 +17,11 @@ export class NodeExports implements ExportCatalogue {
       for (const volume of group.entry.volumes) {
         const owner = group.record?.owner;
         const where = owner === undefined ? 'not started yet' : `served by ${owner}`;
-        entries.push({ name: volume.name, description: `group ${group.name}, ${where}`, sizeBytes: volume.sizeBytes });
+        entries.push({
+          name: volume.name,
+          description: `group ${group.name}, ${where}`,
+          sizeBytes: volume.sizeBytes,
+        });
       }
     }
     return entries.sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -39,7 +43,10 @@ export class NodeExports implements ExportCatalogue {
       if (group.role === 'secondary' && holder !== undefined) {
         return { refused: 'elsewhere', message: `volume ${name} is owned by ${holder}; connect there` };
       }
-      return { refused: 'unavailable', message: `volume ${name} cannot be served here: ${group.problem ?? 'not started yet'}` };
+      return {
+        refused: 'unavailable',
+        message: `volume ${name} cannot be served here: ${group.problem ?? 'not started yet'}`,
+      };
     }
     return { refused: 'unknown', message: `there is no volume ${name} here` };
   }

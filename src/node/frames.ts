@@ -61,7 +61,13 @@ export class FrameRouter {
     const { attachId, group: name } = body.data;
     const group = this.#groups.get(name);
     if (group === undefined) {
-      const refusal: Attached = { attachId, ok: false, code: 'unknownGroup', reason: `this node has no copy of group ${name}`, seen: 0 };
+      const refusal: Attached = {
+        attachId,
+        ok: false,
+        code: 'unknownGroup',
+        reason: `this node has no copy of group ${name}`,
+        seen: 0,
+      };
       connection.send(encodeJson(MessageType.attached, refusal));
       return;
     }

@@ -117,7 +117,10 @@ export class Node implements NodeControl {
     this.#document = await this.#agreeOnDocument();
     const document = this.#document;
     if (!document.nodes.some((node) => node.name === this.nodeName)) {
-      throw new HoldfastError('E_NOT_FOUND', `node ${this.nodeName} is not in the cluster document of ${document.cluster}`);
+      throw new HoldfastError(
+        'E_NOT_FOUND',
+        `node ${this.nodeName} is not in the cluster document of ${document.cluster}`,
+      );
     }
     this.#links = new LinkTable(
       this.#environment,
@@ -174,12 +177,17 @@ export class Node implements NodeControl {
         if (entry !== null) {
           const document = parseDocument(entry.value);
           if (differs(document, declared)) {
-            this.#environment.log.warn('the configuration file differs from the cluster document in the store, which counts');
+            this.#environment.log.warn(
+              'the configuration file differs from the cluster document in the store, which counts',
+            );
           }
           return document;
         }
         const value = JSON.stringify(declared);
-        const outcome = await store.commit({ require: [{ key: documentKey, revision: 0 }], put: [{ key: documentKey, value }] });
+        const outcome = await store.commit({
+          require: [{ key: documentKey, revision: 0 }],
+          put: [{ key: documentKey, value }],
+        });
         if (outcome.kind === 'committed') return declared;
       } catch (error) {
         if (error instanceof HoldfastError && error.code !== 'E_STORE_UNREACHABLE') throw error;
@@ -199,7 +207,8 @@ export class Node implements NodeControl {
       this.#storeProblem = null;
       this.#learn(entries, versions);
     } catch (error) {
-      if (this.#storeProblem === null) this.#event(null, 'store', `the coordination store does not answer: ${messageOf(error)}`);
+      if (this.#storeProblem === null)
+        this.#event(null, 'store', `the coordination store does not answer: ${messageOf(error)}`);
       this.#storeProblem = messageOf(error);
     } finally {
       this.#polling = false;
@@ -273,7 +282,8 @@ export class Node implements NodeControl {
       await group.close();
       for (const volume of volumes) await this.#options.devices.remove(this.#pathOf(volume));
       const folder = this.#metadataFolder(group.name);
-      for (const name of ['leg', 'bits', 'cursor', 'leg.new', 'bits.new']) await this.#environment.files.remove(`${folder}/${name}`);
+      for (const name of ['leg', 'bits', 'cursor', 'leg.new', 'bits.new'])
+        await this.#environment.files.remove(`${folder}/${name}`);
       this.#event(group.name, 'deleted', `group ${group.name} was deleted`);
     } catch (error) {
       this.#event(group.name, 'failed', `what the deleted group held could not be removed: ${messageOf(error)}`);
@@ -298,6 +308,7 @@ export class Node implements NodeControl {
         pathOf: (volume) => this.#pathOf(volume),
         bitsSlotBytes,
         newId: (group, replaces) => this.#router.newId(group, replaces),
+        forgetId: (id) => this.#router.forget(id),
         event: (group, kind, message) => this.#event(group, kind, message),
       },
       entry,
@@ -411,7 +422,9 @@ export class Node implements NodeControl {
       cluster: this.#document.cluster,
       answeredBy: this.nodeName,
       nodes: this.#document.nodes.map(({ name, site }) =>
-        name === this.nodeName ? this.#nodeStatus() : (answers.find((other) => other.name === name)?.answer.node ?? unreachable(name, site, 'not asked')),
+        name === this.nodeName
+          ? this.#nodeStatus()
+          : (answers.find((other) => other.name === name)?.answer.node ?? unreachable(name, site, 'not asked')),
       ),
       groups: this.#document.groups.flatMap(({ name }) => {
         const merged = mergeStatus(statuses.get(name) ?? []);
@@ -429,25 +442,45 @@ export class Node implements NodeControl {
     const entry = this.#groupOf(subject);
     const { groups, notes } = await this.status();
     const group = groups.find(({ name }) => name === entry.name);
-    if (group === undefined) throw new HoldfastError('E_NODE_UNREACHABLE', `no node with a copy of ${entry.name} can be asked`);
+    if (group === undefined)
+      throw new HoldfastError('E_NODE_UNREACHABLE', `no node with a copy of ${entry.name} can be asked`);
     const findings: Explanation['findings'][number][] = [];
     if (group.reason !== null) {
-      findings.push({ subject: group.name, state: group.service, reason: group.reason, nextStep: group.nextStep ?? '' });
+      findings.push({
+        subject: group.name,
+        state: group.service,
+        reason: group.reason,
+        nextStep: group.nextStep ?? '',
+      });
     }
     for (const leg of group.legs) {
       if (leg.reason === null) continue;
       const state = [leg.role, leg.disk, leg.connection, leg.replication].filter((word) => word !== null).join(' / ');
-      findings.push({ subject: `${group.name} at ${leg.node}`, state, reason: leg.reason, nextStep: leg.nextStep ?? '' });
+      findings.push({
+        subject: `${group.name} at ${leg.node}`,
+        state,
+        reason: leg.reason,
+        nextStep: leg.nextStep ?? '',
+      });
     }
     for (const fork of group.forks) {
       findings.push({
         subject: `${group.name} at ${fork.node}`,
         state: 'Fork kept',
         reason: `${fork.node} wrote on in generation ${fork.generation} after another node had taken over: ${fork.extents} extents, ${fork.bytes} bytes`,
-        nextStep: fork.image === null ? 'There was no room to keep it; only this note is left.' : `Look at ${fork.image} on ${fork.node}, then delete it.`,
+        nextStep:
+          fork.image === null
+            ? 'There was no room to keep it; only this note is left.'
+            : `Look at ${fork.image} on ${fork.node}, then delete it.`,
       });
     }
-    for (const note of notes) findings.push({ subject: this.nodeName, state: 'Not all nodes answered', reason: note, nextStep: 'Check that node.' });
+    for (const note of notes)
+      findings.push({
+        subject: this.nodeName,
+        state: 'Not all nodes answered',
+        reason: note,
+        nextStep: 'Check that node.',
+      });
     const owner = group.owner ?? 'nobody';
     const summary =
       findings.length === 0
@@ -461,7 +494,8 @@ export class Node implements NodeControl {
     const name = request.group ?? request.name;
     await this.#changeDocument((document) => {
       const taken = document.groups.find((group) => group.volumes.some((volume) => volume.name === request.name));
-      if (taken !== undefined) throw new HoldfastError('E_EXISTS', `volume ${request.name} exists already, in group ${taken.name}`);
+      if (taken !== undefined)
+        throw new HoldfastError('E_EXISTS', `volume ${request.name} exists already, in group ${taken.name}`);
       const volume = (index: number): VolumeEntry => ({
         name: request.name,
         index,
@@ -473,15 +507,23 @@ export class Node implements NodeControl {
       const known = document.groups.find((group) => group.name === name);
       if (known !== undefined) {
         const index = known.nextVolumeIndex;
-        const changed: GroupEntry = { ...known, nextVolumeIndex: index + 1, volumes: [...known.volumes, volume(index)] };
+        const changed: GroupEntry = {
+          ...known,
+          nextVolumeIndex: index + 1,
+          volumes: [...known.volumes, volume(index)],
+        };
         return { ...document, groups: document.groups.map((group) => (group.name === name ? changed : group)) };
       }
       const owner = request.owner ?? this.nodeName;
       for (const node of [owner, ...request.mirrors.map((mirror) => mirror.node)]) {
-        if (!document.nodes.some((entry) => entry.name === node)) throw new HoldfastError('E_NOT_FOUND', `there is no node ${node}`);
+        if (!document.nodes.some((entry) => entry.name === node))
+          throw new HoldfastError('E_NOT_FOUND', `there is no node ${node}`);
       }
       if (request.mirrors.some((mirror) => mirror.node === owner)) {
-        throw new HoldfastError('E_USAGE', `volume ${request.name}: ${owner} is its owner and cannot be its mirror too`);
+        throw new HoldfastError(
+          'E_USAGE',
+          `volume ${request.name}: ${owner} is its owner and cannot be its mirror too`,
+        );
       }
       const group: GroupEntry = {
         name,
@@ -505,7 +547,10 @@ export class Node implements NodeControl {
           ? (this.#groups.get(entry.name)?.sessionsOn(name) ?? 0)
           : await this.#request(owner, 'group.sessions', { group: entry.name, volume: name }, statusTimeoutMs);
       if (sessions !== 0) {
-        throw new HoldfastError('E_REFUSED', `volume ${name}: ${String(sessions)} host session(s) have it open; end them first, or use --force`);
+        throw new HoldfastError(
+          'E_REFUSED',
+          `volume ${name}: ${String(sessions)} host session(s) have it open; end them first, or use --force`,
+        );
       }
     }
     const dropped = entry.volumes.length === 1;
@@ -530,25 +575,35 @@ export class Node implements NodeControl {
     const owner = this.#ownerOf(name);
     if (owner === to) throw new HoldfastError('E_REFUSED', `group ${name}: ${to} is the owner already`);
     if (owner === this.nodeName) {
-      throw new HoldfastError('E_REFUSED', `group ${name}: ${owner} owns it but does not serve it: ${group?.problem ?? 'not open yet'}`);
+      throw new HoldfastError(
+        'E_REFUSED',
+        `group ${name}: ${owner} owns it but does not serve it: ${group?.problem ?? 'not open yet'}`,
+      );
     }
-    return this.#request(owner, 'group.switchOver', { group: name, node: to }, moveTimeoutMs).catch((error: unknown) => {
-      if (error instanceof HoldfastError && error.code === 'E_NODE_UNREACHABLE') {
-        throw new HoldfastError(
-          'E_NODE_UNREACHABLE',
-          `group ${name}: its owner ${owner} does not answer, so it cannot hand over; if it is dead: holdfast group take-over ${name} --node ${to}`,
-          { cause: error },
-        );
-      }
-      throw error;
-    }) as Promise<MoveResult>;
+    return this.#request(owner, 'group.switchOver', { group: name, node: to }, moveTimeoutMs).catch(
+      (error: unknown) => {
+        if (error instanceof HoldfastError && error.code === 'E_NODE_UNREACHABLE') {
+          throw new HoldfastError(
+            'E_NODE_UNREACHABLE',
+            `group ${name}: its owner ${owner} does not answer, so it cannot hand over; if it is dead: holdfast group take-over ${name} --node ${to}`,
+            { cause: error },
+          );
+        }
+        throw error;
+      },
+    ) as Promise<MoveResult>;
   }
 
   takeOver({ group: name, node, force }: { group: string; node: string; force: boolean }): Promise<MoveResult> {
     const group = this.#mustKnow(name);
     this.#mustBeNode(node);
     if (node !== this.nodeName) {
-      return this.#request(node, 'group.takeOver', { group: name, node, force }, moveTimeoutMs) as Promise<MoveResult>;
+      return this.#request(
+        node,
+        'group.takeOver',
+        { group: name, node, force },
+        moveTimeoutMs,
+      ) as Promise<MoveResult>;
     }
     if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${node} has no copy of it`);
     return group.takeOver(force).then((moved) => ({ group: name, owner: node, ...moved }));
@@ -620,7 +675,10 @@ export class Node implements NodeControl {
     return entry?.preferredOwner ?? this.nodeName;
   }
 
-  async #changeDocument(change: (document: ClusterDocument) => ClusterDocument, remove: readonly string[] = []): Promise<void> {
+  async #changeDocument(
+    change: (document: ClusterDocument) => ClusterDocument,
+    remove: readonly string[] = [],
+  ): Promise<void> {
     const { store } = this.#options;
     for (let attempt = 0; attempt < 5; attempt++) {
       const entry = await store.read(documentKey);
@@ -724,7 +782,10 @@ class Rates {
   rates: GroupStatus['throughput'] = { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 };
   #samples: { atMs: number; reads: number; writes: number; readBytes: number; writtenBytes: number }[] = [];
 
-  sample(nowMs: number, counters: { reads: number; writes: number; readBytes: number; writtenBytes: number } | null): void {
+  sample(
+    nowMs: number,
+    counters: { reads: number; writes: number; readBytes: number; writtenBytes: number } | null,
+  ): void {
     if (counters === null) {
       this.#samples = [];
       this.rates = { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 };
@@ -734,7 +795,8 @@ class Rates {
     if (this.#samples.length > 5) this.#samples.shift();
     const first = this.#samples[0];
     if (first === undefined || nowMs <= first.atMs) return;
-    const perSecond = (now: number, before: number): number => Math.max(0, Math.round(((now - before) / (nowMs - first.atMs)) * 1000));
+    const perSecond = (now: number, before: number): number =>
+      Math.max(0, Math.round(((now - before) / (nowMs - first.atMs)) * 1000));
     this.rates = {
       readBytes: perSecond(counters.readBytes, first.readBytes),
       writeBytes: perSecond(counters.writtenBytes, first.writtenBytes),
@@ -791,7 +853,12 @@ function differs(stored: ClusterDocument, declared: ClusterDocument): boolean {
       document.groups.map(({ name, preferredOwner, volumes, legs, settings }) => [
         name,
         preferredOwner,
-        volumes.map(({ name: volume, sizeBytes, blockSizeBytes, paths }) => [volume, sizeBytes, blockSizeBytes, paths]),
+        volumes.map(({ name: volume, sizeBytes, blockSizeBytes, paths }) => [
+          volume,
+          sizeBytes,
+          blockSizeBytes,
+          paths,
+        ]),
         legs,
         settings,
       ]),

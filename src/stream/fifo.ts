@@ -29,6 +29,10 @@ export class Fifo<Item> {
     return item;
   }
 
+  *[Symbol.iterator](): Iterator<Item> {
+    for (let at = this.#head; at < this.#items.length; at++) yield this.#items[at] as Item;
+  }
+
   /** Takes all out, oldest first. */
   drain(): Item[] {
     const items = this.#items.slice(this.#head) as Item[];

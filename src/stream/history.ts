@@ -60,7 +60,10 @@ export class History<R extends StreamRecord> {
   }
 
   at(ordinal: number): R {
-    assert(ordinal >= this.#first && ordinal < this.#next, `record ${ordinal} is not held (${this.#first}…${this.#next})`);
+    assert(
+      ordinal >= this.#first && ordinal < this.#next,
+      `record ${ordinal} is not held (${this.#first}…${this.#next})`,
+    );
     return this.#ring[ordinal & (this.#ring.length - 1)] as R;
   }
 
@@ -92,7 +95,8 @@ export class History<R extends StreamRecord> {
   positionAt(ordinal: number): Position {
     for (let at = this.#bases.length - 1; at > 0; at--) {
       const entry = this.#bases[at];
-      if (entry !== undefined && ordinal > entry.base) return { generation: entry.generation, seq: ordinal - entry.base };
+      if (entry !== undefined && ordinal > entry.base)
+        return { generation: entry.generation, seq: ordinal - entry.base };
     }
     const oldest = this.#bases[0];
     assert(oldest !== undefined, 'a history without a generation');

@@ -23,9 +23,7 @@ export const legFormat: TwoSlotFormat = { slotBytes: 512 * 1024, magic: 'HFLEGMD
 export const bitsMagic = 'HFBITS_1';
 
 const positionSchema = z.object({ generation: z.int().min(0), seq: z.int().min(0) }).readonly();
-const ancestorSchema = z
-  .object({ generation: z.int().min(0), id: z.string(), leftAtSeq: z.int().min(0) })
-  .readonly();
+const ancestorSchema = z.object({ generation: z.int().min(0), id: z.string(), leftAtSeq: z.int().min(0) }).readonly();
 
 export const lineageSchema = z
   .object({ generation: z.int().min(0), id: z.string(), ancestors: z.array(ancestorSchema).readonly() })
@@ -113,7 +111,10 @@ export function decodeLegState(payload: Uint8Array): { ok: true; state: LegState
   const parsed = stateSchema.safeParse(json);
   return parsed.success
     ? { ok: true, state: parsed.data }
-    : { ok: false, reason: parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ') };
+    : {
+        ok: false,
+        reason: parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
+      };
 }
 
 export class LegMetadata {

@@ -123,7 +123,14 @@ export class LocalLeg {
     const opened: { close(): Promise<void> }[] = [];
     try {
       const initial = newLegState(options.group, options.node, environment.bootId);
-      const { metadata, found } = await LegMetadata.open(environment.files, folder, initial);
+      let { metadata, found } = await LegMetadata.open(environment.files, folder, initial);
+      if (found && isOfAnotherGroup(metadata.state, options.volumes)) {
+        // Deleted while this node was away, and made anew under the same name.
+        environment.log.warn(`group ${options.group}: metadata of an earlier group of this name is put away`);
+        await metadata.close();
+        for (const name of ['leg', 'bits', 'cursor']) await environment.files.remove(`${folder}/${name}`);
+        ({ metadata, found } = await LegMetadata.open(environment.files, folder, initial));
+      }
       opened.push(metadata);
       const bitsFile = await BitsFile.open(environment.files, folder, options.bitsSlotBytes);
       opened.push(bitsFile);
@@ -147,8 +154,16 @@ export class LocalLeg {
         blank: !found && volumes.every((volume) => volume.created),
         start,
       });
+      // Volumes added while this node was away: what they hold on either side is not known to be the same.
+      if (found) {
+        for (const { entry } of volumes) {
+          if (metadata.state.volumes.some((held) => held.index === entry.index)) continue;
+          for (const peer of Object.keys(metadata.state.peers)) leg.bitsFor(peer).get(entry.index)?.setAll();
+        }
+      }
       // What the cursor said under another kernel must not be believed by a later start on this one (R6).
-      if (!(await leg.writeCursor())) throw new HoldfastError('E_IO', leg.fault?.detail ?? 'the cursor cannot be written');
+      if (!(await leg.writeCursor()))
+        throw new HoldfastError('E_IO', leg.fault?.detail ?? 'the cursor cannot be written');
       metadata.change({
         bootId: start.held ? environment.bootId : '',
         clean: false,
@@ -364,6 +379,10 @@ function union(bitmap: ChangeBitmap, other: ChangeBitmap | undefined): ChangeBit
   const both = bitmap.clone();
   both.union(other);
   return both;
+}
+
+function isOfAnotherGroup(state: LegState, volumes: readonly VolumeEntry[]): boolean {
+  return state.volumes.some((held) => volumes.some(({ index, wwid }) => index === held.index && wwid !== held.wwid));
 }
 
 function samePlace(a: Position, b: Position): boolean {
