@@ -422,6 +422,7 @@ export class TargetLeg implements EndTask {
     this.#cursorDirty = true;
     if (leg.state.condition === 'unconfirmed' && comparePositions(leg.applied, start.confirmAt) >= 0) this.#confirm();
     this.#accept(held, held.early.drain());
+    this.#settleReached(held);
     this.#askForTurn();
     this.#options.changed();
   }
@@ -504,11 +505,7 @@ export class TargetLeg implements EndTask {
     this.#answerDue = true;
     this.#askForTurn();
     const held = this.#attachment;
-    const settle = held?.settling[0];
-    if (held !== null && settle !== undefined && comparePositions(this.#leg.applied, settle.position) >= 0) {
-      held.settling.shift();
-      this.#settled(held, settle);
-    }
+    if (held !== null) this.#settleReached(held);
     const confirmAt = held?.started?.confirmAt;
     if (
       this.#leg.state.condition === 'unconfirmed' &&
@@ -560,8 +557,18 @@ export class TargetLeg implements EndTask {
 
   #settle(held: Attachment, settle: Settle): void {
     this.#leg.metadata.changePeer(held.connection.peer, { confirmed: settle.ownerDurable });
-    if (comparePositions(this.#leg.applied, settle.position) >= 0) this.#settled(held, settle);
-    else held.settling.push(settle);
+    held.settling.push(settle);
+    this.#settleReached(held);
+  }
+
+  /** Until the leg is ready, its cursor is still that of before the start. */
+  #settleReached(held: Attachment): void {
+    if (!held.ready) return;
+    for (let next = held.settling[0]; next !== undefined; next = held.settling[0]) {
+      if (comparePositions(this.#leg.applied, next.position) < 0) return;
+      held.settling.shift();
+      this.#settled(held, next);
+    }
   }
 
   #settled(held: Attachment, settle: Settle): void {

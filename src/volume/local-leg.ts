@@ -299,6 +299,7 @@ export class LocalLeg {
 
   /** Notes in the page cache how far the leg has come; `done` follows, never inside the call, unless the leg fails. */
   noteCursor(done: () => void): void {
+    if (this.#closed) return;
     this.#cursor.write({ applied: this.applied, intended: this.intended }, (fault) => {
       if (fault !== null) this.fail(fault);
       else done();
