@@ -792,7 +792,7 @@ export class Group {
       const observer = await this.#ownerGone(record.owner);
       if (this.target?.owner != null) throw refuse(`${record.owner} still replicates to this node; use switch-over`);
       // What the old owner may still have sent is settled now: nothing more of its generation is applied.
-      if (!((await this.target?.close()) ?? true)) throw refuse(leg.fault?.detail ?? 'the local leg has failed');
+      if (!((await this.target?.letGo()) ?? true)) throw refuse(leg.fault?.detail ?? 'the local leg has failed');
       // The owner may have changed the record while it still could.
       await keeper.refresh();
       const judged = keeper.record;

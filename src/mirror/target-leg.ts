@@ -122,6 +122,7 @@ export class TargetLeg implements EndTask {
   #lastRecordAtMs = 0;
   #lastCheckpointAtMs = 0;
   #checkpointing = false;
+  #closed = false;
   /** Marks of hot regions, and the positions from which on they may cool. */
   readonly #marks = new Fifo<{ mark: number; position: Position }>();
   #stable: Position = origin;
@@ -185,13 +186,19 @@ export class TargetLeg implements EndTask {
   }
 
   /**
-   * Lets go of the owner for good: drops what is held and waits for what a disk already has (R14). What the leg holds
-   * then is exact, unless it resolves false: the leg has failed.
+   * Lets go of the owner: drops what is held and waits for what a disk already has (R14). What the leg holds then is
+   * exact, unless it resolves false: the leg has failed. An owner may attach again.
    */
-  async close(): Promise<boolean> {
+  async letGo(): Promise<boolean> {
     this.#attaching++;
     await this.#quiesce();
     return this.#leg.fault === null;
+  }
+
+  /** The same, for good: the leg is another's from here on. */
+  close(): Promise<boolean> {
+    this.#closed = true;
+    return this.letGo();
   }
 
   /** The volume leaves the group: what still comes for it is let pass without effect. */
@@ -214,6 +221,7 @@ export class TargetLeg implements EndTask {
 
   endOfTurn(): void {
     this.#turnAsked = false;
+    if (this.#closed) return;
     if (!this.#cursorDirty) {
       if (this.#answerDue) this.#answer();
       return;
@@ -635,7 +643,7 @@ export class TargetLeg implements EndTask {
   }
 
   async #checkpoint(): Promise<void> {
-    if (this.#checkpointing || this.#leg.fault !== null) return;
+    if (this.#checkpointing || this.#closed || this.#leg.fault !== null) return;
     this.#checkpointing = true;
     this.#lastCheckpointAtMs = this.#environment.clock.monotonicMs();
     const position = this.#leg.applied;
