@@ -528,7 +528,7 @@ export class Group {
     if (this.#context.lease.leaseId !== current.leaseId) owner.hold('lease', true);
     owner.open();
     this.#event('primary', `${this.#context.node} serves the group, generation ${record.generation}`);
-    this.#membership.review();
+    this.#membership?.review();
   }
 
   /** The lease was lost and is back: nobody took over meanwhile, or we find out now (R11). */
