@@ -308,6 +308,7 @@ export class LocalLeg {
 
   /** The same; resolves false when the leg has failed instead. */
   writeCursor(): Promise<boolean> {
+    if (this.#closed) return Promise.resolve(false);
     return new Promise((resolve) => {
       this.#cursor.write({ applied: this.applied, intended: this.intended }, (fault) => {
         if (fault !== null) this.fail(fault);
