@@ -32,7 +32,7 @@ const kinds = {
   E_EXISTS: { meaning: 'The name is taken.', cure: 'Choose another name.', exitStatus: 3 },
   E_REFUSED: {
     meaning: 'Doing it now would risk data or has no sense in this state; nothing was changed.',
-    cure: 'The message says what to do instead.',
+    cure: 'Do what the message says; `holdfast why` tells more of the state it is in.',
     exitStatus: 3,
   },
   E_BUSY: {
@@ -55,7 +55,11 @@ const kinds = {
     cure: 'Do not restore it from a backup while nodes run; the message says what was found.',
     exitStatus: 1,
   },
-  E_TIMEOUT: { meaning: 'It took longer than allowed.', cure: 'See `holdfast why` for what it waits for.', exitStatus: 1 },
+  E_TIMEOUT: {
+    meaning: 'It took longer than allowed.',
+    cure: 'See `holdfast why` for what it waits for.',
+    exitStatus: 1,
+  },
   E_PORT_TAKEN: {
     meaning: 'Another program listens on the port.',
     cure: 'End that program or choose another port.',
@@ -79,15 +83,27 @@ const kinds = {
   },
   E_FILE_MISSING: { meaning: 'The file is not there.', cure: 'Bring it back, or correct the path.', exitStatus: 1 },
   E_FILE_EXISTS: { meaning: 'The file is already there.', cure: 'Remove it or choose another name.', exitStatus: 3 },
-  E_READ_ONLY: { meaning: 'The file or device cannot be written.', cure: 'Check permissions and mounts.', exitStatus: 1 },
-  E_NO_SPACE: { meaning: 'The file system is full.', cure: 'Make room; writes go on by themselves then.', exitStatus: 1 },
+  E_READ_ONLY: {
+    meaning: 'The file or device cannot be written.',
+    cure: 'Check permissions and mounts.',
+    exitStatus: 1,
+  },
+  E_NO_SPACE: {
+    meaning: 'The file system is full.',
+    cure: 'Make room; writes go on by themselves then.',
+    exitStatus: 1,
+  },
   E_IO: { meaning: 'The operating system reported an input/output error.', cure: 'Check the disk.', exitStatus: 1 },
   E_METADATA: {
     meaning: 'Both slots of a metadata file are unreadable, or were written by a newer version.',
     cure: 'Bring the file back from the same moment as the volume, or let the leg be copied anew from the other node.',
     exitStatus: 1,
   },
-  E_PROTOCOL: { meaning: 'The other side sent what the protocol does not allow.', cure: 'Check versions.', exitStatus: 1 },
+  E_PROTOCOL: {
+    meaning: 'The other side sent what the protocol does not allow.',
+    cure: 'Check versions.',
+    exitStatus: 1,
+  },
   E_INTERNAL: { meaning: 'An error of ours.', cure: 'Please report it, with the log.', exitStatus: 1 },
 } as const satisfies Record<string, ErrorKind>;
 

@@ -5,7 +5,7 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import { clientOf, nodeVerb, writeJson, type Building, type NodeVerbOptions } from './command.ts';
 import type { Io } from './io.ts';
 import { LiveArea } from './live-area.ts';
-import { findingLines, renderStatus, summarize } from './status-text.ts';
+import { findingLines, renderStatus, summarize, type Asking } from './status-text.ts';
 
 const watchIntervalMs = 1000;
 
@@ -14,25 +14,26 @@ export function addStatusCommand(program: Command, { io }: Building): void {
     .option('--watch', 'go on showing it until interrupted')
     .action(async (options: NodeVerbOptions & { watch?: boolean }) => {
       const client = clientOf(options, io);
-      if (options.watch) await watch(client, io, options.json === true);
+      const asking = { program: 'holdfast', api: options.api };
+      if (options.watch) await watch(client, asking, io, options.json === true);
       else if (options.json) writeJson(io, await client.status());
-      else io.out.write(renderStatus(await client.status(), io.out.colours));
+      else io.out.write(renderStatus(await client.status(), asking, io.out.colours));
     });
 }
 
 /** On a terminal redrawn in place; into a pipe a line whenever something has changed; as JSON one object a line. */
-async function watch(client: ControlClient, io: Io, asJson: boolean): Promise<void> {
+async function watch(client: ControlClient, asking: Asking, io: Io, asJson: boolean): Promise<void> {
   const area = new LiveArea(io.out);
   let shown = '';
   for (; !io.stop.aborted; await io.pause(watchIntervalMs)) {
     try {
       const status = await client.status();
       if (asJson) io.out.write(`${JSON.stringify(status)}\n`);
-      else if (io.out.isTerminal) area.draw(renderStatus(status, io.out.colours));
+      else if (io.out.isTerminal) area.draw(renderStatus(status, asking, io.out.colours));
       else
         shown = writeWhenChanged(
           io,
-          [...summarize(status), ...findingLines(status, io.out.colours)].join('\n'),
+          [...summarize(status), ...findingLines(status, asking, io.out.colours)].join('\n'),
           shown,
         );
     } catch (error) {

@@ -7,10 +7,10 @@ import { Option, type Command } from 'commander';
 import { connectToApi } from '../api/client.ts';
 import { formatAddress } from '../base/network.ts';
 import type { ClusterStatus } from '../group/status.ts';
-import { readWhole, verb, type Building } from './command.ts';
+import { defaultApi, readWhole, verb, type Building } from './command.ts';
 import type { CommandStatus, Io } from './io.ts';
 import { LiveArea } from './live-area.ts';
-import { activityOf, findingLines, renderStatus, summarize } from './status-text.ts';
+import { activityOf, findingLines, renderStatus, summarize, type Asking } from './status-text.ts';
 import { TryNode } from './try-node.ts';
 import { defaultFolder, portBaseMax, preparePair, startCommand, type Pair, type PairOptions } from './try-pair.ts';
 import { renderNextSteps } from './try-text.ts';
@@ -97,7 +97,7 @@ async function waitUntilReady(pair: Pair, nodes: readonly TryNode[], options: Tr
       return true;
     }
     const text = status
-      ? [...summarize(status), ...findingLines(status, io.out.colours)].join('\n')
+      ? [...summarize(status), ...findingLines(status, askingIn(pair, status), io.out.colours)].join('\n')
       : 'waiting for an answer';
     if (isDrawn) area.draw(text);
     else if (text !== told && !options.json) io.out.write(`${text}\n`);
@@ -128,7 +128,9 @@ function isSettled({ groups }: ClusterStatus): boolean {
 /** Until told to stop (false), or no node of ours is left (true). */
 async function watch(pair: Pair, nodes: readonly TryNode[], options: TryOptions, io: Io): Promise<boolean> {
   const view =
-    options.live && io.out.isTerminal && !options.json ? liveView(io) : plainView(io, options.json === true);
+    options.live && io.out.isTerminal && !options.json
+      ? liveView(pair, io)
+      : plainView(pair, io, options.json === true);
   for (; !io.stop.aborted; await io.pause(viewIntervalMs)) {
     const status = await ask(pair, io.stop);
     // One that was started again elsewhere needs no notice any more.
@@ -151,21 +153,23 @@ async function watch(pair: Pair, nodes: readonly TryNode[], options: TryOptions,
 /** Shows a state, null when no node answers, and the notices that go with it. */
 type View = (status: ClusterStatus | null, notices: readonly string[]) => void;
 
-function liveView(io: Io): View {
+function liveView(pair: Pair, io: Io): View {
   const area = new LiveArea(io.out);
   const { yellow, dim } = io.out.colours;
   return (status, notices) => {
-    const state = status ? renderStatus(status, io.out.colours) : 'no node answers\n';
+    const state = status ? renderStatus(status, askingIn(pair, status), io.out.colours) : 'no node answers\n';
     area.draw([state, ...notices.map(yellow), dim('Ctrl-C stops the pair.')].join('\n'));
   };
 }
 
 /** A line for every change, and now and then one for what hosts do. */
-function plainView(io: Io, asJson: boolean): View {
+function plainView(pair: Pair, io: Io, asJson: boolean): View {
   let told = '';
   let activityToldMs = io.wallMs();
   return (status, notices) => {
-    const lines = status ? [...summarize(status), ...findingLines(status, io.out.colours)] : ['no node answers'];
+    const lines = status
+      ? [...summarize(status), ...findingLines(status, askingIn(pair, status), io.out.colours)]
+      : ['no node answers'];
     const text = [...lines, ...notices].join('\n');
     if (text !== told) io.out.write(asJson ? `${JSON.stringify(status)}\n` : `${text}\n`);
     told = text;
@@ -175,6 +179,11 @@ function plainView(io: Io, asJson: boolean): View {
       activityToldMs = io.wallMs();
     }
   };
+}
+
+function askingIn({ configuration }: Pair, { answeredBy }: ClusterStatus): Asking {
+  const node = configuration.nodes.find(({ name }) => name === answeredBy);
+  return { program: 'npx holdfast', api: node ? formatAddress(node.api) : defaultApi };
 }
 
 /** What the first node that answers says; those run elsewhere are asked last. */

@@ -8,7 +8,7 @@ import {
   collectPairs,
   nodeVerb,
   noun,
-  readSize,
+  readVolumeSize,
   writeJson,
   type Building,
   type NodeVerbOptions,
@@ -45,7 +45,7 @@ export function addVolumeCommands(program: Command, { io }: Building): void {
 
   nodeVerb(volume, 'create', 'Create a volume', 'holdfast volume create vol2 --size 10GiB --mirror west:sync')
     .argument('<name>', 'its name, by which hosts know it')
-    .requiredOption('--size <size>', 'such as 512MiB, 10GiB, 4TiB', readSize)
+    .requiredOption('--size <size>', 'such as 512MiB, 10GiB, 4TiB', readVolumeSize)
     .addOption(new Option('--block-size <bytes>', 'smallest unit of access').choices(['512', '4096']).default('512'))
     .option('--group <group>', 'consistency group; default one of its own, of the same name')
     .option('--owner <node>', 'for a new group: who serves it; default the node asked')

@@ -1,6 +1,7 @@
 /** `holdfast why`: why a group or volume is as it is, and what to do. */
 import type { Command } from 'commander';
 import { clientOf, nodeVerb, writeJson, type Building, type NodeVerbOptions } from './command.ts';
+import { completed } from './status-text.ts';
 
 export function addWhyCommand(program: Command, { io }: Building): void {
   nodeVerb(program, 'why', 'Why a group or volume is in the state it is in, and what to do', 'holdfast why vol1')
@@ -8,10 +9,11 @@ export function addWhyCommand(program: Command, { io }: Building): void {
     .action(async (subject: string, options: NodeVerbOptions) => {
       const explanation = await clientOf(options, io).why(subject);
       if (options.json) return writeJson(io, explanation);
+      const asking = { program: 'holdfast', api: options.api };
       const { bold, dim, yellow } = io.out.colours;
       const found = explanation.findings.map(
         (finding) =>
-          `\n${yellow(finding.subject)}: ${bold(finding.state)}\n  ${finding.reason}\n  ${dim('→')} ${finding.nextStep}\n`,
+          `\n${yellow(finding.subject)}: ${bold(finding.state)}\n  ${finding.reason}\n  ${dim('→')} ${completed(finding.nextStep, asking)}\n`,
       );
       io.out.write(`${explanation.summary}\n${found.join('')}`);
     });

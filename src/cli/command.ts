@@ -5,7 +5,9 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { connectToApi, type ControlClient } from '../api/client.ts';
 import { parseAddress } from '../base/network.ts';
-import { parseSize } from '../base/units.ts';
+import { formatSize, parseSize } from '../base/units.ts';
+import { volumeBytesMin } from '../node/configuration-schema.ts';
+import { volumeBytesMax } from '../volume/change-bitmap.ts';
 import type { CommandStatus, Io } from './io.ts';
 
 export const defaultApi = '127.0.0.1:8009';
@@ -58,10 +60,11 @@ function readApiAddress(text: string): string {
   throw new InvalidArgumentError(`It should be host:port, such as ${defaultApi}.`);
 }
 
-export function readSize(text: string): number {
+export function readVolumeSize(text: string): number {
   const bytes = parseSize(text);
-  if (bytes === null) throw new InvalidArgumentError('It should be a size such as 512MiB or 1GiB.');
-  return bytes;
+  if (bytes !== null && bytes >= volumeBytesMin && bytes <= volumeBytesMax) return bytes;
+  const range = `from ${formatSize(volumeBytesMin)} to ${formatSize(volumeBytesMax)}`;
+  throw new InvalidArgumentError(`It should be a size ${range}, such as 512MiB or 1GiB.`);
 }
 
 export function readWhole(min: number, max: number): (text: string) => number {

@@ -4,10 +4,25 @@
  */
 import { formatDuration, formatRate, formatSize } from '../base/units.ts';
 import type { ClusterStatus, CopyProgress, GroupStatus, LegStatus } from '../group/status.ts';
+import { defaultApi } from './command.ts';
 import type { Colours } from './io.ts';
 import { renderTable } from './table.ts';
 
-export function renderStatus(status: ClusterStatus, colours: Colours): string {
+/** How the reader would ask the node that gave the answer: next steps are commands to copy. */
+export interface Asking {
+  readonly program: string;
+  readonly api: string;
+}
+
+const commandPattern = /\bholdfast ((?:why|(?:group|mirror) [a-z-]+) \w[\w.-]*\b(?: --(?:to|node) \w[\w.-]*\b)?)/g;
+
+/** A next step with its command completed: without an address it would ask the default node, which may be the dead one. */
+export function completed(nextStep: string, { program, api }: Asking): string {
+  const address = api === defaultApi ? '' : ` --api ${api}`;
+  return nextStep.replace(commandPattern, `${program} $1${address}`);
+}
+
+export function renderStatus(status: ClusterStatus, asking: Asking, colours: Colours): string {
   const blocks = [
     `cluster ${colours.bold(status.cluster)}, as ${status.answeredBy} sees it`,
     renderTable(
@@ -59,7 +74,7 @@ export function renderStatus(status: ClusterStatus, colours: Colours): string {
       ),
     );
   }
-  const findings = [...progressLines(status), ...findingLines(status, colours)];
+  const findings = [...progressLines(status), ...findingLines(status, asking, colours)];
   if (findings.length > 0) blocks.push(findings.join('\n'));
   return `${blocks.join('\n\n')}\n`;
 }
@@ -117,11 +132,11 @@ export function renderProgress(progress: CopyProgress, barLength: number): strin
 }
 
 /** Everything that is not normal: what, why, and what to do. */
-export function findingLines(status: ClusterStatus, colours: Colours): string[] {
+export function findingLines(status: ClusterStatus, asking: Asking, colours: Colours): string[] {
   const lines: string[] = [];
   const add = (subject: string, reason: string | null, nextStep: string | null): void => {
     if (reason !== null) lines.push(`${colours.yellow('!')} ${subject}: ${reason}`);
-    if (nextStep !== null) lines.push(`  ${colours.dim('→')} ${nextStep}`);
+    if (nextStep !== null) lines.push(`  ${colours.dim('→')} ${completed(nextStep, asking)}`);
   };
   for (const node of status.nodes) add(node.name, node.reason, node.nextStep);
   for (const group of status.groups) {
@@ -133,7 +148,11 @@ export function findingLines(status: ClusterStatus, colours: Colours): string[] 
       add(`${group.name} on ${fork.node}`, `${what}${kept}`, null);
     }
   }
-  for (const note of status.notes) lines.push(`${colours.yellow('!')} ${note}`);
+  // What a node that cannot be reached has been said of it already.
+  const told = status.nodes.flatMap(({ reason }) => reason ?? []);
+  for (const note of status.notes) {
+    if (!told.some((reason) => note.endsWith(reason))) lines.push(`${colours.yellow('!')} ${note}`);
+  }
   return lines;
 }
 

@@ -56,7 +56,8 @@ export class TryNode {
     const patience = setTimeout(() => this.#child.kill('SIGKILL'), stopPatienceMs);
     await this.ended;
     clearTimeout(patience);
-    return this.#child.exitCode === 0;
+    // Killed by our signal: it had not come so far as to heed it.
+    return this.#child.exitCode === 0 || this.#child.signalCode === 'SIGTERM';
   }
 
   lastLogLines(count: number): string[] {

@@ -179,7 +179,10 @@ function legTrouble(group: Group): Words {
     return { reason: group.missing, nextStep: 'Check the data; the statement goes with the next start.' };
   const lagging = owner.legs.find((leg) => leg.phase !== 'streaming');
   if (lagging === undefined) return fine;
-  return { reason: `${lagging.node}: ${lagging.reason || phaseWords(lagging)}`, nextStep: 'See the leg.' };
+  return {
+    reason: `${lagging.node}: ${lagging.reason || phaseWords(lagging)}`,
+    nextStep: `holdfast why ${group.name}`,
+  };
 }
 
 function ownLeg(group: Group, entry: LegEntry, context: DescribeContext): LegStatus {
@@ -386,7 +389,10 @@ function sourceWords(group: Group, owner: Owner, leg: SourceLeg): Words {
     };
   }
   if (leg.phase === 'refused')
-    return { reason: leg.reason, nextStep: `Remove the cause at ${leg.node}; it is tried again by itself.` };
+    return {
+      reason: leg.reason,
+      nextStep: `It is tried again by itself; if that does not help, remove the cause at ${leg.node}.`,
+    };
   if (leg.phase === 'streaming')
     return { reason: 'complete; the record is being changed', nextStep: 'Wait a moment.' };
   const away = leg.awayMs(owner.environment.clock.monotonicMs());
