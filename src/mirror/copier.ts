@@ -72,7 +72,7 @@ interface Piece {
   readonly offset: number;
   readonly length: number;
   /** False: a hole when planned. */
-  data: boolean;
+  readonly data: boolean;
 }
 
 interface Copied {
@@ -204,7 +204,12 @@ export class Copier {
         this.#later();
         return;
       }
-      if (!piece.data && this.#planWatch?.touched === true) piece.data = true;
+      if (!piece.data && this.#planWatch?.touched === true) {
+        // Something was written since the holes were asked for: it is read like data, in pieces of that size.
+        const chunkBytes = this.#options.bits.get(piece.volume)?.chunkBytes ?? pieceBytes;
+        this.#plan.splice(0, 1, ...pieces(piece.volume, { ...piece, data: true }, chunkBytes));
+        continue;
+      }
       this.#plan.shift();
       if (piece.data) this.#copy(piece);
       else this.#copyHole(piece);
@@ -337,5 +342,9 @@ function pieces(volume: number, extent: AllocationExtent, chunkBytes: number): P
 const zeroes = Buffer.alloc(pieceBytes);
 
 function isZero(data: Uint8Array): boolean {
-  return data.length <= zeroes.length && Buffer.compare(data, zeroes.subarray(0, data.length)) === 0;
+  for (let at = 0; at < data.length; at += zeroes.length) {
+    const part = data.subarray(at, at + zeroes.length);
+    if (Buffer.compare(part, zeroes.subarray(0, part.length)) !== 0) return false;
+  }
+  return true;
 }
