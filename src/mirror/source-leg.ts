@@ -19,7 +19,7 @@ import { MessageType } from '../link/messages/types.ts';
 import type { LegClass, MirrorMode } from '../store/document.ts';
 import type { Change } from '../stream/change.ts';
 import type { History } from '../stream/history.ts';
-import { comparePositions, type Lineage, type Position } from '../stream/position.ts';
+import { comparePositions, origin, type Lineage, type Position } from '../stream/position.ts';
 import type { StreamRecord } from '../stream/record.ts';
 import type { ChangeBitmap } from '../volume/change-bitmap.ts';
 import { ExtentSet } from '../volume/extents.ts';
@@ -127,6 +127,7 @@ export class SourceLeg {
   #copier: Copier | null = null;
   #settlePosition: Position | null = null;
   #lastSettleAtMs = 0;
+  #toldStable: Position = origin;
   #joining: Promise<void> | null = null;
   #described: ((extents: ReadonlyMap<number, ExtentSet> | null) => void) | null = null;
   readonly #fetches = new Map<number, (fetched: Fetched | null) => void>();
@@ -309,6 +310,7 @@ export class SourceLeg {
     const connection = this.#connection;
     if (connection === null || !this.flowing) return;
     const { history, lineage } = this.#owner;
+    if (this.#next < history.next) this.#toldStable = this.#owner.stable;
     while (this.#next < history.next && connection.unsentBytes < unsentBytesMax) {
       const batch: StreamRecord[] = [];
       let bytes = 0;
@@ -335,8 +337,9 @@ export class SourceLeg {
   tick(): void {
     const connection = this.#connection;
     if (connection === null || !this.flowing) return;
-    if (this.#next === this.#owner.history.next) {
-      const { lineage, last, stable } = this.#owner;
+    const { lineage, last, stable } = this.#owner;
+    if (this.#next === this.#owner.history.next && comparePositions(stable, this.#toldStable) > 0) {
+      this.#toldStable = stable;
       connection.send(
         encodeRecords({ attachId: this.#attachId, generation: lineage.generation, stamped: last, stable }, []),
       );
@@ -508,6 +511,7 @@ export class SourceLeg {
     this.receivedOrdinal = ordinal;
     this.durableOrdinal = history.ordinalOf(target.durable) ?? 0;
     this.lostAtMs = null;
+    this.#toldStable = origin;
     this.tracking = false;
     this.failed = false;
     const body: Start = { attachId: this.#attachId, how, lineage, from, confirmAt: this.#owner.last, fork };
