@@ -114,6 +114,8 @@ export class Ledger {
   readonly #touched = new Set<number>();
   readonly #zeroesWithoutStamp: Write[] = [];
   #latest: Generation | null = null;
+  /** What the latest owner to open found, and its generation then. */
+  #opening: { base: Uint32Array | null; generation: number } = { base: null, generation: 0 };
   #completedEpoch = { generation: 0, epoch: 0 };
 
   constructor(plan: GroupPlan) {
@@ -180,8 +182,8 @@ export class Ledger {
 
   /** I3: told by an owner that has a successor. Only what the successor began with, or stated as lost, may be. */
   #acknowledgedLate(write: Write, stamp: Stamp): void {
-    const base = this.#latest?.base;
-    if (!base || this.#lossStated) return;
+    const { base } = this.#opening;
+    if (base === null || this.#lossStated) return;
     for (let sector = write.first; sector < write.first + write.count; sector++) {
       if (this.#newest(sector, base[sector] ?? 0) >= orderOf(stamp)) continue;
       throw new Violation(
@@ -210,7 +212,13 @@ export class Ledger {
     for (; entry.flushed < entry.acknowledged.length; entry.flushed++) {
       const write = entry.acknowledged[entry.flushed];
       if (write === undefined || write.acknowledgement > covers) return;
-      if (write.stamp !== null) this.#raise(this.#durableFloor, write, write.stamp);
+      if (write.stamp === null) continue;
+      // What was lost meanwhile, as an opening found, the flush could not cover.
+      const order = orderOf(write.stamp);
+      for (let sector = write.first; sector < write.first + write.count; sector++) {
+        const there = Math.min(order, this.#floor[sector] ?? 0);
+        this.#durableFloor[sector] = Math.max(there, this.#durableFloor[sector] ?? 0);
+      }
     }
   }
 
@@ -236,8 +244,8 @@ export class Ledger {
         );
       }
       if (opening !== this.openings || content === 0) continue;
-      const base = this.#latest?.base;
-      if (base && order < (this.#latest?.generation ?? 0) * epochsPerGeneration && base[sector] !== content) {
+      const { base, generation } = this.#opening;
+      if (base !== null && order < generation * epochsPerGeneration && base[sector] !== content) {
         throw new Violation(
           'I9',
           `sector ${sector} holds ${this.#name(content)}, which its owner did not begin with`,
@@ -317,10 +325,18 @@ export class Ledger {
     const generation = this.#generation(lineage.generation, lineage.id);
     generation.base = image;
     this.#latest = generation;
+    this.#opening = { base: image, generation: lineage.generation };
     this.#lossStated = promised !== 'all';
     this.#toldByLatest = false;
     this.openings++;
     return lost.size;
+  }
+
+  /** The same owner goes on under a new lease. A generation in which nothing was stamped is not of the new lineage. */
+  continued(lineage: Lineage): void {
+    const generation = this.#generation(lineage.generation, lineage.id);
+    if (this.#latest?.stamped.size === 0) generation.base = this.#latest.base;
+    this.#latest = generation;
   }
 
   // ---- legs ----

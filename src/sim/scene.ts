@@ -149,7 +149,7 @@ class Scene {
     try {
       await this.#acts();
     } catch (error) {
-      this.#violation ??= new Violation('assertion', stackOf(error));
+      this.#violation ??= error instanceof Violation ? error : new Violation('assertion', stackOf(error));
     } finally {
       for (const put of undo.reverse()) put();
     }
@@ -303,7 +303,10 @@ class Scene {
 
   #opened({ name: node }: Running, watched: Watched, group: Group, owner: Owner): void {
     // The same owner under a new lease: it goes on with what it has.
-    if (watched.owner === owner) return;
+    if (watched.owner === owner) {
+      watched.ledger.continued(owner.lineage);
+      return;
+    }
     watched.owner = owner;
     let { promised } = watched;
     if (group.missing !== null) promised = weakest(promised, 'flushed');
