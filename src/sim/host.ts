@@ -37,6 +37,7 @@ interface Session {
 interface Request {
   readonly session: Session;
   readonly what: string;
+  readonly issuedAtMs: number;
   completed: boolean;
   /** Ends the lane's wait when the session ends first. */
   readonly abandoned: () => void;
@@ -127,6 +128,22 @@ export class Host {
       }
       process.onEnd(() => this.#ended(session));
       answer(session);
+      this.#beImpatient(session, () => product.exports.close(session.handle));
+    });
+  }
+
+  #beImpatient(session: Session, close: () => void): void {
+    const { world, plan } = this.#options;
+    if (plan.patienceMs >= 1e9) return;
+    this.#later(plan.patienceMs / 2, () => {
+      if (session.ended) return;
+      const since = world.nowMs - plan.patienceMs;
+      if ([...this.#open].some((request) => request.session === session && request.issuedAtMs <= since)) {
+        this.#ended(session);
+        session.process.call(close);
+      } else {
+        this.#beImpatient(session, close);
+      }
     });
   }
 
@@ -247,6 +264,7 @@ export class Host {
     const request: Request = {
       session,
       what,
+      issuedAtMs: world.nowMs,
       completed: false,
       abandoned: () => {
         abandoned();

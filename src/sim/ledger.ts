@@ -461,9 +461,10 @@ export class Ledger {
       const write = this.writes.get(number);
       if (write?.first === first) return write;
     } else {
-      const at = this.#zeroesWithoutStamp.findIndex(
-        (zero) => zero.first === first && zero.count === change.length / sectorBytes && zero.state !== 'unknown',
-      );
+      const fits = (zero: Write): boolean => zero.first === first && zero.count === change.length / sectorBytes;
+      // Of a session given up, it may still come: what was held is let go in the order of its arrival.
+      const open = this.#zeroesWithoutStamp.findIndex((zero) => fits(zero) && zero.state === 'open');
+      const at = open < 0 ? this.#zeroesWithoutStamp.findIndex(fits) : open;
       const [write] = at < 0 ? [] : this.#zeroesWithoutStamp.splice(at, 1);
       if (write !== undefined) return write;
     }

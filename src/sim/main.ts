@@ -66,7 +66,12 @@ function plantedNamed(name: string | undefined): PlantedBug | undefined {
 
 function scriptNamed(name: string): Script {
   // Scripts are written by this program; what is edited by hand is at the editor's own risk.
-  return name.endsWith('.json') ? (JSON.parse(readFileSync(name, 'utf8')) as Script) : drawScript(name);
+  return name.endsWith('.json') ? (JSON.parse(readFileSync(name, 'utf8')) as Script) : drawn(name);
+}
+
+/** With a planted bug: among the faults that bring it out. */
+function drawn(seed: string): Script {
+  return drawScript(seed, planted === undefined ? undefined : plantedBugs[planted].foundAmong);
 }
 
 async function tell(script: Script): Promise<void> {
@@ -130,7 +135,7 @@ function report({ seed, violation, shrunk }: Played): void {
 
 function work(): void {
   process.on('message', (seed: string) => {
-    const script = drawScript(seed);
+    const script = drawn(seed);
     playScript(script, options)
       .then(async ({ violation, marks, requests }) => {
         const shrunk =

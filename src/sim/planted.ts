@@ -12,18 +12,22 @@ import { Change } from '../stream/change.ts';
 import type { StreamRecord } from '../stream/record.ts';
 import { Sequencer } from '../stream/sequencer.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
+import type { FaultClass } from './script.ts';
 import { SimDevice } from './world/disk.ts';
 import { replaceMethod, type Undo } from './observe.ts';
 
 interface Planted {
   /** The rule that is broken, in words. */
   readonly breaks: string;
+  /** The faults that bring it out. */
+  readonly foundAmong: readonly FaultClass[];
   readonly plant: () => Undo[];
 }
 
 export const plantedBugs = {
   'flush-ignored': {
     breaks: 'R3: a flush is answered although the medium has nothing of it',
+    foundAmong: ['power'],
     plant: () => [
       replaceMethod(
         SimDevice.prototype as Device,
@@ -38,10 +42,12 @@ export const plantedBugs = {
   },
   'durable-is-applied': {
     breaks: 'R5: what is applied is called durable',
+    foundAmong: ['power', 'crash'],
     plant: () => [replaceMethod(LocalLeg.prototype, 'flush', () => () => Promise.resolve(true))],
   },
   'overlaps-reordered': {
     breaks: 'R1: overlapping writes are applied in another order than stamped',
+    foundAmong: ['network', 'crash'],
     plant: () => {
       const held = new WeakMap<ApplyQueue<StreamRecord>, StreamRecord>();
       return [
@@ -71,6 +77,7 @@ export const plantedBugs = {
   },
   'epochs-ignored': {
     breaks: 'HG-2: a target applies writes of different epochs side by side',
+    foundAmong: ['network', 'crash'],
     plant: () => [
       replaceMethod(
         ApplyQueue.prototype as ApplyQueue<StreamRecord>,
@@ -85,6 +92,7 @@ export const plantedBugs = {
   },
   'positions-again': {
     breaks: 'R11: an owner that starts again goes on under its old generation',
+    foundAmong: ['crash'],
     plant: () => [
       replaceMethod(
         RecordKeeper.prototype,
@@ -106,10 +114,12 @@ export const plantedBugs = {
   },
   'own-leg-alone': {
     breaks: 'R16 (a): acknowledged on the strength of the own leg alone',
+    foundAmong: ['crash', 'network'],
     plant: () => [replaceMethod(SourceLeg.prototype, 'has', () => () => true)],
   },
   'lease-without-generation': {
     breaks: 'R11: a lease granted anew is used without a new generation',
+    foundAmong: ['pause', 'store'],
     plant: () => [
       replaceMethod(
         Owner.prototype,
@@ -123,10 +133,12 @@ export const plantedBugs = {
   },
   'held-writes-applied': {
     breaks: 'R14: records of the old owner are applied after the take-over',
+    foundAmong: ['crash', 'disk'],
     plant: () => [replaceMethod(TargetLeg.prototype, 'close', () => () => Promise.resolve(true))],
   },
   'read-without-lease': {
     breaks: 'R16: a read is answered without looking at the lease',
+    foundAmong: ['pause'],
     plant: () => [
       replaceMethod(
         Owner.prototype,
@@ -140,6 +152,7 @@ export const plantedBugs = {
   },
   'bitmap-cleared': {
     breaks: 'R8: a handshake clears the change bits',
+    foundAmong: ['crash', 'network'],
     plant: () => [
       replaceMethod(
         SourceLeg.prototype,
@@ -154,6 +167,7 @@ export const plantedBugs = {
   },
   'epoch-never-closed': {
     breaks: 'HG-1: a write issued because of a completed one joins its epoch',
+    foundAmong: [],
     plant: () => [replaceMethod(Sequencer.prototype, 'completed', () => () => {})],
   },
 } as const satisfies Record<string, Planted>;

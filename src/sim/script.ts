@@ -31,6 +31,8 @@ export interface HostPlan {
   readonly thinkMs: number;
   /** Blocks it uses of each volume, spread evenly. Few of them: overlaps are what hurts. */
   readonly places: number;
+  /** Gives up a session that owes it an answer for so long, and tries another node. Real hosts do; some are patient. */
+  readonly patienceMs: number;
 }
 
 export const faultClasses = [
@@ -102,9 +104,10 @@ export function other(node: string): string {
   return node === 'east' ? 'west' : 'east';
 }
 
-export function drawScript(seed: string): Script {
+/** @param only the classes of fault to draw from, for a run that looks for something particular. */
+export function drawScript(seed: string, only?: readonly FaultClass[]): Script {
   const prng = new Prng(`${seed}/script`);
-  const classes = drawClasses(prng);
+  const classes = only ?? drawClasses(prng);
   const groups: GroupPlan[] = [];
   for (let at = prng.chance(0.25) ? 2 : 1; at > 0; at--) groups.push(drawGroup(prng, `g${groups.length + 1}`));
   const hosts = groups.flatMap((group) =>
@@ -113,6 +116,7 @@ export function drawScript(seed: string): Script {
       lanes: prng.pick([1, 2, 4, 6]),
       thinkMs: prng.pick([20, 40, 80, 160]),
       places: prng.pick([8, 24, 64]),
+      patienceMs: prng.pick([1000, 3000, 1e9]),
     })),
   );
   const durationMs = Math.round(prng.between(4000, 16_000));
