@@ -246,18 +246,17 @@ export class Group {
     if (owner !== null && this.role === 'primary') {
       owner.hold('switchOver', true);
       await this.#within(3000, (done) => owner.whenDrained(done));
-      if (owner.legs.every((leg) => !leg.needed || leg.flowing) && owner.holds.size === 1) {
-        await this.#within(3000, (done) => owner.flushEverywhere(() => done()));
+      const answering = (): boolean => owner.legs.every((leg) => !leg.needed || leg.flowing);
+      if (answering() && owner.holds.size === 1) {
+        await this.#within(3000, (done) => {
+          owner.flushEverywhere(() => done());
+          this.#untilNot(answering, done);
+        });
       }
       for (const leg of owner.legs) leg.settleNow();
       await owner.checkpoint();
-      await this.#within(1000, (done) => {
-        const look = (): void => {
-          if (owner.leg.hot.size === 0 || !owner.legs.some((leg) => leg.flowing)) done();
-          else void this.#environment.clock.after(50, look);
-        };
-        look();
-      });
+      const cooling = (): boolean => owner.leg.hot.size > 0 && owner.legs.some((leg) => leg.flowing);
+      await this.#within(1000, (done) => this.#untilNot(cooling, done));
     }
     const { leg } = this;
     if (this.role === 'primary' || this.role === 'opening') await this.#leave('this node stops');
@@ -862,10 +861,13 @@ export class Group {
       );
     const observer = leaseOf(owner);
     if (observer === null) return null;
-    const first = observer.revision;
+    // One renewal may have been on its way before the owner died; a second one has been sent since we began to look.
+    let revision = observer.revision;
+    let renewals = 0;
     const deadlineMs = clock.monotonicMs() + moveTimeoutMs;
     while (!observer.lapsed(clock.monotonicMs())) {
-      if (observer.revision !== first) throw alive();
+      if (observer.revision !== revision && ++renewals === 2) throw alive();
+      revision = observer.revision;
       if (clock.monotonicMs() > deadlineMs) {
         throw new HoldfastError(
           'E_STORE_UNREACHABLE',
@@ -982,6 +984,11 @@ export class Group {
         resolve(true);
       });
     });
+  }
+
+  #untilNot(condition: () => boolean, done: () => void): void {
+    if (condition()) this.#environment.clock.after(lookMs / 2, () => this.#untilNot(condition, done));
+    else done();
   }
 
   /** Waits a while until the new owner serves; that it does not yet is no failure of the move. */
