@@ -1,0 +1,245 @@
+/**
+ * Two nodes of a simulated world with one group between them: leases, polls of the store, ticks and connections, as a
+ * node has them, and nothing else of it.
+ */
+import { Group } from '../../src/group/group.ts';
+import type { HostFault } from '../../src/group/host-access.ts';
+import type { GroupRecord } from '../../src/group/record.ts';
+import type { SimDisk } from '../../src/sim/world/disk.ts';
+import type { SimProcess } from '../../src/sim/world/process.ts';
+import { World } from '../../src/sim/world/world.ts';
+import {
+  defaultGroupSettings,
+  groupRecordKey,
+  leaseKey,
+  type ClusterDocument,
+  type GroupEntry,
+  type GroupSettings,
+  type MirrorMode,
+} from '../../src/store/document.ts';
+import { LeaseHolder, LeaseObserver } from '../../src/store/lease.ts';
+import { End } from '../mirror/pair.ts';
+import { diskOf, MiB, volumeEntry, volumePath } from '../volume/legs.ts';
+
+const sizeBytes = 4 * MiB;
+
+export interface NodesOptions {
+  readonly seed: string;
+  readonly mode?: MirrorMode;
+  /** Default both; one makes an unmirrored group. */
+  readonly legs?: readonly string[];
+  readonly settings?: Partial<GroupSettings>;
+}
+
+/** One incarnation of a node. */
+export class Node {
+  readonly name: string;
+  readonly process: SimProcess;
+  readonly group: Group;
+  readonly lease: LeaseHolder;
+  /** Dialled by this node; null while there is none. */
+  out: End | null = null;
+  readonly events: string[] = [];
+  readonly #nodes: Nodes;
+  readonly #observers = new Map<string, LeaseObserver>();
+  #ids = 0;
+
+  constructor(nodes: Nodes, name: string) {
+    this.#nodes = nodes;
+    this.name = name;
+    const process = nodes.world.machine(name).start('holdfast');
+    this.process = process;
+    const { environment, store, devices } = process;
+    this.lease = new LeaseHolder({
+      clock: environment.clock,
+      turn: environment.turn,
+      random: environment.random,
+      store,
+      node: name,
+      incarnation: `${process.number}`,
+      events: { acquired: () => this.group.leaseAcquired(), lapsed: () => this.group.leaseLapsed() },
+    });
+    for (const other of ['east', 'west']) if (other !== name) this.#observers.set(other, new LeaseObserver());
+    const document: ClusterDocument = {
+      schema: 1,
+      clusterId: 'c',
+      cluster: 'c',
+      version: 1,
+      sites: [],
+      nodes: [],
+      groups: [nodes.entry],
+    };
+    this.group = new Group(
+      {
+        environment,
+        node: name,
+        store,
+        devices,
+        lease: this.lease,
+        leaseOf: (node) => this.#observers.get(node) ?? null,
+        document: () => document,
+        connectionTo: () => (this.out?.up === true ? this.out : null),
+        request: (node, method) => nodes.answer(node, method),
+        metadataFolder: '/data/g1',
+        forkFolder: '/forks',
+        pathOf: ({ index }) => volumePath(index),
+        bitsSlotBytes: MiB,
+        newId: () => ++this.#ids,
+        forgetId: () => {},
+        event: (_group, kind, message) => this.events.push(`${kind}: ${message}`),
+      },
+      nodes.entry,
+    );
+    process.call(() => {
+      this.lease.start();
+      this.#poll();
+      this.#tick();
+    });
+  }
+
+  /** Opens as soon as it can: about once a second it is told to look. */
+  #tick(): void {
+    this.#nodes.connect(this.name);
+    this.group.tick();
+    this.process.environment.clock.after(1000, () => this.#tick());
+  }
+
+  #poll(): void {
+    const { version } = this.group.keeper;
+    const { clock } = this.process.environment;
+    void this.process.store
+      .readAll('')
+      .then((entries) => {
+        const found = (key: string): (typeof entries)[number] | null =>
+          entries.find((one) => one.key === key) ?? null;
+        for (const [node, observer] of this.#observers) observer.observe(found(leaseKey(node)), clock.monotonicMs());
+        this.group.observe(found(groupRecordKey('g1')), version);
+      })
+      .catch(() => {})
+      .then(() => clock.after(300, () => this.#poll()));
+  }
+}
+
+export class Nodes {
+  readonly world: World;
+  readonly entry: GroupEntry;
+  readonly #nodes = new Map<string, Node>();
+  linked = true;
+
+  constructor({ seed, mode = 'sync', legs = ['east', 'west'], settings = {} }: NodesOptions) {
+    this.world = new World({ seed });
+    this.entry = {
+      name: 'g1',
+      preferredOwner: 'east',
+      nextVolumeIndex: 1,
+      volumes: [volumeEntry(0, sizeBytes)],
+      legs: legs.map((node) => ({ node, mode })),
+      settings: { ...defaultGroupSettings, ...settings },
+    };
+  }
+
+  /** Two nodes in sync, east the owner. */
+  static async synced(options: NodesOptions): Promise<Nodes> {
+    const nodes = new Nodes(options);
+    for (const name of ['east', 'west']) nodes.start(name);
+    await nodes.until(() => nodes.east.group.serving && nodes.classOf('west') === 'inSync');
+    // Everybody has seen everybody's lease.
+    await nodes.world.run(1000);
+    return nodes;
+  }
+
+  get east(): Node {
+    return this.node('east');
+  }
+
+  get west(): Node {
+    return this.node('west');
+  }
+
+  node(name: string): Node {
+    const node = this.#nodes.get(name);
+    if (node === undefined) throw new Error(`${name} was not started`);
+    return node;
+  }
+
+  start(name: string): Node {
+    const node = new Node(this, name);
+    this.#nodes.set(name, node);
+    return node;
+  }
+
+  /** Ends the process; the other side's connections end with it. */
+  end(name: string, how: 'crash' | 'powerLoss'): void {
+    const { process, out } = this.node(name);
+    if (how === 'crash') process.crash();
+    else {
+      process.machine.powerLoss();
+      process.machine.powerOn();
+    }
+    out?.close('the other side is gone');
+    for (const node of this.#nodes.values()) node.out?.close('the other side is gone');
+  }
+
+  /** Cuts the links between the nodes, or mends them. */
+  link(linked: boolean): void {
+    this.linked = linked;
+    if (!linked) for (const node of this.#nodes.values()) node.out?.close('cut');
+  }
+
+  connect(name: string): void {
+    const node = this.#nodes.get(name);
+    const peer = this.#nodes.get(name === 'east' ? 'west' : 'east');
+    if (!this.linked || node === undefined || peer === undefined || node.out?.up === true) return;
+    if (!node.process.alive || !peer.process.alive) return;
+    const out = new End(1, node.process, peer.name, 'out', {
+      arrive: (frame) => node.group.frame(out, frame),
+      down: (reason) => node.group.connectionDown(out, reason),
+    });
+    const other = new End(2, peer.process, node.name, 'in', {
+      arrive: (frame) => peer.group.frame(other, frame),
+      down: (reason) => peer.group.connectionDown(other, reason),
+    });
+    out.other = other;
+    other.other = out;
+    node.out = out;
+    node.group.connectionUp(out);
+  }
+
+  answer(name: string, method: string): Promise<unknown> {
+    const { group } = this.node(name);
+    if (method === 'group.look') group.look();
+    return Promise.resolve(group.serving ? (group.record?.generation ?? 0) : 0);
+  }
+
+  async record(): Promise<GroupRecord> {
+    const entry = await this.world.store.backing.read(groupRecordKey('g1'));
+    return JSON.parse(entry?.value ?? 'null') as GroupRecord;
+  }
+
+  classOf(name: string): string | undefined {
+    for (const node of this.#nodes.values()) if (node.group.serving) return node.group.record?.legs[name]?.class;
+    return undefined;
+  }
+
+  write(node: Node, offset: number, fill: number): Promise<HostFault | null> {
+    return new Promise((resolve) => {
+      node.process.call(() => {
+        const { owner } = node.group;
+        if (owner === null) resolve('moved');
+        else owner.write(0, offset, new Uint8Array(512).fill(fill), false, resolve);
+      });
+    });
+  }
+
+  async until(predicate: () => boolean, durationMs = 60_000): Promise<void> {
+    if (await this.world.runUntil(predicate, durationMs)) return;
+    const states = [...this.#nodes.values()].map(
+      ({ name, group, events }) => `${name} ${group.role} ${group.problem ?? ''} ${events.at(-1) ?? ''}`,
+    );
+    throw new Error(`not so after ${durationMs} ms: ${states.join('; ')}`);
+  }
+
+  disk(node: Node): SimDisk {
+    return diskOf(node.process, volumePath(0));
+  }
+}
