@@ -191,6 +191,8 @@ export class TargetLeg implements EndTask {
    */
   async letGo(): Promise<boolean> {
     this.#attaching++;
+    const held = this.#attachment;
+    if (held?.connected === true) this.#detached(held.connection, held.attach.attachId);
     await this.#quiesce();
     return this.#leg.fault === null;
   }
