@@ -42,7 +42,7 @@ export const plantedBugs = {
   },
   'durable-is-applied': {
     breaks: 'R5: what is applied is called durable',
-    foundAmong: ['power', 'crash'],
+    foundAmong: ['power'],
     plant: () => [replaceMethod(LocalLeg.prototype, 'flush', () => () => Promise.resolve(true))],
   },
   'overlaps-reordered': {
@@ -133,7 +133,7 @@ export const plantedBugs = {
   },
   'held-writes-applied': {
     breaks: 'R14: records of the old owner are applied after the take-over',
-    foundAmong: ['crash', 'disk'],
+    foundAmong: ['disk'],
     plant: () => [replaceMethod(TargetLeg.prototype, 'close', () => () => Promise.resolve(true))],
   },
   'read-without-lease': {

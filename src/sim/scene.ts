@@ -169,6 +169,9 @@ class Scene {
     if (!(await this.#until(() => this.#trouble() === null, startMs))) {
       throw new Violation('I6', `the cluster does not come up: ${this.#trouble() ?? ''}`);
     }
+    for (const name of this.#script.nodes) {
+      for (const disk of this.#cluster.disks(name)) disk.slowness = this.#script.slowness[name] ?? 1;
+    }
     this.#tell('--- the hosts begin');
     for (const host of this.#hosts) host.start();
     const beginMs = this.#world.nowMs;
@@ -180,7 +183,7 @@ class Scene {
       });
     }
     for (let endMs = beginMs + this.#script.durationMs; this.#world.nowMs < endMs;) {
-      await this.#run(this.#prng.between(50, 600));
+      await this.#run(this.#prng.between(1, 200));
       this.#lookAtLegs();
     }
     this.#tell('--- everything is healed');

@@ -94,6 +94,8 @@ export interface Script {
   readonly connectionsPerLink: number;
   readonly groups: readonly GroupPlan[];
   readonly hosts: readonly HostPlan[];
+  /** Factor on the latencies of each node's disks: a slow target has more in flight to lose. */
+  readonly slowness: Readonly<Record<string, number>>;
   readonly durationMs: number;
   readonly actions: readonly Action[];
 }
@@ -111,10 +113,11 @@ export function drawScript(seed: string, only?: readonly FaultClass[]): Script {
   const groups: GroupPlan[] = [];
   for (let at = prng.chance(0.25) ? 2 : 1; at > 0; at--) groups.push(drawGroup(prng, `g${groups.length + 1}`));
   const hosts = groups.flatMap((group) =>
-    Array.from({ length: prng.chance(0.3) ? 2 : 1 }, () => ({
+    Array.from({ length: prng.chance(0.4) ? 2 : 1 }, (_, index) => ({
       group: group.name,
       lanes: prng.pick([1, 2, 4, 6]),
-      thinkMs: prng.pick([20, 40, 80, 160]),
+      // A second host may be one that comes back after everybody else has noticed something.
+      thinkMs: index === 0 ? prng.pick([20, 40, 80, 160]) : prng.pick([40, 160, 2500]),
       places: prng.pick([8, 24, 64]),
       patienceMs: prng.pick([1000, 3000, 1e9]),
     })),
@@ -133,6 +136,7 @@ export function drawScript(seed: string, only?: readonly FaultClass[]): Script {
     connectionsPerLink: prng.pick([1, 2]),
     groups,
     hosts,
+    slowness: { east: prng.pick([1, 1, 10, 40]), west: prng.pick([1, 1, 10, 40]) },
     durationMs,
     actions: actions.filter(({ atMs }) => atMs <= durationMs).sort((a, b) => a.atMs - b.atMs),
   };
@@ -245,8 +249,16 @@ function drawActions(prng: Prng, name: FaultClass, atMs: number, groups: readonl
           return [{ atMs, kind: 'diskFull', node, freeBytes: prng.below(16) * 4096, forMs }];
         case 2:
           return [{ atMs, kind: 'diskSlow', node, factor: prng.pick([10, 100, 1000]), forMs }];
-        case 3:
-          return [{ atMs, kind: 'diskHangs', node, forMs }];
+        case 3: {
+          const hang: Action = { atMs, kind: 'diskHangs', node, forMs };
+          return prng.chance(0.5)
+            ? [hang]
+            : [
+                { ...hang, forMs: 4000 + forMs },
+                { atMs: later(200), kind: 'crash', node: other(node), afterEffects: 0, downMs: 5000 + downMs },
+                { atMs: later(210), kind: 'takeOver', group: group.name, node, force: false },
+              ];
+        }
         default:
           return [{ atMs, kind: 'filesFail', node, forMs }];
       }

@@ -72,6 +72,7 @@ describe('a planted bug is seen', () => {
 
 /** What once failed, cut down to what matters. */
 describe('scenes kept', () => {
+  it.runIf(readdirSync(scenes).length === 0)('are none yet', () => {});
   for (const file of readdirSync(scenes).filter((name) => name.endsWith('.json'))) {
     it(file.replace(/\.json$/, '').replaceAll('-', ' '), async () => {
       const script = JSON.parse(readFileSync(new URL(file, scenes), 'utf8')) as Script;
