@@ -248,15 +248,15 @@ export class Group {
       await this.#within(3000, (done) => owner.whenDrained(done));
       const answering = (): boolean => owner.legs.every((leg) => !leg.needed || leg.flowing);
       if (answering() && owner.holds.size === 1) {
-        await this.#within(3000, (done) => {
-          owner.flushEverywhere(() => done());
-          this.#untilNot(answering, done);
+        let flushed = false;
+        owner.flushEverywhere(() => {
+          flushed = true;
         });
+        await this.#untilNot(() => answering() && !flushed, 3000);
       }
       for (const leg of owner.legs) leg.settleNow();
       await owner.checkpoint();
-      const cooling = (): boolean => owner.leg.hot.size > 0 && owner.legs.some((leg) => leg.flowing);
-      await this.#within(1000, (done) => this.#untilNot(cooling, done));
+      await this.#untilNot(() => owner.leg.hot.size > 0 && owner.legs.some((leg) => leg.flowing), 1000);
     }
     const { leg } = this;
     if (this.role === 'primary' || this.role === 'opening') await this.#leave('this node stops');
@@ -986,9 +986,13 @@ export class Group {
     });
   }
 
-  #untilNot(condition: () => boolean, done: () => void): void {
-    if (condition()) this.#environment.clock.after(lookMs / 2, () => this.#untilNot(condition, done));
-    else done();
+  /** Resolves when the condition does not hold any more, or at the latest after the limit. */
+  async #untilNot(condition: () => boolean, limitMs: number): Promise<void> {
+    const { clock } = this.#environment;
+    const deadlineMs = clock.monotonicMs() + limitMs;
+    while (condition() && clock.monotonicMs() < deadlineMs) {
+      await new Promise<void>((resolve) => void clock.after(lookMs / 5, resolve));
+    }
   }
 
   /** Waits a while until the new owner serves; that it does not yet is no failure of the move. */
