@@ -164,6 +164,15 @@ describe('a take-over', () => {
     expect(await nodes.record()).toMatchObject({ owner: 'east', generation: 1 });
   });
 
+  test('of an owner without lease that still replicates here is refused: it lives', async () => {
+    const nodes = await Nodes.synced({ seed: 'replicates' });
+    nodes.world.store.setReachable(nodes.east.process.machine, false);
+    await nodes.world.run(10_000);
+    await expect(nodes.world.settle(nodes.west.group.takeOver(true))).rejects.toMatchObject(
+      refused('still replicates'),
+    );
+  });
+
   test('R13: by a copy that lacks acknowledged writes is refused unless forced, and says what that costs', async () => {
     const nodes = await Nodes.synced({ seed: 'outdated' });
     nodes.link(false);

@@ -46,14 +46,14 @@ class Speaker {
   }
 
   attach(changes: Partial<Attach> = {}): Promise<void> {
-    const { name: _name, paths: _paths, ...volume } = volumeEntry(0, sizeBytes);
+    const { index, wwid, blockSizeBytes } = volumeEntry(0, sizeBytes);
     const body: Attach = {
       attachId: 1,
       group: 'g1',
       generation: 1,
       generationId: 'a',
       mode: 'sync',
-      volumes: [volume],
+      volumes: [{ index, wwid, sizeBytes, blockSizeBytes }],
       documentVersion: 1,
       ...changes,
     };

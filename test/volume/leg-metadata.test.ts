@@ -40,8 +40,7 @@ describe('the metadata of a leg', () => {
     const files = new CrashingFiles();
     const first = await opened(files);
     expect([first.found, first.metadata.state, first.metadata.saved]).toEqual([false, initial, null]);
-    const { schema: _schema, group: _group, node: _node, ...changes } = full;
-    first.metadata.change(changes);
+    first.metadata.change(full);
     expect(first.metadata.saved).toBeNull();
     await first.metadata.save();
     const second = await opened(files.restart(true));
