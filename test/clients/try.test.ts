@@ -90,6 +90,8 @@ test('a node that is killed stays dead until started again by --only, and Ctrl-C
   const both = npmStart(base);
   const pid = (await established(base, both)).nodes.find(({ name }) => name === 'east')?.pid;
   expect(pid).toBeTypeOf('number');
+  // Killed before it was ready, a node would end the whole start.
+  await until('it is ready', 10_000, () => (/What to try next/.test(both.output()) ? true : null));
   process.kill(Number(pid), 'SIGKILL');
   await until('it tells how to start east again', 20_000, () =>
     /east was killed by SIGKILL\..*\n.*--only east/.test(both.output()) ? true : null,
