@@ -491,7 +491,7 @@ export class Group {
       }
       current = outcome;
     }
-    leg.metadata.change({ lineage: opened.lineage, condition: 'consistent' });
+    leg.metadata.change({ lineage: opened.lineage, condition: 'consistent', owning: true });
     leg.applied = opened.start;
     leg.intended = { generation: record.generation, seq: Number.MAX_SAFE_INTEGER };
     await this.#retrying(() => leg.save());
@@ -603,6 +603,7 @@ export class Group {
         leg.intended = owner.last;
         const flushed = await leg.flush();
         if (flushed) leg.metadata.change({ durable: furthest(leg.applied, leg.state.durable) });
+        leg.metadata.change({ owning: false });
         const exact = flushed && comparePositions(leg.applied, leg.intended) === 0;
         if (!exact && leg.state.condition === 'consistent') leg.metadata.change({ condition: 'unconfirmed' });
         await leg.saveBits().catch(() => {});

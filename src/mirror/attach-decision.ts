@@ -50,7 +50,9 @@ export type AttachDecision =
 
 export function decideAttach(owner: OwnerView, target: Attached): AttachDecision {
   if (!target.ok) return { kind: 'deposed', reason: target.reason };
-  const onLineage = lineageContains(owner.lineage, target.position, target.generationId);
+  const onLineage =
+    lineageContains(owner.lineage, target.position, target.generationId) &&
+    lineageContains(owner.lineage, target.intended, target.intendedId);
   const ahead = target.position.generation === owner.last.generation && target.position.seq > owner.last.seq;
   if (onLineage && ahead) {
     return { kind: 'wentBack', reason: `it holds position ${target.position.seq}, ours is ${owner.last.seq}` };
@@ -61,7 +63,7 @@ export function decideAttach(owner: OwnerView, target: Attached): AttachDecision
   }
   if (target.blank) return { kind: 'resync', what: 'all', fork: false, reason: 'it holds no copy yet' };
   if (!owner.known || !target.known) {
-    const fork = !onLineage && target.condition === 'consistent';
+    const fork = !onLineage && target.condition !== 'inconsistent' && target.position.generation > 0;
     return { kind: 'resync', what: 'all', fork, reason: 'what it lacks is not known' };
   }
   if (!onLineage) {

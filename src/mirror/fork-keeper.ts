@@ -23,7 +23,7 @@ export interface ForkKeeperOptions {
 
 export class ForkKeeper {
   readonly #options: ForkKeeperOptions;
-  readonly #images = new Map<number, Device>();
+  readonly #images = new Map<number, Promise<Device>>();
   readonly #kept = new Map<number, ExtentSet>();
   #path: string | null = null;
   #generation = 0;
@@ -97,31 +97,36 @@ export class ForkKeeper {
 
   /** The resync has ended. */
   async end(): Promise<void> {
-    if (this.#path === null) return;
-    this.#report(this.#kept.size > 0 ? `${this.#path}-*.img` : null);
+    const { leg } = this.#options;
+    if (this.#path !== null && this.#kept.size === 0) {
+      // It held nothing that the history that won does not hold: no fork after all.
+      leg.metadata.change({ forks: leg.state.forks.filter(({ generation }) => generation !== this.#generation) });
+      await leg.save();
+    }
     this.#path = null;
-    for (const image of this.#images.values()) {
+    this.#kept.clear();
+    const images = [...this.#images.values()];
+    this.#images.clear();
+    for (const opening of images) {
+      // One that could not be opened was given up when that was found out.
+      const image = await opening.catch(() => null);
+      if (image === null) continue;
       await new Promise<void>((resolve) => image.flush(() => resolve()));
       await image.close();
     }
-    this.#images.clear();
-    this.#kept.clear();
-    await this.#options.leg.save();
+    if (images.length > 0) await leg.save();
   }
 
-  async #image(path: string, volume: number): Promise<Device> {
-    const open = this.#images.get(volume);
-    if (open !== undefined) return open;
-    const { leg, devices } = this.#options;
-    const { sizeBytes, blockSizeBytes } = leg.device(volume);
-    const { device } = await devices.open({
-      path: `${path}-volume-${volume}.img`,
-      sizeBytes,
-      blockSizeBytes,
-      create: true,
-    });
-    this.#images.set(volume, device);
-    return device;
+  #image(path: string, volume: number): Promise<Device> {
+    let image = this.#images.get(volume);
+    if (image === undefined) {
+      const { leg, devices } = this.#options;
+      const { sizeBytes, blockSizeBytes } = leg.device(volume);
+      const opened = devices.open({ path: `${path}-volume-${volume}.img`, sizeBytes, blockSizeBytes, create: true });
+      image = opened.then(({ device }) => device);
+      this.#images.set(volume, image);
+    }
+    return image;
   }
 
   #note(record: StreamRecord): void {

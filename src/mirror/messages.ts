@@ -47,6 +47,9 @@ export const attachedSchema = z.discriminatedUnion('ok', [
     position,
     /** Id of the generation of `position`. */
     generationId: text,
+    /** It may hold parts of records up to here: beyond what any record says for one that crashed as owner. */
+    intended: position,
+    intendedId: text,
     durable: position,
     condition: z.enum(['consistent', 'inconsistent', 'unconfirmed']),
     /** False after a start that may have lost what was not durable. */

@@ -85,6 +85,10 @@ interface Attachment {
   failed: boolean;
   /** Settlements that wait for their position to be applied. */
   settling: Settle[];
+  /** Frames whose records are being announced in the cursor, on their way to the queue. */
+  accepting: number;
+  /** Nothing more is started. */
+  stopped: boolean;
 }
 
 export interface TargetLegOptions {
@@ -102,6 +106,7 @@ const checkpointUnderLoadMs = 30_000;
 const checkpointIdleMs = 2000;
 /** While the hot map is full, checkpoints follow each other this closely. */
 const pressureMs = 20;
+const finishLookMs = 2;
 
 export class TargetLeg implements EndTask {
   readonly #environment: Environment;
@@ -305,6 +310,8 @@ export class TargetLeg implements EndTask {
       connected: true,
       failed: false,
       settling: [],
+      accepting: 0,
+      stopped: false,
     };
     this.#attachment = held;
     this.#received = leg.applied;
@@ -314,6 +321,8 @@ export class TargetLeg implements EndTask {
       ok: true,
       position: leg.applied,
       generationId: idOfGeneration(leg.state.lineage, leg.applied.generation),
+      intended: leg.intended,
+      intendedId: idOfGeneration(leg.state.lineage, leg.intended.generation),
       durable: leg.state.durable,
       condition: leg.state.condition,
       held: leg.held,
@@ -347,16 +356,34 @@ export class TargetLeg implements EndTask {
   #quiesce(): Promise<void> {
     const held = this.#attachment;
     this.#attachment = null;
-    held?.queue.stop();
     this.#quiet = this.#quiet.then(async () => {
-      if (held !== null) await new Promise<void>((resolve) => held.queue.whenIdle(resolve));
-      while (this.#order.peek()?.applied === true) this.#advance();
+      if (held !== null) await this.#finish(held);
       this.#order.drain();
       // Records dropped before they started were announced as intended; the leg holds no part of them.
       if (held?.failed === false) this.#leg.intended = this.#leg.applied;
       this.#marks.drain();
     });
     return this.#quiet;
+  }
+
+  /**
+   * Applies what has arrived: it follows in order, and in mode `receive` it was answered for. Only a leg that cannot go on
+   * drops it. What a disk has been given is waited for in any case.
+   */
+  async #finish(held: Attachment): Promise<void> {
+    const leg = this.#leg;
+    const stuck = (): boolean => held.failed || leg.fault !== null || leg.trouble !== null || leg.hot.full;
+    while ((held.accepting > 0 || held.queue.pending > 0) && !stuck()) {
+      await new Promise<void>((resolve) => void this.#environment.clock.after(finishLookMs, resolve));
+    }
+    this.#stop(held);
+    await new Promise<void>((resolve) => held.queue.whenIdle(resolve));
+  }
+
+  #stop(held: Attachment): void {
+    if (held.stopped) return;
+    held.stopped = true;
+    held.queue.stop();
   }
 
   /** The connection is gone, or the owner let go: what has arrived is applied all the same. */
@@ -412,6 +439,7 @@ export class TargetLeg implements EndTask {
     // What is applied from now on lies on the owner's lineage. A resync begins at `from`, whatever was held before.
     leg.metadata.change({
       lineage: start.lineage,
+      owning: false,
       ...(resync ? { condition: 'inconsistent' as const, durable: start.from } : {}),
     });
     // The owner's bits, which it has completed by now, name all in which the two differ, however far the copy gets.
@@ -488,8 +516,10 @@ export class TargetLeg implements EndTask {
     const leg = this.#leg;
     this.#lastRecordAtMs = this.#environment.clock.monotonicMs();
     leg.intended = positionOf(last);
+    held.accepting++;
     leg.noteCursor(() => {
-      if (this.#attachment !== held) return;
+      held.accepting--;
+      if (held.stopped) return;
       for (const record of records) {
         this.#order.push(record);
         held.queue.push(record);
@@ -503,7 +533,6 @@ export class TargetLeg implements EndTask {
       return;
     }
     record.applied = true;
-    if (this.#attachment !== held) return;
     while (this.#order.peek()?.applied === true) this.#advance();
   }
 
@@ -536,6 +565,7 @@ export class TargetLeg implements EndTask {
   /** The record could not be stored: the owner must know, and nothing after it may be applied. */
   #failed(held: Attachment, record: Held, fault: BlockFault): void {
     held.failed = true;
+    this.#stop(held);
     if (fault.kind !== 'noSpace') this.#leg.fail(fault);
     if (this.#attachment !== held) return;
     this.#tellFault(held, positionOf(record), fault, record);
@@ -637,7 +667,8 @@ export class TargetLeg implements EndTask {
       encodeAnswer({
         attachId: held.attach.attachId,
         flags: this.#leg.metadata.saved?.condition === 'consistent' ? 1 : 0,
-        received: this.#received,
+        // What waits for the leg to be ready is dropped if the attachment ends first.
+        received: held.ready ? this.#received : this.#leg.applied,
         applied: this.#leg.applied,
         durable: this.#leg.metadata.saved?.durable ?? origin,
       }),

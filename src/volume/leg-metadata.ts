@@ -66,6 +66,8 @@ const stateSchema = z
      * not been sent again yet (R6).
      */
     condition: z.enum(['consistent', 'inconsistent', 'unconfirmed']),
+    /** The leg was its owner's in the generation of `lineage`, and nobody noted how far that went: it crashed (R6). */
+    owning: z.boolean(),
     /** Set at a clean stop, after a flush of everything: then nothing is hot. */
     clean: z.boolean(),
     bootId: z.string(),
@@ -91,6 +93,7 @@ export function newLegState(group: string, node: string, bootId: string): LegSta
     lineage: { generation: 0, id: '', ancestors: [] },
     durable: { generation: 0, seq: 0 },
     condition: 'consistent',
+    owning: false,
     clean: true,
     bootId,
     hot: [],

@@ -391,18 +391,24 @@ function samePlace(a: Position, b: Position): boolean {
   return comparePositions(a, b) === 0;
 }
 
-/** R6: the cursor counts on the kernel it was written on; a clean stop left everything durable. */
+/**
+ * R6: the cursor counts on the kernel it was written on; a clean stop left everything durable. An owner that crashed notes
+ * no cursor while it serves: it may hold parts of anything it has stamped.
+ */
 function startingPoint(
   state: LegState,
   cursor: { applied: Position; intended: Position } | null,
   bootId: string,
 ): { applied: Position; intended: Position; held: boolean } {
-  const { durable } = state;
+  const { durable, lineage } = state;
   if (state.clean) return { applied: durable, intended: durable, held: true };
-  if (cursor === null || state.bootId !== bootId) return { applied: durable, intended: durable, held: false };
+  const unbounded = state.owning ? { generation: lineage.generation, seq: Number.MAX_SAFE_INTEGER } : null;
+  if (cursor === null || state.bootId !== bootId) {
+    return { applied: durable, intended: unbounded ?? durable, held: false };
+  }
   const applied = comparePositions(cursor.applied, durable) < 0 ? durable : cursor.applied;
   const intended = comparePositions(cursor.intended, applied) < 0 ? applied : cursor.intended;
-  return { applied, intended, held: true };
+  return { applied, intended: unbounded ?? intended, held: true };
 }
 
 async function openVolume(

@@ -218,7 +218,7 @@ describe('a target leg', () => {
     expect(speaker.json(MessageType.attached).reason).toContain('volume number 4');
   });
 
-  test('R14: what a disk already has is waited for before the next attachment is answered, the rest is dropped', async () => {
+  test('R14, IM-3: what has arrived is on the disk before the next attachment is answered', async () => {
     const speaker = await Speaker.make();
     await speaker.attach();
     await speaker.start();
@@ -235,11 +235,11 @@ describe('a target leg', () => {
     expect(speaker.json(MessageType.attached)).toMatchObject({
       attachId: 2,
       ok: true,
-      position: { generation: 1, seq: 2 },
+      position: { generation: 1, seq: 3 },
     });
-    expect(disk.cached[0]).toBe(2);
+    expect(disk.cached[0]).toBe(3);
     const { leg } = speaker.pair.west;
-    expect([leg.applied.seq, leg.intended.seq]).toEqual([2, 2]);
+    expect([leg.applied.seq, leg.intended.seq]).toEqual([3, 3]);
   });
 
   test('R6: what it tells to have applied, its successor on this kernel finds', async () => {
