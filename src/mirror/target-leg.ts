@@ -11,6 +11,7 @@
 import type { z } from 'zod';
 import type { Environment } from '../base/environment.ts';
 import { messageOf } from '../base/errors.ts';
+import { payloadMemory } from '../base/payload-memory.ts';
 import type { EndTask } from '../base/turn.ts';
 import type { BlockFault } from '../block/device.ts';
 import type { Frame } from '../link/frame.ts';
@@ -263,8 +264,9 @@ export class TargetLeg implements EndTask {
       refuse('newerGeneration', `generation ${seen.generation} is known here, this is ${generation}`);
       return;
     }
-    if (!this.#options.mayServe(generation)) {
-      refuse('busy', 'this node is the owner itself, or is becoming it');
+    // While a leg that stops still applies what has arrived, the owner may ask again.
+    if (this.#closed || !this.#options.mayServe(generation)) {
+      refuse('busy', 'this node is the owner itself, is becoming it, or stops');
       return;
     }
     const difference = this.#difference(attach);
@@ -533,6 +535,7 @@ export class TargetLeg implements EndTask {
       return;
     }
     record.applied = true;
+    if (record.data !== null) payloadMemory.give(record.data);
     while (this.#order.peek()?.applied === true) this.#advance();
   }
 
