@@ -14,6 +14,7 @@
 import { assert } from '../base/assert.ts';
 import { crc32c } from '../base/crc32c.ts';
 import type { Environment } from '../base/environment.ts';
+import { payloadMemory } from '../base/payload-memory.ts';
 import type { EndTask } from '../base/turn.ts';
 import type { AllocationExtent, BlockFault } from '../block/device.ts';
 import { SourceLeg, type SourceOwner } from '../mirror/source-leg.ts';
@@ -530,7 +531,11 @@ export class Owner implements SourceOwner, EndTask {
     for (const leg of this.#legList) if (!leg.tracking) keepFrom = Math.min(keepFrom, leg.appliedOrdinal + 1);
     keepFrom = Math.min(keepFrom, this.#storedOrdinal + 1);
     let at = this.history.first;
-    while (at < keepFrom && this.history.at(at).finished) at++;
+    for (; at < keepFrom; at++) {
+      const change = this.history.at(at);
+      if (!change.finished) break;
+      if (change.data !== null && this.#legList.every((leg) => leg.hasSent(change))) payloadMemory.give(change.data);
+    }
     this.history.trim(at - 1);
   }
 

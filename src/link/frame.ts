@@ -20,6 +20,7 @@
  * for each piece, computed once where the data came in.
  */
 import { assert } from '../base/assert.ts';
+import { payloadMemory } from '../base/payload-memory.ts';
 import { crc32c } from '../base/crc32c.ts';
 
 export interface Frame {
@@ -228,7 +229,7 @@ export class FrameDecoder {
       }
       // Nothing of a small field has come: the next chunk may well have it whole.
       if (rest === 0 && length < spaceBytesMin) return null;
-      this.#partial = Buffer.allocUnsafeSlow(length);
+      this.#partial = payloadMemory.take(length);
       this.#filled = 0;
     }
     const partial = this.#partial;

@@ -14,6 +14,7 @@
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { crc32c } from '../base/crc32c.ts';
+import { payloadMemory } from '../base/payload-memory.ts';
 import type { AllocationExtent, BlockFault } from '../block/device.ts';
 import { Change } from '../stream/change.ts';
 import { Fifo } from '../stream/fifo.ts';
@@ -248,7 +249,7 @@ export class Copier {
     const { volume, offset, length } = piece;
     const startedAtMs = this.#source.environment.clock.monotonicMs();
     const watch = this.#source.watch(volume, offset, length);
-    const data = new Uint8Array(length);
+    const data = payloadMemory.take(length);
     this.#reading++;
     this.#source.readOwn(volume, offset, data, (fault) => {
       this.#reading--;

@@ -198,6 +198,11 @@ export class SourceLeg {
     return this.answered >= change.ordinal;
   }
 
+  /** Nothing of the change waits in a connection any more. */
+  hasSent(change: Change): boolean {
+    return this.appliedOrdinal >= change.ordinal || this.#connection === null || this.#connection.unsentBytes === 0;
+  }
+
   /** Ordinal up to which its answers count. */
   get answered(): number {
     return this.mode === 'receive' ? this.receivedOrdinal : this.appliedOrdinal;

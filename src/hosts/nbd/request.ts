@@ -10,6 +10,7 @@
  * sink is full nothing is decoded. Leaves validation and limits to the sink.
  */
 import { assert } from '../../base/assert.ts';
+import { payloadMemory } from '../../base/payload-memory.ts';
 import { Command, payloadBytesMax, requestHeaderBytes, requestMagic } from './wire.ts';
 
 /** The cookie is the client's: never looked at, only sent back. */
@@ -78,13 +79,12 @@ export class RequestDecoder implements RequestHeader {
 
   /** Where the next bytes should go; null: anywhere. */
   space(): Uint8Array | null {
-    this.#offered = null;
     if (this.#payload !== null) {
       const direct = this.#payloadBytes - this.#payloadFilled >= directBytesMin;
       return direct ? this.#payload.subarray(this.#payloadStart + this.#payloadFilled) : null;
     }
     if (this.#expectedBytes === 0 || this.#headerFilled > 0 || this.#over) return null;
-    this.#offered = Buffer.allocUnsafeSlow(this.#expectedBytes + 2 * requestHeaderBytes);
+    this.#offered = payloadMemory.take(this.#expectedBytes + 2 * requestHeaderBytes);
     return this.#offered;
   }
 
@@ -168,6 +168,8 @@ export class RequestDecoder implements RequestHeader {
     const present = chunk.length - at;
     this.#expectedBytes = length >= directBytesMin && length <= expectedBytesMax ? length : 0;
     if (length <= present) {
+      // More may lie beside it in the same memory.
+      payloadMemory.keep(chunk);
       this.#sink.payload(new Uint8Array(chunk.buffer, chunk.byteOffset + at, length));
       return at + length;
     }
@@ -178,9 +180,7 @@ export class RequestDecoder implements RequestHeader {
       this.#payload = this.#offered;
       this.#payloadStart = start;
     } else {
-      this.#payload = Buffer.allocUnsafeSlow(
-        length - present < directBytesMin ? length : length + requestHeaderBytes,
-      );
+      this.#payload = payloadMemory.take(length - present < directBytesMin ? length : length + requestHeaderBytes);
       this.#payloadStart = 0;
     }
     return at;
