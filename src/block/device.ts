@@ -23,7 +23,11 @@ export interface Device {
    * Which parts of the range hold data, in order, without gaps, covering it wholly. One extent of data when the storage
    * cannot tell (a hole it reports reads as zeroes; never the reverse).
    */
-  allocation(offset: number, length: number, done: (fault: BlockFault | null, extents: AllocationExtent[]) => void): void;
+  allocation(
+    offset: number,
+    length: number,
+    done: (fault: BlockFault | null, extents: AllocationExtent[]) => void,
+  ): void;
   /** Waits for what is in flight. No call may follow. */
   close(): Promise<void>;
 }

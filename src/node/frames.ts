@@ -72,7 +72,10 @@ export class FrameRouter {
       return;
     }
     let theirs = this.#theirs.get(connection.id);
-    if (theirs === undefined) this.#theirs.set(connection.id, (theirs = new Map()));
+    if (theirs === undefined) {
+      theirs = new Map<number, string>();
+      this.#theirs.set(connection.id, theirs);
+    }
     for (const [id, other] of theirs) if (other === name) theirs.delete(id);
     theirs.set(attachId, name);
     group.frame(connection, frame);

@@ -70,7 +70,7 @@ export async function runNode(options: {
     await node.start();
   } catch (error) {
     await nbd.close();
-    lock.release();
+    await lock.release();
     throw error;
   }
   node.exportBases = nbdAddresses.map(exportBase);

@@ -14,7 +14,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { plantedBugs, type PlantedBug } from './planted.ts';
+import { drawScriptFor, plantedBugs, type PlantedBug } from './planted.ts';
 import { drawScript, type Script } from './script.ts';
 import { playScript, type SceneOptions } from './scene.ts';
 import { shrink } from './shrink.ts';
@@ -71,7 +71,7 @@ function scriptNamed(name: string): Script {
 
 /** With a planted bug: among the faults that bring it out. */
 function drawn(seed: string): Script {
-  return drawScript(seed, planted === undefined ? undefined : plantedBugs[planted].foundAmong);
+  return planted === undefined ? drawScript(seed) : drawScriptFor(planted, seed);
 }
 
 async function tell(script: Script): Promise<void> {

@@ -9,24 +9,30 @@ import { SourceLeg } from '../mirror/source-leg.ts';
 import { TargetLeg } from '../mirror/target-leg.ts';
 import { ApplyQueue } from '../stream/apply-queue.ts';
 import { Change } from '../stream/change.ts';
-import type { StreamRecord } from '../stream/record.ts';
+import { recordsOverlap, type StreamRecord } from '../stream/record.ts';
 import { Sequencer } from '../stream/sequencer.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
-import type { FaultClass } from './script.ts';
+import type { MirrorMode } from '../store/document.ts';
+import { drawScript, type FaultClass, type Script } from './script.ts';
 import { SimDevice } from './world/disk.ts';
 import { replaceMethod, type Undo } from './observe.ts';
 
 interface Planted {
   /** The rule that is broken, in words. */
   readonly breaks: string;
+  /** What it violates, one or the other, wherever it shows. */
+  readonly violates: readonly string[];
   /** The faults that bring it out. */
   readonly foundAmong: readonly FaultClass[];
+  /** Seen where every leg's answer is waited for; elsewhere the loss would be within what is promised. */
+  readonly inModes?: readonly MirrorMode[];
   readonly plant: () => Undo[];
 }
 
 export const plantedBugs = {
   'flush-ignored': {
     breaks: 'R3: a flush is answered although the medium has nothing of it',
+    violates: [],
     foundAmong: ['power'],
     plant: () => [
       replaceMethod(
@@ -42,11 +48,14 @@ export const plantedBugs = {
   },
   'durable-is-applied': {
     breaks: 'R5: what is applied is called durable',
-    foundAmong: ['power'],
+    violates: [],
+    foundAmong: ['power', 'mirror', 'crash'],
+    inModes: ['sync'],
     plant: () => [replaceMethod(LocalLeg.prototype, 'flush', () => () => Promise.resolve(true))],
   },
   'overlaps-reordered': {
     breaks: 'R1: overlapping writes are applied in another order than stamped',
+    violates: [],
     foundAmong: ['network', 'crash'],
     plant: () => {
       const held = new WeakMap<ApplyQueue<StreamRecord>, StreamRecord>();
@@ -77,6 +86,7 @@ export const plantedBugs = {
   },
   'epochs-ignored': {
     breaks: 'HG-2: a target applies writes of different epochs side by side',
+    violates: [],
     foundAmong: ['network', 'crash'],
     plant: () => [
       replaceMethod(
@@ -92,6 +102,7 @@ export const plantedBugs = {
   },
   'positions-again': {
     breaks: 'R11: an owner that starts again goes on under its old generation',
+    violates: [],
     foundAmong: ['crash'],
     plant: () => [
       replaceMethod(
@@ -114,11 +125,14 @@ export const plantedBugs = {
   },
   'own-leg-alone': {
     breaks: 'R16 (a): acknowledged on the strength of the own leg alone',
+    violates: [],
     foundAmong: ['crash', 'network'],
+    inModes: ['sync'],
     plant: () => [replaceMethod(SourceLeg.prototype, 'has', () => () => true)],
   },
   'lease-without-generation': {
     breaks: 'R11: a lease granted anew is used without a new generation',
+    violates: [],
     foundAmong: ['pause', 'store'],
     plant: () => [
       replaceMethod(
@@ -132,26 +146,42 @@ export const plantedBugs = {
     ],
   },
   'held-writes-applied': {
-    breaks: 'R14: records of the old owner are applied after the take-over',
+    // A take-over lets go before the record is changed, and opening closes once more: both defences are taken away.
+    breaks: 'R14: records of the old owner are applied after the take-over, and letting go twice does not help',
+    violates: [],
     foundAmong: ['disk'],
-    plant: () => [replaceMethod(TargetLeg.prototype, 'close', () => () => Promise.resolve(true))],
+    plant: () => [
+      replaceMethod(TargetLeg.prototype, 'letGo', () => () => Promise.resolve(true)),
+      replaceMethod(TargetLeg.prototype, 'close', () => () => Promise.resolve(true)),
+    ],
   },
   'read-without-lease': {
     breaks: 'R16: a read is answered without looking at the lease',
-    foundAmong: ['pause'],
+    violates: ['I3'],
+    foundAmong: ['isolation'],
     plant: () => [
       replaceMethod(
         Owner.prototype,
         'read',
-        () =>
+        (original) =>
           function (this: Owner, volume, offset, into, done) {
-            this.leg.device(volume).read(offset, into, (fault) => done(fault === null ? null : 'io'));
+            // Still in order with writes under way: that is another rule (R1).
+            const again = (): void => original.call(this, volume, offset, into, done);
+            const crowded = (): boolean => changeUnderWay(this, { volume, offset, length: into.length });
+            if (crowded()) again();
+            else {
+              this.leg.device(volume).read(offset, into, (fault) => {
+                if (crowded()) again();
+                else done(fault === null ? null : 'io');
+              });
+            }
           },
       ),
     ],
   },
   'bitmap-cleared': {
     breaks: 'R8: a handshake clears the change bits',
+    violates: [],
     foundAmong: ['crash', 'network'],
     plant: () => [
       replaceMethod(
@@ -167,9 +197,29 @@ export const plantedBugs = {
   },
   'epoch-never-closed': {
     breaks: 'HG-1: a write issued because of a completed one joins its epoch',
+    violates: [],
     foundAmong: [],
     plant: () => [replaceMethod(Sequencer.prototype, 'completed', () => () => {})],
   },
 } as const satisfies Record<string, Planted>;
 
 export type PlantedBug = keyof typeof plantedBugs;
+
+function changeUnderWay(
+  { history }: Owner,
+  range: { readonly volume: number; readonly offset: number; readonly length: number },
+): boolean {
+  for (let at = history.first; at < history.next; at++) {
+    const change = history.at(at);
+    if (!change.finished && recordsOverlap(change, range)) return true;
+  }
+  return false;
+}
+
+/** A script among those that bring the bug out. */
+export function drawScriptFor(bug: PlantedBug, seed: string): Script {
+  const { foundAmong, inModes }: Planted = plantedBugs[bug];
+  const script = drawScript(seed, foundAmong);
+  const [mode] = inModes ?? [];
+  return mode === undefined ? script : { ...script, groups: script.groups.map((group) => ({ ...group, mode })) };
+}

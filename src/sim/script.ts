@@ -48,6 +48,7 @@ export const faultClasses = [
   'move',
   'force',
   'mirror',
+  'isolation',
 ] as const;
 
 export type FaultClass = (typeof faultClasses)[number];
@@ -298,5 +299,12 @@ function drawActions(prng: Prng, name: FaultClass, atMs: number, groups: readonl
       return prng.chance(0.7)
         ? [{ atMs, kind: 'pauseMirror', group: group.name, forMs }]
         : [{ atMs, kind: 'resync', group: group.name }];
+    case 'isolation':
+      // A node that only its hosts still reach: it must fall silent by its own clock.
+      return [
+        { atMs, kind: 'partition', from: group.owner, ways: 'both', forMs: 6000 + forMs },
+        { atMs, kind: 'storeAway', nodes: [group.owner], forMs: 6000 + forMs },
+        { atMs: later(100), kind: 'takeOver', group: group.name, node: other(group.owner), force: false },
+      ];
   }
 }

@@ -239,7 +239,10 @@ export class LocalLeg {
 
   #bitmaps(of: Map<string, PeerBits>, peer: string): PeerBits {
     let bits = of.get(peer);
-    if (bits === undefined) of.set(peer, (bits = new Map()));
+    if (bits === undefined) {
+      bits = new Map<number, ChangeBitmap>();
+      of.set(peer, bits);
+    }
     for (const { entry } of this.#volumes.values()) {
       if (!bits.has(entry.index)) bits.set(entry.index, new ChangeBitmap(entry.sizeBytes));
     }
