@@ -32,7 +32,7 @@ interface Planted {
 export const plantedBugs = {
   'flush-ignored': {
     breaks: 'R3: a flush is answered although the medium has nothing of it',
-    violates: [],
+    violates: ['I2'],
     foundAmong: ['power'],
     plant: () => [
       replaceMethod(
@@ -48,14 +48,14 @@ export const plantedBugs = {
   },
   'durable-is-applied': {
     breaks: 'R5: what is applied is called durable',
-    violates: [],
+    violates: ['I1', 'I2', 'I6'],
     foundAmong: ['power', 'mirror', 'crash'],
     inModes: ['sync'],
     plant: () => [replaceMethod(LocalLeg.prototype, 'flush', () => () => Promise.resolve(true))],
   },
   'overlaps-reordered': {
     breaks: 'R1: overlapping writes are applied in another order than stamped',
-    violates: [],
+    violates: ['I1', 'I5', 'I6'],
     foundAmong: ['network', 'crash'],
     plant: () => {
       const held = new WeakMap<ApplyQueue<StreamRecord>, StreamRecord>();
@@ -86,7 +86,7 @@ export const plantedBugs = {
   },
   'epochs-ignored': {
     breaks: 'HG-2: a target applies writes of different epochs side by side',
-    violates: [],
+    violates: ['I1'],
     foundAmong: ['network', 'crash'],
     plant: () => [
       replaceMethod(
@@ -102,7 +102,7 @@ export const plantedBugs = {
   },
   'positions-again': {
     breaks: 'R11: an owner that starts again goes on under its old generation',
-    violates: [],
+    violates: ['I4'],
     foundAmong: ['crash'],
     plant: () => [
       replaceMethod(
@@ -125,14 +125,14 @@ export const plantedBugs = {
   },
   'own-leg-alone': {
     breaks: 'R16 (a): acknowledged on the strength of the own leg alone',
-    violates: [],
+    violates: ['I2'],
     foundAmong: ['crash', 'network'],
     inModes: ['sync'],
     plant: () => [replaceMethod(SourceLeg.prototype, 'has', () => () => true)],
   },
   'lease-without-generation': {
     breaks: 'R11: a lease granted anew is used without a new generation',
-    violates: [],
+    violates: ['I1', 'I4', 'I6'],
     foundAmong: ['pause', 'store'],
     plant: () => [
       replaceMethod(
@@ -148,7 +148,7 @@ export const plantedBugs = {
   'held-writes-applied': {
     // A take-over lets go before the record is changed, and opening closes once more: both defences are taken away.
     breaks: 'R14: records of the old owner are applied after the take-over, and letting go twice does not help',
-    violates: [],
+    violates: ['I2', 'I5', 'I9'],
     foundAmong: ['disk'],
     plant: () => [
       replaceMethod(TargetLeg.prototype, 'letGo', () => () => Promise.resolve(true)),
@@ -181,7 +181,7 @@ export const plantedBugs = {
   },
   'bitmap-cleared': {
     breaks: 'R8: a handshake clears the change bits',
-    violates: [],
+    violates: ['I1', 'I2', 'I6'],
     foundAmong: ['crash', 'network'],
     plant: () => [
       replaceMethod(
@@ -197,7 +197,7 @@ export const plantedBugs = {
   },
   'epoch-never-closed': {
     breaks: 'HG-1: a write issued because of a completed one joins its epoch',
-    violates: [],
+    violates: ['HG-1'],
     foundAmong: [],
     plant: () => [replaceMethod(Sequencer.prototype, 'completed', () => () => {})],
   },

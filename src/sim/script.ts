@@ -304,7 +304,13 @@ function drawActions(prng: Prng, name: FaultClass, atMs: number, groups: readonl
       return [
         { atMs, kind: 'partition', from: group.owner, ways: 'both', forMs: 6000 + forMs },
         { atMs, kind: 'storeAway', nodes: [group.owner], forMs: 6000 + forMs },
-        { atMs: later(100), kind: 'takeOver', group: group.name, node: other(group.owner), force: false },
+        {
+          atMs: later(prng.between(100, 5000)),
+          kind: 'takeOver',
+          group: group.name,
+          node: other(group.owner),
+          force: false,
+        },
       ];
   }
 }

@@ -424,12 +424,12 @@ export class SimDevice implements Device, Attachment {
   }
 }
 
-/** The bytes as they are now; from here on the caller may change its buffer. */
+/** The bytes as they are now; from here on the caller may change its buffer. (`slice` of a `Buffer` would be a view.) */
 function snapshotOf(change: Change): Change {
-  return change.data === null ? change : { ...change, data: change.data.slice() };
+  return change.data === null ? change : { ...change, data: new Uint8Array(change.data) };
 }
 
 function cut(change: Change, from: number, length: number): Change {
-  const data = change.data === null ? null : change.data.slice(from, from + length);
+  const data = change.data === null ? null : new Uint8Array(change.data.subarray(from, from + length));
   return { offset: change.offset + from, length, data, allocates: change.allocates };
 }

@@ -53,7 +53,7 @@ export class Inode {
   }
 
   write(offset: number, data: Uint8Array): void {
-    if (data.length > 0) this.#change({ kind: 'write', offset, data: data.slice() });
+    if (data.length > 0) this.#change({ kind: 'write', offset, data: new Uint8Array(data) });
   }
 
   /** The same, each sector by a draw. */
