@@ -11,7 +11,7 @@
 /** Smaller payloads share the chunks they arrived in. Bytes. */
 export const payloadBytesMin = 32 * 1024;
 
-const idleBytesMax = 16 * 1024 * 1024;
+const idleBytesMax = 12 * 1024 * 1024;
 const sizesMax = 8;
 
 export class PayloadMemory {

@@ -146,8 +146,9 @@ export class Group {
 
   /** The store was read, beginning at the keeper's `version`. */
   observe(entry: Entry | null, version: number): void {
+    const before = this.keeper.version;
     this.keeper.observe(entry, version);
-    this.#decide();
+    if (this.keeper.version !== before) this.#decide();
   }
 
   /** The document has changed. Rejects when a new volume cannot be opened; tried again with the next tick. */

@@ -9,6 +9,7 @@
  *   | is away, lacks something, and the grace time is over | behind                              |
  *   | is away otherwise                                    | as it is                            |
  */
+import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import type { SourceLeg } from '../mirror/source-leg.ts';
 import type { LegClass } from '../store/document.ts';
@@ -33,6 +34,8 @@ export class Membership {
   readonly #options: MembershipOptions;
   #changing = false;
   #retryAt: number | null = null;
+  /** When the first grace time ends: looked at then. */
+  #graceTimer: Timer | null = null;
   #closed = false;
 
   constructor(options: MembershipOptions) {
@@ -41,6 +44,7 @@ export class Membership {
 
   close(): void {
     this.#closed = true;
+    this.#graceTimer?.cancel();
   }
 
   /** Looks at every leg, and has the first wrong class changed; looks again afterwards. */
@@ -69,8 +73,10 @@ export class Membership {
     if (leg.paused || leg.failed) return 'behind';
     if (leg.complete) return leg.mode === 'async' ? 'withinBound' : this.#joining(leg);
     if (leg.flowing) return 'behind';
+    const graceLeftMs = graceMs - leg.awayMs(nowMs);
+    if (graceLeftMs > 0) this.#lookAfter(graceLeftMs);
     const lacks = owner.history.next - 1 > leg.appliedOrdinal || owner.requestsHeld > 0;
-    return leg.awayMs(nowMs) >= graceMs && lacks ? 'behind' : leg.recordClass;
+    return graceLeftMs <= 0 && lacks ? 'behind' : leg.recordClass;
   }
 
   /**
@@ -83,6 +89,13 @@ export class Membership {
       leg.joinAt = this.#options.owner.history.next - 1;
     }
     return leg.recordClass === 'inSync' || leg.answered >= leg.joinAt ? 'inSync' : leg.recordClass;
+  }
+
+  #lookAfter(delayMs: number): void {
+    this.#graceTimer ??= this.#options.environment.clock.after(delayMs, () => {
+      this.#graceTimer = null;
+      this.review();
+    });
   }
 
   #change(leg: SourceLeg, wanted: LegClass): void {

@@ -72,6 +72,7 @@ export class RecordKeeper {
   }
 
   #learn(entry: Entry | null): void {
+    if (this.#seen && entry !== null && entry.revision === this.#revision) return;
     if (this.#seen && (entry?.revision ?? 0) < this.#revision) {
       if (entry !== null) return;
       this.#damage = 'the group’s record has vanished from the store';

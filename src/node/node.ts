@@ -47,7 +47,7 @@ export interface NodeOptions {
 }
 
 const pollMs = 500;
-const tickMs = 500;
+const tickMs = 1000;
 const statusTimeoutMs = 1500;
 const moveTimeoutMs = 120_000;
 const eventsKept = 200;

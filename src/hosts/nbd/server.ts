@@ -19,7 +19,7 @@ export const defaultNbdLimits: NbdLimits = {
   handshakeMs: 30_000,
   closeMs: 5_000,
   sessionsMax: 256,
-  idleSlabBytesMax: 16 * 1024 * 1024,
+  idleSlabBytesMax: 8 * 1024 * 1024,
 };
 
 export class NbdServer {
