@@ -52,7 +52,7 @@ export type Hold =
   | 'switchOver'
   | 'lease'
   | 'ownLeg'
-  /** An asynchronous leg's lag is at its bound. */
+  /** The lag of a leg that answers before it has applied (`async`, `receive`) is at its bound. */
   | 'lag';
 
 /** Something that is done, to be told at the end of the turn. */
@@ -422,7 +422,7 @@ export class Owner implements SourceOwner, EndTask {
     if (change.length > 0) {
       for (const leg of this.#legList) {
         if (leg.tracking) leg.track(change.volume, change.offset, change.length);
-        else if (!leg.needed && this.#atBound(leg)) this.hold('lag', true);
+        else if (this.#atBound(leg)) this.hold('lag', true);
       }
       for (const watch of this.#watches) if (recordsOverlap(watch, change)) watch.touched = true;
     }
@@ -539,13 +539,15 @@ export class Owner implements SourceOwner, EndTask {
     this.history.trim(at - 1);
   }
 
-  // ---- lag of legs that hosts do not wait for (TL-6) ----
+  // ---- lag of legs that have yet to apply what hosts were told (TL-6) ----
 
   #lagAtBound(): boolean {
-    return this.#legList.some((leg) => !leg.tracking && !leg.needed && this.#atBound(leg));
+    return this.#legList.some((leg) => !leg.tracking && this.#atBound(leg));
   }
 
   #atBound(leg: SourceLeg): boolean {
+    // What hosts wait for bounds itself; mode `receive` is answered before it is applied, and waits in two memories.
+    if (leg.needed && leg.mode !== 'receive') return false;
     const { lagWritesMax, lagBytesMax } = this.#options.settings;
     return this.history.next - 1 - leg.appliedOrdinal >= lagWritesMax || this.history.bytes >= lagBytesMax;
   }
