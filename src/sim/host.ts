@@ -54,6 +54,7 @@ export class Host {
   readonly #open = new Set<Request>();
   #waiting: (() => void)[] = [];
   completions = 0;
+  readonly #outstanding = new WeakMap<SimProcess, number>();
 
   constructor(options: HostOptions, name: string) {
     this.#options = options;
@@ -63,6 +64,11 @@ export class Host {
   /** Requests without an answer, and lanes that wait for somebody who serves. */
   get pending(): number {
     return this.#open.size + this.#waiting.length;
+  }
+
+  /** Requests this process was asked and has not completed, those of ended sessions included. */
+  outstanding(process: SimProcess): number {
+    return this.#outstanding.get(process) ?? 0;
   }
 
   get describe(): string {
@@ -272,12 +278,15 @@ export class Host {
       },
     };
     this.#open.add(request);
-    return session.process.whileAlive((fault) => {
+    const { process } = session;
+    this.#outstanding.set(process, this.outstanding(process) + 1);
+    return process.whileAlive((fault) => {
       if (request.completed) {
         violated(new Violation('I9', `${this.#name}: ${what} completed twice`));
         return;
       }
       request.completed = true;
+      this.#outstanding.set(process, this.outstanding(process) - 1);
       this.completions++;
       world.trace.add(world.nowMs, 'note', session.process.number, fault === null ? this.completions : -1);
       if (session.ended) return;

@@ -34,7 +34,9 @@ export type WriteState =
   /** Failed for want of space, or by the medium: its range holds a mixture. */
   | 'failed'
   /** Its session ended first. */
-  | 'unknown';
+  | 'unknown'
+  /** Was acknowledged, and went in a loss that was stated. */
+  | 'lost';
 
 export interface Write {
   readonly number: number;
@@ -297,26 +299,21 @@ export class Ledger {
   opened(lineage: Lineage, image: Uint32Array, promised: Promised): number {
     for (const sector of this.#touched) this.#mustBeKnown(sector, image[sector] ?? 0, 'the new owner');
     const floor = promised === 'flushed' ? this.#durableFloor : this.#floor;
-    const lost = new Set<Write>();
-    for (const sector of this.#touched) {
-      const order = this.#newest(sector, image[sector] ?? 0);
-      if (order >= (floor[sector] ?? 0)) continue;
-      if (promised === 'all' || promised === 'flushed') {
+    if (promised === 'all' || promised === 'flushed') {
+      for (const sector of this.#touched) {
+        if (this.#newest(sector, image[sector] ?? 0) >= (floor[sector] ?? 0)) continue;
         throw new Violation(
           'I2',
           `generation ${lineage.generation} begins with ${this.#name(image[sector] ?? 0)} in sector ${sector}: ` +
             `${place(floor[sector] ?? 0)} was ${promised === 'all' ? 'acknowledged' : 'flushed'}`,
         );
       }
-      for (const write of this.writes.values()) {
-        const { stamp } = write;
-        if (write.state !== 'acknowledged' || stamp === null || orderOf(stamp) <= order) continue;
-        if (sector >= write.first && sector < write.first + write.count) lost.add(write);
-      }
     }
+    const lost = this.missing(image);
     if (promised === 'bound' && lost.size > this.plan.lagWritesMax) {
       throw new Violation('I2', `${lost.size} acknowledged writes are gone, the bound is ${this.plan.lagWritesMax}`);
     }
+    for (const write of lost) write.state = 'lost';
     for (let sector = 0; sector < this.#sectors; sector++) {
       const order = this.#newest(sector, image[sector] ?? 0);
       this.#floor[sector] = promised === 'all' ? Math.max(order, this.#floor[sector] ?? 0) : order;
@@ -340,6 +337,21 @@ export class Ledger {
   }
 
   // ---- legs ----
+
+  /** The acknowledged writes that an image lacks. */
+  missing(image: Uint32Array): Set<Write> {
+    const missing = new Set<Write>();
+    for (const sector of this.#touched) {
+      const order = this.#newest(sector, image[sector] ?? 0);
+      if (order >= (this.#floor[sector] ?? 0)) continue;
+      for (const write of this.writes.values()) {
+        const { stamp } = write;
+        if (write.state !== 'acknowledged' || stamp === null || orderOf(stamp) <= order) continue;
+        if (sector >= write.first && sector < write.first + write.count) missing.add(write);
+      }
+    }
+    return missing;
+  }
 
   /** I1: an image that claims to be of some moment on the lineage. Null when it is. */
   notAPrefix(image: Uint32Array, lineage: Lineage): string | null {

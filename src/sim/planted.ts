@@ -125,7 +125,7 @@ export const plantedBugs = {
   },
   'own-leg-alone': {
     breaks: 'R16 (a): acknowledged on the strength of the own leg alone',
-    violates: ['I2'],
+    violates: ['I2', 'I10'],
     foundAmong: ['crash', 'network'],
     inModes: ['sync'],
     plant: () => [replaceMethod(SourceLeg.prototype, 'has', () => () => true)],

@@ -4,6 +4,7 @@
  *
  *   start → all in sync → hosts work while the script's actions strike → heal → all in sync → compare
  */
+import { isDeepStrictEqual } from 'node:util';
 import { messageOf } from '../base/errors.ts';
 import type { Group } from '../group/group.ts';
 import type { Owner } from '../group/owner.ts';
@@ -14,6 +15,7 @@ import type { Store } from '../store/store.ts';
 import type { Change } from '../stream/change.ts';
 import type { History } from '../stream/history.ts';
 import { Cluster, type Running } from './cluster.ts';
+import { overLimit, shownLeg } from './honesty.ts';
 import { Host } from './host.ts';
 import { Ledger, Violation, type Promised } from './ledger.ts';
 import { Misfortune } from './misfortune.ts';
@@ -313,7 +315,8 @@ class Scene {
     watched.owner = owner;
     let { promised } = watched;
     if (group.missing !== null) promised = weakest(promised, 'flushed');
-    if (this.#restored.has(node)) promised = 'nothing';
+    // Yesterday's disk in the other node may be what this owner believed before it could see through it.
+    if (this.#restored.size > 0) promised = 'nothing';
     if (promised !== 'all') this.#mark(`opened with ${promised} promised`);
     const { lineage } = owner;
     this.#tell(`${node} opens ${group.name} in ${lineage.generation}; promised: ${promised}`);
@@ -327,16 +330,56 @@ class Scene {
 
   /** I1: whatever calls itself consistent is an image of some moment. */
   #lookAtLegs(): void {
-    for (const { name: node, node: product } of this.#cluster.all) {
+    this.#forgiveRestored();
+    for (const { name: node, node: product, process } of this.#cluster.all) {
       for (const group of product.groups.values()) {
-        const { leg, role } = group;
+        const { leg, role, owner } = group;
         const watched = this.#groups.get(group.name);
-        if (role !== 'secondary' || leg === null || watched === undefined) continue;
+        if (watched === undefined) continue;
+        if (role === 'primary' && owner !== null) {
+          const outstanding = this.#hosts.reduce((sum, host) => sum + host.outstanding(process), 0);
+          const over = overLimit(owner, group, outstanding);
+          if (over !== null) throw new Violation('I8', `${group.name} at ${node}: ${over}`);
+        }
+        if (role !== 'secondary' || leg === null) continue;
         if (leg.blank || leg.fault !== null || leg.state.condition !== 'consistent') continue;
-        const wrong = watched.ledger.notAPrefix(this.#image(watched, node), leg.state.lineage);
+        const image = this.#image(watched, node);
+        const wrong = watched.ledger.notAPrefix(image, leg.state.lineage);
         if (wrong !== null) throw new Violation('I1', `${group.name} at ${node}: ${wrong}`);
+        this.#mustBeHonest(watched, group, node, image);
       }
     }
+  }
+
+  /** I10: a take-over here would lose no more than is shown. */
+  #mustBeHonest(watched: Watched, group: Group, node: string, image: Uint32Array): void {
+    const { plan, ledger, record, forced } = watched;
+    // In mode `receive` what is held in memory counts, and an image does not show it.
+    if (plan.mode === 'receive' || forced || this.#restored.size > 0 || !isDeepStrictEqual(group.record, record))
+      return;
+    if (shownLeg(group, node, node)?.disk !== 'UpToDate') return;
+    const missing = ledger.missing(image).size;
+    const legClass = record?.legs[node]?.class;
+    const most = legClass === 'inSync' ? 0 : plan.lagWritesMax;
+    if (missing > most) {
+      throw new Violation(
+        'I10',
+        `${group.name} at ${node} is shown UpToDate (${legClass}) and lacks ${missing} writes`,
+      );
+    }
+    const owner = this.#cluster.group(other(node), group.name);
+    if (owner?.role !== 'primary') return;
+    const shown = shownLeg(owner, other(node), node);
+    if (shown?.disk !== 'UpToDate' || shown.lag.writes === null || missing <= shown.lag.writes) return;
+    throw new Violation(
+      'I10',
+      `${group.name} at ${node} lacks ${missing} writes, ${other(node)} shows a lag of ${shown.lag.writes}`,
+    );
+  }
+
+  /** Yesterday's disk has been found out, and the leg on it was made whole. */
+  #forgiveRestored(): void {
+    if (this.#restored.size > 0 && this.#trouble() === null) this.#restored.clear();
   }
 
   /** I6: at the end all legs are equal, and what the history says. */
