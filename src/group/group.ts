@@ -27,9 +27,9 @@ import {
   type LegClass,
   type VolumeEntry,
 } from '../store/document.ts';
-import type { LeaseHolder, LeaseObserver } from '../store/lease.ts';
+import { parseLease, type LeaseHolder, type LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
-import { childOf, comparePositions, type Position } from '../stream/position.ts';
+import { childOf, comparePositions, furtherOf } from '../stream/position.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { HostSession } from './host-access.ts';
 import { Membership } from './membership.ts';
@@ -37,6 +37,7 @@ import { openLeg } from './opening.ts';
 import { Owner } from './owner.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { claimed, established, handedOver, withLeg, type GroupRecord } from './record.ts';
+import { assertSafe, lossOf, nothingLost, type Loss } from './take-over.ts';
 
 export type GroupRole =
   /** The local leg is not open: not yet, or `problem` says why. */
@@ -73,20 +74,12 @@ export interface GroupContext {
   readonly event: (group: string, kind: string, message: string) => void;
 }
 
-export interface Loss {
-  readonly writes: number | null;
-  readonly bytes: number | null;
-  readonly seconds: number | null;
-  readonly text: string;
-}
-
 export interface Moved {
   readonly generation: number;
   readonly pauseMs: number | null;
   readonly loss: Loss;
 }
 
-const nothingLost: Loss = { writes: 0, bytes: 0, seconds: 0, text: 'No acknowledged write is lost.' };
 const reopenMs = 2000;
 const moveTimeoutMs = 60_000;
 const lookMs = 100;
@@ -264,7 +257,7 @@ export class Group {
     if (this.target !== null) {
       const quiet = await this.target.close();
       if (quiet && leg !== null && (await leg.flush()))
-        leg.metadata.change({ durable: furthest(leg.applied, leg.state.durable) });
+        leg.metadata.change({ durable: furtherOf(leg.applied, leg.state.durable) });
     }
     this.keeper.close();
     if (leg !== null) {
@@ -603,7 +596,7 @@ export class Group {
         leg.applied = owner.storedPosition;
         leg.intended = owner.last;
         const flushed = await leg.flush();
-        if (flushed) leg.metadata.change({ durable: furthest(leg.applied, leg.state.durable) });
+        if (flushed) leg.metadata.change({ durable: furtherOf(leg.applied, leg.state.durable) });
         leg.metadata.change({ owning: false });
         const exact = flushed && comparePositions(leg.applied, leg.intended) === 0;
         if (!exact && leg.state.condition === 'consistent') leg.metadata.change({ condition: 'unconfirmed' });
@@ -705,7 +698,7 @@ export class Group {
       const id = randomHex(this.#environment.random, 16);
       for (let attempt = 0; ; attempt++) {
         const entry = await store.read(leaseKey(to));
-        const holder = entry === null ? null : parseLeaseId(entry.value);
+        const holder = entry === null ? null : (parseLease(entry.value)?.leaseId ?? null);
         if (entry === null || holder === null) {
           throw new HoldfastError('E_REFUSED', `group ${this.name}: ${to} holds no lease, so it cannot serve`);
         }
@@ -786,7 +779,7 @@ export class Group {
     if (record.owner === node) throw refuse(`${node} is the owner already`);
     if (leg === null) throw refuse(this.problem ?? 'its leg is not open here');
     if (this.role === 'frozen') throw refuse(this.problem ?? 'it is frozen');
-    this.#assertSafe(record, leg, force);
+    assertSafe(record, leg, force);
     const startedMs = clock.monotonicMs();
     this.#moving = true;
     try {
@@ -798,7 +791,7 @@ export class Group {
       await keeper.refresh();
       const judged = keeper.record;
       if (judged?.id !== record.id) throw refuse('the record has changed meanwhile; look at `holdfast status`');
-      this.#assertSafe(judged, leg, force);
+      assertSafe(judged, leg, force);
       const loss = lossOf(judged, node, leg.applied, this.target?.ownerStamped ?? null);
       const { leaseId } = lease;
       if (leaseId === null) throw refuse(`this node holds no lease: ${lease.reason ?? 'unknown'}`);
@@ -830,25 +823,6 @@ export class Group {
     } finally {
       this.#moving = false;
       this.#decide();
-    }
-  }
-
-  #assertSafe(record: GroupRecord, leg: LocalLeg, force: boolean): void {
-    const refuse = (text: string, anyway: string): void => {
-      throw new HoldfastError('E_REFUSED', `group ${this.name}: ${text}. ${anyway}`);
-    };
-    if (leg.fault !== null) refuse(`the leg here has failed: ${leg.fault.detail}`, 'Mend the disk first');
-    if (leg.state.lineage.generation === 0) refuse('this node holds no copy of it', 'There is nothing to serve');
-    if (force) return;
-    const anyway = `With --force it is served all the same, and what ${record.owner} wrote beyond is lost`;
-    if (leg.state.condition === 'inconsistent') {
-      refuse('the copy here is Inconsistent: it was being copied when the owner was lost', anyway);
-    }
-    if (leg.state.condition === 'unconfirmed') {
-      refuse('the copy here is unconfirmed: it restarted and may lack what was not flushed', anyway);
-    }
-    if (record.legs[this.#context.node]?.class === 'behind' || record.legs[this.#context.node] === undefined) {
-      refuse('the copy here is Outdated: it lacks writes that hosts were told are safe', anyway);
     }
   }
 
@@ -1013,29 +987,4 @@ export class Group {
   #event(kind: string, message: string): void {
     this.#context.event(this.name, kind, message);
   }
-}
-
-function furthest(a: Position, b: Position): Position {
-  return comparePositions(a, b) > 0 ? a : b;
-}
-
-function parseLeaseId(text: string): string | null {
-  try {
-    const value = JSON.parse(text) as { leaseId?: unknown };
-    return typeof value.leaseId === 'string' ? value.leaseId : null;
-  } catch {
-    return null;
-  }
-}
-
-/** What may be lost by going on from `applied` (BY-7). */
-function lossOf(record: GroupRecord, node: string, applied: Position, stamped: Position | null): Loss {
-  const leg = record.legs[node];
-  if (leg?.class === 'inSync') return nothingLost;
-  const known = stamped !== null && stamped.generation === applied.generation ? stamped.seq - applied.seq : null;
-  const text =
-    leg?.class === 'withinBound'
-      ? `This copy was asynchronous: ${known === null ? 'how many writes it lacked is not known' : `it was ${known} changes behind when the owner was last heard`}; never more than the group’s bound.`
-      : 'This copy was behind: how much is lost is not known.';
-  return { writes: leg?.class === 'withinBound' ? known : null, bytes: null, seconds: null, text };
 }

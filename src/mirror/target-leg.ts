@@ -23,8 +23,8 @@ import { decodeRecords, verifyRecordData } from '../link/messages/records.ts';
 import { MessageType } from '../link/messages/types.ts';
 import { ApplyQueue } from '../stream/apply-queue.ts';
 import { Fifo } from '../stream/fifo.ts';
-import { comparePositions, idOfGeneration, origin, type Position } from '../stream/position.ts';
-import { positionOf, type RecordKind, type StreamRecord } from '../stream/record.ts';
+import { comparePositions, furtherOf, idOfGeneration, origin, type Position } from '../stream/position.ts';
+import { positionOf, type StreamRecord } from '../stream/record.ts';
 import type { Decoded } from '../base/codec.ts';
 import { ExtentSet } from '../volume/extents.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
@@ -43,32 +43,7 @@ import {
 } from './messages.ts';
 
 /** A record held by the leg, in the order of arrival. */
-class Held implements StreamRecord {
-  readonly kind: RecordKind;
-  readonly generation: number;
-  readonly epoch: number;
-  readonly seq: number;
-  readonly volume: number;
-  readonly offset: number;
-  readonly length: number;
-  readonly hole: boolean;
-  readonly data: Uint8Array | null;
-  readonly checksum: number;
-  applied = false;
-
-  constructor(record: StreamRecord) {
-    this.kind = record.kind;
-    this.generation = record.generation;
-    this.epoch = record.epoch;
-    this.seq = record.seq;
-    this.volume = record.volume;
-    this.offset = record.offset;
-    this.length = record.length;
-    this.hole = record.hole;
-    this.data = record.data;
-    this.checksum = record.checksum;
-  }
-}
+type Held = StreamRecord & { applied: boolean };
 
 /** One owner's hold on this leg. */
 interface Attachment {
@@ -502,7 +477,7 @@ export class TargetLeg implements EndTask {
         return;
       }
       this.#received = positionOf(record);
-      fresh.push(new Held(record));
+      fresh.push({ ...record, applied: false });
     }
     this.#answerDue = true;
     this.#askForTurn();
@@ -687,7 +662,7 @@ export class TargetLeg implements EndTask {
     try {
       // Records started and still in flight have touched regions under this mark: it is safe once they are stable too.
       const started = this.#attachment?.queue.lastStarted ?? null;
-      this.#marks.push({ mark, position: started === null ? position : furthest(positionOf(started), position) });
+      this.#marks.push({ mark, position: started === null ? position : furtherOf(positionOf(started), position) });
       if (await this.#leg.checkpoint(position)) {
         this.#answerDue = true;
         this.#askForTurn();
@@ -756,10 +731,6 @@ export class TargetLeg implements EndTask {
 /** A record that has become of no concern to this leg. */
 function passed(record: StreamRecord): StreamRecord {
   return { ...record, kind: 'skip', volume: 0, offset: 0, length: 0, hole: false, data: null, checksum: 0 };
-}
-
-function furthest(a: Position, b: Position): Position {
-  return comparePositions(a, b) > 0 ? a : b;
 }
 
 /** Answers an owner when there is no target to attach to: it asks again. */

@@ -15,7 +15,6 @@ import type { ClusterStatus, ConnectionEntry, GroupStatus, NodeStatus } from '..
 import type { LinkConnection } from '../link/link.ts';
 import { LinkTable } from '../link/link-table.ts';
 import {
-  defaultGroupSettings,
   documentKey,
   groupRecordKey,
   leaseKey,
@@ -29,6 +28,9 @@ import { makeWwid } from '../volume/wwid.ts';
 import type { CreateVolumeRequest, Explanation, MoveResult, NodeControl, NodeEvent } from './control.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
+import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
+import { Rates } from './rates.ts';
+import { withoutVolume, withVolume } from './volume-changes.ts';
 
 export interface NodeOptions {
   readonly environment: Environment;
@@ -492,49 +494,7 @@ export class Node implements NodeControl {
   async createVolume(request: CreateVolumeRequest): Promise<{ group: string; wwid: string }> {
     const wwid = makeWwid(this.#environment.random);
     const name = request.group ?? request.name;
-    await this.#changeDocument((document) => {
-      const taken = document.groups.find((group) => group.volumes.some((volume) => volume.name === request.name));
-      if (taken !== undefined)
-        throw new HoldfastError('E_EXISTS', `volume ${request.name} exists already, in group ${taken.name}`);
-      const volume = (index: number): VolumeEntry => ({
-        name: request.name,
-        index,
-        wwid,
-        sizeBytes: request.sizeBytes,
-        blockSizeBytes: request.blockSizeBytes,
-        paths: request.paths,
-      });
-      const known = document.groups.find((group) => group.name === name);
-      if (known !== undefined) {
-        const index = known.nextVolumeIndex;
-        const changed: GroupEntry = {
-          ...known,
-          nextVolumeIndex: index + 1,
-          volumes: [...known.volumes, volume(index)],
-        };
-        return { ...document, groups: document.groups.map((group) => (group.name === name ? changed : group)) };
-      }
-      const owner = request.owner ?? this.nodeName;
-      for (const node of [owner, ...request.mirrors.map((mirror) => mirror.node)]) {
-        if (!document.nodes.some((entry) => entry.name === node))
-          throw new HoldfastError('E_NOT_FOUND', `there is no node ${node}`);
-      }
-      if (request.mirrors.some((mirror) => mirror.node === owner)) {
-        throw new HoldfastError(
-          'E_USAGE',
-          `volume ${request.name}: ${owner} is its owner and cannot be its mirror too`,
-        );
-      }
-      const group: GroupEntry = {
-        name,
-        preferredOwner: owner,
-        volumes: [volume(0)],
-        nextVolumeIndex: 1,
-        legs: [{ node: owner, mode: request.mirrors[0]?.mode ?? 'sync' }, ...request.mirrors],
-        settings: defaultGroupSettings,
-      };
-      return { ...document, groups: [...document.groups, group] };
-    });
+    await this.#changeDocument((document) => withVolume(document, request, { owner: this.nodeName, wwid }));
     return { group: name, wwid };
   }
 
@@ -555,13 +515,7 @@ export class Node implements NodeControl {
     }
     const dropped = entry.volumes.length === 1;
     await this.#changeDocument(
-      (document) => ({
-        ...document,
-        groups: document.groups.flatMap((group) => {
-          if (group.name !== entry.name) return [group];
-          return dropped ? [] : [{ ...group, volumes: group.volumes.filter((volume) => volume.name !== name) }];
-        }),
-      }),
+      (document) => withoutVolume(document, name),
       dropped ? [groupRecordKey(entry.name)] : [],
     );
   }
@@ -770,72 +724,6 @@ export class Node implements NodeControl {
     if (this.#events.length > eventsKept) this.#events.shift();
     for (const listener of this.#listeners) listener(event);
   }
-}
-
-interface StatusAnswer {
-  readonly node: NodeStatus;
-  readonly groups: readonly GroupStatus[];
-}
-
-/** Operations and bytes a second, over the last seconds. */
-class Rates {
-  rates: GroupStatus['throughput'] = { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 };
-  #samples: { atMs: number; reads: number; writes: number; readBytes: number; writtenBytes: number }[] = [];
-
-  sample(
-    nowMs: number,
-    counters: { reads: number; writes: number; readBytes: number; writtenBytes: number } | null,
-  ): void {
-    if (counters === null) {
-      this.#samples = [];
-      this.rates = { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 };
-      return;
-    }
-    this.#samples.push({ atMs: nowMs, ...counters });
-    if (this.#samples.length > 5) this.#samples.shift();
-    const first = this.#samples[0];
-    if (first === undefined || nowMs <= first.atMs) return;
-    const perSecond = (now: number, before: number): number =>
-      Math.max(0, Math.round(((now - before) / (nowMs - first.atMs)) * 1000));
-    this.rates = {
-      readBytes: perSecond(counters.readBytes, first.readBytes),
-      writeBytes: perSecond(counters.writtenBytes, first.writtenBytes),
-      reads: perSecond(counters.reads, first.reads),
-      writes: perSecond(counters.writes, first.writes),
-    };
-  }
-}
-
-function unreachable(name: string, site: string, reason: string): NodeStatus {
-  return {
-    name,
-    site,
-    state: 'unreachable',
-    pid: null,
-    version: null,
-    lease: 'unknown',
-    connections: [],
-    reason,
-    nextStep: `Check that ${name} runs and that its address is right.`,
-  };
-}
-
-/**
- * One answer from those of all nodes: the owner knows the group and its targets best; what it cannot know of a leg whose
- * node has answered itself, that node knows.
- */
-function mergeStatus(answers: readonly { node: string; status: GroupStatus }[]): GroupStatus | null {
-  const newest = Math.max(0, ...answers.map(({ status }) => status.generation));
-  const byOwner = answers.find(({ node, status }) => status.owner === node && status.generation === newest);
-  const best = byOwner ?? answers.find(({ status }) => status.generation === newest) ?? answers[0];
-  if (best === undefined) return null;
-  const serving = byOwner !== undefined && byOwner.status.service !== 'Unserved';
-  const legs = best.status.legs.map((leg) => {
-    if (leg.node === best.node || serving) return leg;
-    const own = answers.find(({ node }) => node === leg.node);
-    return own?.status.legs.find((other) => other.node === leg.node) ?? leg;
-  });
-  return { ...best.status, legs, forks: answers.flatMap(({ status }) => status.forks) };
 }
 
 function parseDocument(text: string): ClusterDocument {

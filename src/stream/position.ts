@@ -16,6 +16,11 @@ export function comparePositions(a: Position, b: Position): number {
   return a.generation - b.generation || a.seq - b.seq;
 }
 
+/** On one lineage. */
+export function furtherOf(a: Position, b: Position): Position {
+  return comparePositions(a, b) > 0 ? a : b;
+}
+
 export function formatPosition(position: Position): string {
   return `${position.generation}:${position.seq}`;
 }
