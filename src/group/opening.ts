@@ -61,7 +61,7 @@ export async function openLeg(options: OpeningOptions): Promise<Opened | null> {
       await pause();
       continue;
     }
-    const best = furthest(options.legs);
+    const best = furthest(options);
     const exact =
       usable() &&
       leg.held &&
@@ -92,11 +92,14 @@ export async function openLeg(options: OpeningOptions): Promise<Opened | null> {
 }
 
 /** The attached leg that kept all it had and is furthest; null when there is none. */
-function furthest(legs: readonly SourceLeg[]): SourceLeg | null {
+function furthest({ leg, legs }: OpeningOptions): SourceLeg | null {
   let best: SourceLeg | null = null;
   for (const other of legs) {
     const as = other.attachedAs;
     if (as === null || !as.held || as.condition !== 'consistent' || as.blank) continue;
+    // R9: one that reports less than it once confirmed has an older disk.
+    const confirmed = leg.state.peers[other.node]?.confirmed;
+    if (confirmed !== undefined && comparePositions(as.durable, confirmed) < 0) continue;
     const bestAs = best?.attachedAs;
     if (!bestAs || comparePositions(as.position, bestAs.position) > 0) best = other;
   }

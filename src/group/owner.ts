@@ -52,7 +52,7 @@ export type Hold =
   | 'switchOver'
   | 'lease'
   | 'ownLeg'
-  /** The lag of a leg that answers before it has applied (`async`, `receive`) is at its bound. */
+  /** The lag of a leg that answers before it has applied (`async`, `receive`) is at its bound, or memory is. */
   | 'lag';
 
 /** Something that is done, to be told at the end of the turn. */
@@ -86,6 +86,9 @@ const checkpointUnderLoadMs = 30_000;
 /** Hosts count as active for so long after a request. */
 const activeMs = 200;
 const marksMax = 16;
+/** What is kept in memory at most, for whatever reason: far above what hosts keep in flight and legs may lag. */
+const historyRecordsMax = 65_536;
+const historyBytesMax = 256 * 1024 * 1024;
 /** While the hot map is full, checkpoints follow each other this closely. */
 const pressureMs = 20;
 const sentAllLookMs = 5;
@@ -420,12 +423,10 @@ export class Owner implements SourceOwner, EndTask {
     this.#lastHostAtMs = now;
     this.#flights.add(change);
     if (change.length > 0) {
-      for (const leg of this.#legList) {
-        if (leg.tracking) leg.track(change.volume, change.offset, change.length);
-        else if (this.#atBound(leg)) this.hold('lag', true);
-      }
+      for (const leg of this.#legList) if (leg.tracking) leg.track(change.volume, change.offset, change.length);
       for (const watch of this.#watches) if (recordsOverlap(watch, change)) watch.touched = true;
     }
+    if (this.#lagAtBound()) this.hold('lag', true);
     this.#queue.push(change);
     this.#askForTurn();
   }
@@ -500,7 +501,6 @@ export class Owner implements SourceOwner, EndTask {
       }
     }
     this.#trim();
-    if (this.#holds.has('lag') && !this.#lagAtBound()) this.hold('lag', false);
     this.#cool();
     // It may have all it needs to join now.
     if (leg.needed && leg.recordClass !== 'inSync') this.#options.review();
@@ -537,11 +537,15 @@ export class Owner implements SourceOwner, EndTask {
       if (change.data !== null && this.#legList.every((leg) => leg.hasSent(change))) payloadMemory.give(change.data);
     }
     this.history.trim(at - 1);
+    if (this.#holds.has('lag') && !this.#lagAtBound()) this.hold('lag', false);
   }
 
   // ---- lag of legs that have yet to apply what hosts were told (TL-6) ----
 
   #lagAtBound(): boolean {
+    const { history } = this;
+    // One disk that hangs keeps everything behind it, whatever other volumes do.
+    if (history.next - history.first >= historyRecordsMax || history.bytes >= historyBytesMax) return true;
     return this.#legList.some((leg) => !leg.tracking && this.#atBound(leg));
   }
 

@@ -3,7 +3,7 @@
  * outage (TL-1).
  *
  * Invariants (R8):
- * - A copied block is read when every overlapping earlier change is stored locally, and takes its stamp before any other
+ * - A copied block is read, or found to be a hole, when every overlapping earlier change is stored locally, and takes its stamp before any other
  *   overlapping change does: a block that is written to in between is read again.
  * - The bit of a block is cleared when its copy is durable at the target, not before.
  *
@@ -199,7 +199,7 @@ export class Copier {
       if (piece === undefined) {
         if (this.#planning) return;
         if (!this.#planNext()) break;
-        return;
+        continue;
       }
       if (!this.#source.readyToCopy(piece.volume, piece.offset, piece.length)) {
         this.#later();
@@ -227,8 +227,17 @@ export class Copier {
     this.#planWatch = null;
     for (; this.#volumeAt < this.#volumes.length; this.#volumeAt++, this.#offset = 0) {
       const volume = this.#volumes[this.#volumeAt] ?? 0;
-      const run = this.#options.bits.get(volume)?.nextRun(this.#offset, planBytes) ?? null;
-      if (run === null) continue;
+      const bitmap = this.#options.bits.get(volume);
+      const run = bitmap?.nextRun(this.#offset, planBytes) ?? null;
+      if (bitmap === undefined || run === null) continue;
+      const { chunkBytes } = bitmap;
+      if (!this.#source.readyToCopy(volume, run.offset, run.length)) {
+        // What is still on its way to the disk would pass for a hole: a little of the run is read instead.
+        const length = Math.min(run.length, Math.max(pieceBytes, chunkBytes));
+        this.#offset = run.offset + length;
+        this.#plan = pieces(volume, { offset: run.offset, length, data: true }, chunkBytes);
+        return true;
+      }
       this.#offset = run.offset + run.length;
       this.#planning = true;
       this.#planWatch = this.#source.watch(volume, run.offset, run.length);
@@ -236,7 +245,6 @@ export class Copier {
         this.#planning = false;
         if (this.#stopped) return;
         const found = fault === null ? extents : [{ offset: run.offset, length: run.length, data: true }];
-        const chunkBytes = this.#options.bits.get(volume)?.chunkBytes ?? pieceBytes;
         this.#plan = wholeChunks(found, chunkBytes).flatMap((extent) => pieces(volume, extent, chunkBytes));
         this.run();
       });
