@@ -63,7 +63,9 @@ export interface CopierOptions {
 const pieceBytes = 256 * 1024;
 const holeBytes = 32 * 1024 * 1024;
 /** Bytes of volume planned at once, by asking the storage for its holes. */
-const planBytes = 256 * 1024 * 1024;
+const planBytesMin = 256 * 1024 * 1024;
+/** Among holes plans grow, so that a volume of 64 TiB with nothing in it is soon gone through. */
+const planBytesMax = 64 * 2 ** 30;
 const copiesInFlightMax = 8;
 const conflictRetryMs = 2;
 const rateWindowMs = 3000;
@@ -98,6 +100,7 @@ export class Copier {
   #plan: Piece[] = [];
   #planWatch: CopyWatch | null = null;
   #planning = false;
+  #planBytes = planBytesMin;
   #reading = 0;
   /** Stamped, not applied yet. */
   readonly #inFlight = new Fifo<Copied>();
@@ -228,7 +231,7 @@ export class Copier {
     for (; this.#volumeAt < this.#volumes.length; this.#volumeAt++, this.#offset = 0) {
       const volume = this.#volumes[this.#volumeAt] ?? 0;
       const bitmap = this.#options.bits.get(volume);
-      const run = bitmap?.nextRun(this.#offset, planBytes) ?? null;
+      const run = bitmap?.nextRun(this.#offset, this.#planBytes) ?? null;
       if (bitmap === undefined || run === null) continue;
       const { chunkBytes } = bitmap;
       if (!this.#source.readyToCopy(volume, run.offset, run.length)) {
@@ -245,8 +248,13 @@ export class Copier {
         this.#planning = false;
         if (this.#stopped) return;
         const found = fault === null ? extents : [{ offset: run.offset, length: run.length, data: true }];
-        this.#plan = wholeChunks(found, chunkBytes).flatMap((extent) => pieces(volume, extent, chunkBytes));
-        this.run();
+        const chunks = wholeChunks(found, chunkBytes);
+        this.#plan = chunks.flatMap((extent) => pieces(volume, extent, chunkBytes, this.#options.skipHoles));
+        const hole = chunks.every(({ data }) => !data);
+        this.#planBytes = hole ? Math.min(2 * this.#planBytes, planBytesMax) : planBytesMin;
+        // Holes that need not travel wait for nobody: others get their turn in between.
+        if (hole && this.#options.skipHoles) this.#later(0);
+        else this.run();
       });
       return true;
     }
@@ -305,8 +313,8 @@ export class Copier {
     });
   }
 
-  #later(): void {
-    this.#pause ??= this.#source.environment.clock.after(conflictRetryMs, () => {
+  #later(delayMs = conflictRetryMs): void {
+    this.#pause ??= this.#source.environment.clock.after(delayMs, () => {
       this.#pause = null;
       this.run();
     });
@@ -338,8 +346,8 @@ function wholeChunks(extents: readonly AllocationExtent[], chunkBytes: number): 
   return chunks;
 }
 
-function pieces(volume: number, extent: AllocationExtent, chunkBytes: number): Piece[] {
-  const size = extent.data ? Math.max(pieceBytes, chunkBytes) : holeBytes;
+function pieces(volume: number, extent: AllocationExtent, chunkBytes: number, holesWhole = false): Piece[] {
+  const size = extent.data ? Math.max(pieceBytes, chunkBytes) : holesWhole ? extent.length : holeBytes;
   const list: Piece[] = [];
   for (let done = 0; done < extent.length; done += size) {
     const length = Math.min(size, extent.length - done);

@@ -98,7 +98,6 @@ export const detachSchema = z.object({ attachId, reason: text });
 
 export type Attach = z.infer<typeof attachSchema>;
 export type Attached = z.infer<typeof attachedSchema>;
-export type Description = z.infer<typeof descriptionSchema>;
 export type Start = z.infer<typeof startSchema>;
 export type Settle = z.infer<typeof settleSchema>;
 export type Detach = z.infer<typeof detachSchema>;

@@ -52,7 +52,6 @@ const pollMs = 500;
 const tickMs = 1000;
 const statusTimeoutMs = 1500;
 const moveTimeoutMs = 120_000;
-const eventsKept = 200;
 
 const groupName = z.object({ group: z.string() });
 const groupAndNode = z.object({ group: z.string(), node: z.string() });
@@ -71,7 +70,6 @@ export class Node implements NodeControl {
   readonly #lease: LeaseHolder;
   readonly #incarnation: string;
   readonly #listeners = new Set<(event: NodeEvent) => void>();
-  readonly #events: NodeEvent[] = [];
   #document: ClusterDocument;
   #links: LinkTable | null = null;
   #storeProblem: string | null = null;
@@ -580,11 +578,6 @@ export class Node implements NodeControl {
     return () => this.#listeners.delete(listener);
   }
 
-  /** The latest, oldest first. */
-  get recentEvents(): readonly NodeEvent[] {
-    return this.#events;
-  }
-
   async #mirror(method: string, name: string, to: string, forward: boolean): Promise<void> {
     const group = this.#mustKnow(name);
     this.#mustBeNode(to);
@@ -720,8 +713,6 @@ export class Node implements NodeControl {
   #event(group: string | null, kind: string, message: string): void {
     const event: NodeEvent = { atMs: this.#environment.clock.wallMs(), node: this.nodeName, group, kind, message };
     this.#environment.log.info(group === null ? message : `group ${group}: ${message}`, { kind });
-    this.#events.push(event);
-    if (this.#events.length > eventsKept) this.#events.shift();
     for (const listener of this.#listeners) listener(event);
   }
 }

@@ -21,6 +21,27 @@ describe('ownership of a mirrored group', () => {
       record,
     );
 
+  test('IM-9: each node serves its own group and mirrors the other’s, at once', async () => {
+    pair = await Pair.start({
+      groups: [
+        ...oneSyncGroup,
+        {
+          name: 'g2',
+          owner: 'west',
+          volumes: [{ name: 'vol2', size: '64MiB' }],
+          mirrors: [{ to: 'east', mode: 'sync' }],
+        },
+      ],
+    });
+    await Promise.all([
+      qemuIo(pair.uri('east', 'vol1'), 'write -P 1 0 8M', 'flush'),
+      qemuIo(pair.uri('west', 'vol2'), 'write -P 2 0 8M', 'flush'),
+    ]);
+    await qemuIo(pair.uri('west', 'vol2'), 'read -P 2 0 8M');
+    await pair.compareLegs('vol1');
+    await pair.compareLegs('vol2');
+  });
+
   test('a planned switch-over under load loses no acknowledged write, and another group goes on undisturbed', async () => {
     pair = await Pair.start({
       groups: [

@@ -6,7 +6,7 @@ import { drawScript, type Script } from '../../src/sim/script.ts';
 
 const scenes = new URL('scenes/', import.meta.url);
 
-describe('whole clusters in the simulated world', () => {
+describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
   it('I1–I6, I8–I11: hold for a handful of seeds with every class of fault', { timeout: 60_000 }, async () => {
     for (let seed = 1; seed <= 60; seed++) {
       const { violation } = await playScript(drawScript(`suite ${seed}`));
