@@ -14,7 +14,6 @@ import type { Environment } from '../base/environment.ts';
 import { formatSize } from '../base/units.ts';
 import type { SourceLeg } from '../mirror/source-leg.ts';
 import { childOf, comparePositions, lineageContains, type Lineage, type Position } from '../stream/position.ts';
-import { ExtentSet } from '../volume/extents.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 
 export interface Opened {
@@ -153,17 +152,20 @@ async function fetchFrom(options: OpeningOptions, from: SourceLeg): Promise<bool
   const { leg } = options;
   const theirs = await from.describe();
   if (theirs === null) return false;
-  const all = new Map<number, ExtentSet>();
-  for (const { entry } of leg.volumes) {
-    const set = theirs.get(entry.index)?.clone() ?? new ExtentSet();
-    for (const region of leg.hot.extents()) if (region.volume === entry.index) set.add(region.offset, region.length);
-    all.set(entry.index, set);
+  // Hot regions may have cooled into bits since this leg was last in step, in this process or in the one before.
+  const all = leg.mayDiffer(from.node);
+  for (const [volume, extents] of theirs) {
+    if (!leg.has(volume)) continue;
+    const set = all.get(volume);
+    if (set === undefined) all.set(volume, extents.clone());
+    else for (const { offset, length } of extents) set.add(offset, length);
   }
   let total = 0;
   for (const set of all.values()) total += set.totalBytes;
   if (total > 0) {
+    for (const other of leg.bits.keys()) if (other !== from.node) leg.remember(other, all);
     leg.metadata.change({ condition: 'inconsistent' });
-    await leg.save();
+    await leg.saveBits();
     let done = 0;
     for (const [volume, set] of all) {
       const { sizeBytes } = leg.device(volume);
@@ -187,11 +189,12 @@ async function fetchFrom(options: OpeningOptions, from: SourceLeg): Promise<bool
   }
   const as = from.attachedAs;
   if (as === null) return false;
+  leg.isEqualTo(from.node);
   leg.metadata.change({
     condition: 'consistent',
     lineage: lineageOfTarget(leg.state.lineage, as.position, as.generationId),
   });
-  await leg.save();
+  await leg.saveBits();
   return true;
 }
 

@@ -21,7 +21,6 @@ import type { Change } from '../stream/change.ts';
 import type { History } from '../stream/history.ts';
 import { comparePositions, origin, type Lineage, type Position } from '../stream/position.ts';
 import type { StreamRecord } from '../stream/record.ts';
-import type { ChangeBitmap } from '../volume/change-bitmap.ts';
 import { ExtentSet } from '../volume/extents.ts';
 import type { PeerBits } from '../volume/leg-metadata.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
@@ -396,7 +395,7 @@ export class SourceLeg {
   /** It holds exactly what the own leg holds: nothing is remembered against it. */
   isEqual(): void {
     this.tracking = false;
-    for (const bitmap of this.#unconfirmed.values()) bitmap.clearAll();
+    this.#owner.leg.isEqualTo(this.node);
   }
 
   /** Reads the target's copy. Resolves null when it cannot be read. */
@@ -457,10 +456,7 @@ export class SourceLeg {
           for (const [volume, bitmap] of this.#unconfirmed) this.bits.get(volume)?.union(bitmap);
           void this.describe().then((extents) => {
             if (extents === null) return;
-            for (const [volume, set] of extents) {
-              const bitmap = this.bits.get(volume);
-              if (bitmap !== undefined) for (const { offset, length } of set) setClipped(bitmap, offset, length);
-            }
+            this.#owner.leg.remember(this.node, extents);
             this.#resync(target, decision.fork, decision.reason);
           });
           return;
@@ -705,16 +701,9 @@ export class SourceLeg {
   #addUnconfirmed(sinceMark: number): void {
     const { leg } = this.#owner;
     for (const { volume, offset, length } of leg.hot.extents(sinceMark)) {
-      const bitmap = this.#unconfirmed.get(volume);
-      if (bitmap !== undefined) setClipped(bitmap, offset, length);
+      this.#unconfirmed.get(volume)?.setClipped(offset, length);
     }
   }
-}
-
-/** Regions and foreign extents may end past the volume. */
-function setClipped(bitmap: ChangeBitmap, offset: number, length: number): void {
-  const clipped = Math.min(length, bitmap.sizeBytes - offset);
-  if (clipped > 0) bitmap.set(offset, clipped);
 }
 
 function skipped(change: Change): StreamRecord {

@@ -26,7 +26,6 @@ import { Fifo } from '../stream/fifo.ts';
 import { comparePositions, furtherOf, idOfGeneration, origin, type Position } from '../stream/position.ts';
 import { positionOf, type StreamRecord } from '../stream/record.ts';
 import type { Decoded } from '../base/codec.ts';
-import { ExtentSet } from '../volume/extents.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import type { ForkKeeper } from './fork-keeper.ts';
 import {
@@ -377,23 +376,7 @@ export class TargetLeg implements EndTask {
   }
 
   #describe(held: Attachment): void {
-    const leg = this.#leg;
-    const sets = new Map<number, ExtentSet>();
-    const add = (volume: number, offset: number, length: number): void => {
-      let set = sets.get(volume);
-      if (set === undefined) sets.set(volume, (set = new ExtentSet(16_384)));
-      set.add(offset, length);
-    };
-    for (const { volume, offset, length } of leg.hot.extents()) if (leg.has(volume)) add(volume, offset, length);
-    for (const [volume, bitmap] of leg.bitsFor(held.connection.peer)) {
-      for (
-        let run = bitmap.nextRun(0, 2 ** 40);
-        run !== null;
-        run = bitmap.nextRun(run.offset + run.length, 2 ** 40)
-      ) {
-        add(volume, run.offset, run.length);
-      }
-    }
+    const sets = this.#leg.mayDiffer(held.connection.peer);
     const body = { attachId: held.attach.attachId, volumes: [...sets.keys()] };
     const pieces = [...sets.values()].map((set) => set.encode());
     held.connection.send(encodeJson(MessageType.description, body, pieces));
@@ -601,7 +584,7 @@ export class TargetLeg implements EndTask {
     if (comparePositions(settle.position, leg.state.durable) > 0) leg.metadata.change({ durable: settle.position });
     if (settle.consistent) {
       leg.metadata.change({ condition: 'consistent' });
-      for (const bitmap of leg.bitsFor(held.connection.peer).values()) bitmap.clearAll();
+      leg.isEqualTo(held.connection.peer);
       await leg.saveBits();
       await this.#options.forks.end();
     } else {

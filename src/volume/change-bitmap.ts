@@ -72,6 +72,12 @@ export class ChangeBitmap {
     this.#change(first, Math.ceil((offset + length) / this.chunkBytes), true);
   }
 
+  /** The part of the range that lies within the volume: regions, and what others describe, may end past it. */
+  setClipped(offset: number, length: number): void {
+    const clipped = Math.min(length, this.sizeBytes - offset);
+    if (clipped > 0) this.set(offset, clipped);
+  }
+
   /** Clears the chunks that lie wholly in the range; the volume's last, shorter one counts as a whole chunk. */
   clear(offset: number, length: number): void {
     this.#assertInside(offset, length);

@@ -15,6 +15,7 @@ import type { BlockFault, Device, DeviceProvider } from '../block/device.ts';
 import type { VolumeEntry } from '../store/document.ts';
 import { comparePositions, type Position } from '../stream/position.ts';
 import { ChangeBitmap } from './change-bitmap.ts';
+import { ExtentSet, type Extent } from './extents.ts';
 import { HotRegions } from './hot-regions.ts';
 import { LegCursor } from './leg-cursor.ts';
 import { BitsFile, LegMetadata, newLegState, type LegState, type PeerBits } from './leg-metadata.ts';
@@ -38,6 +39,9 @@ export interface LocalLegOptions {
   /** Room of one slot of the `bits` file. */
   readonly bitsSlotBytes: number;
 }
+
+/** A description of more pieces than these names what lies between them, too. */
+const describedExtentsMax = 16_384;
 
 /** How long to wait before a metadata save that failed is tried again. */
 const saveRetryMs = 1000;
@@ -247,6 +251,45 @@ export class LocalLeg {
       if (!bits.has(entry.index)) bits.set(entry.index, new ChangeBitmap(entry.sizeBytes));
     }
     return bits;
+  }
+
+  /** All in which this leg may differ from another, as far as this node remembers; by volume, none of them empty. */
+  mayDiffer(peer: string): Map<number, ExtentSet> {
+    const sets = new Map<number, ExtentSet>();
+    const add = (volume: number, offset: number, length: number): void => {
+      const clipped = Math.min(length, this.device(volume).sizeBytes - offset);
+      if (clipped <= 0) return;
+      let set = sets.get(volume);
+      if (set === undefined) sets.set(volume, (set = new ExtentSet(describedExtentsMax)));
+      set.add(offset, clipped);
+    };
+    for (const { volume, offset, length } of this.hot.extents()) if (this.has(volume)) add(volume, offset, length);
+    for (const bits of [this.bitsFor(peer), this.unconfirmedFor(peer)]) {
+      for (const [volume, bitmap] of bits) {
+        for (let at = 0; ;) {
+          const run = bitmap.nextRun(at, Number.MAX_SAFE_INTEGER);
+          if (run === null) break;
+          add(volume, run.offset, run.length);
+          at = run.offset + run.length;
+        }
+      }
+    }
+    return sets;
+  }
+
+  /** That leg may lack what is named, by volume. */
+  remember(peer: string, extents: ReadonlyMap<number, Iterable<Extent>>): void {
+    const bits = this.bitsFor(peer);
+    for (const [volume, set] of extents) {
+      for (const { offset, length } of set) bits.get(volume)?.setClipped(offset, length);
+    }
+  }
+
+  /** The two are equal: no bit is remembered against that leg. On the medium they are until the next `saveBits`. */
+  isEqualTo(peer: string): void {
+    for (const bits of [this.bitsFor(peer), this.unconfirmedFor(peer)]) {
+      for (const bitmap of bits.values()) bitmap.clearAll();
+    }
   }
 
   /** Saves the metadata as it is when the save starts; callers that come while one is under way share the next. */
