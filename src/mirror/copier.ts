@@ -249,7 +249,8 @@ export class Copier {
         if (this.#stopped) return;
         const found = fault === null ? extents : [{ offset: run.offset, length: run.length, data: true }];
         const chunks = wholeChunks(found, chunkBytes);
-        this.#plan = chunks.flatMap((extent) => pieces(volume, extent, chunkBytes, this.#options.skipHoles));
+        // A piece that was written to while it was read may have come back meanwhile.
+        this.#plan.push(...chunks.flatMap((extent) => pieces(volume, extent, chunkBytes, this.#options.skipHoles)));
         const hole = chunks.every(({ data }) => !data);
         this.#planBytes = hole ? Math.min(2 * this.#planBytes, planBytesMax) : planBytesMin;
         // Holes that need not travel wait for nobody: others get their turn in between.

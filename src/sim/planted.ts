@@ -26,6 +26,8 @@ interface Planted {
   readonly foundAmong: readonly FaultClass[];
   /** Seen where every leg's answer is waited for; elsewhere the loss would be within what is promised. */
   readonly inModes?: readonly MirrorMode[];
+  /** Seen where hosts do little: a leg is made durable of itself only while they rest. */
+  readonly withQuietHosts?: boolean;
   readonly plant: () => Undo[];
 }
 
@@ -48,9 +50,10 @@ export const plantedBugs = {
   },
   'durable-is-applied': {
     breaks: 'R5: what is applied is called durable',
-    violates: ['I1', 'I2', 'I6'],
-    foundAmong: ['power', 'mirror', 'crash'],
+    violates: ['I1', 'I2', 'I6', 'I10'],
+    foundAmong: ['power'],
     inModes: ['sync'],
+    withQuietHosts: true,
     plant: () => [replaceMethod(LocalLeg.prototype, 'flush', () => () => Promise.resolve(true))],
   },
   'overlaps-reordered': {
@@ -218,8 +221,14 @@ function changeUnderWay(
 
 /** A script among those that bring the bug out. */
 export function drawScriptFor(bug: PlantedBug, seed: string): Script {
-  const { foundAmong, inModes }: Planted = plantedBugs[bug];
+  const { foundAmong, inModes, withQuietHosts = false }: Planted = plantedBugs[bug];
   const script = drawScript(seed, foundAmong);
-  const [mode] = inModes ?? [];
-  return mode === undefined ? script : { ...script, groups: script.groups.map((group) => ({ ...group, mode })) };
+  const { groups, hosts } = script;
+  return {
+    ...script,
+    groups: inModes === undefined ? groups : groups.map((group) => ({ ...group, mode: inModes[0] ?? group.mode })),
+    hosts: withQuietHosts ? hosts.map((host) => ({ ...host, ...quiet })) : hosts,
+  };
 }
+
+const quiet = { lanes: 1, thinkMs: 1500, places: 8 };

@@ -130,6 +130,21 @@ describe('a copier', () => {
     expect(bench.stamped[0]?.data?.[0]).toBe(8);
   });
 
+  test('R8: a piece that must be read again is not forgotten when the next ones are planned meanwhile', async () => {
+    const bench = new Bench();
+    bench.bits.set(0, pieceBytes);
+    bench.bits.set(3 * pieceBytes, pieceBytes);
+    bench.afterPlanning = () => {
+      if (bench.reads.length === 0) return;
+      bench.touch(512);
+      bench.readAll();
+    };
+    bench.copier();
+    await bench.world.run(10);
+    bench.readAll();
+    expect(bench.copies.toSorted()).toEqual(['copy 0+1', 'copy 3+1']);
+  });
+
   test('R8: is not read before earlier changes there are stored', async () => {
     const bench = new Bench();
     bench.bits.set(0, pieceBytes);
