@@ -83,6 +83,9 @@ export interface Moved {
 const reopenMs = 2000;
 const moveTimeoutMs = 60_000;
 const lookMs = 100;
+const releaseTimeoutMs = 2000;
+/** After it let go, a node leaves the next generation to the one that asked, for so long. */
+const yieldMs = 5000;
 
 export class Group {
   readonly name: string;
@@ -112,6 +115,9 @@ export class Group {
   /** Counts openings, so that a superseded one notices. */
   #attempt = 0;
   #regaining = false;
+  /** Id of a generation of this node's that it has given up, and until when it leaves the next to another. */
+  #released = '';
+  #yieldUntilMs = 0;
   #changing: Promise<void> = Promise.resolve();
 
   constructor(context: GroupContext, entry: GroupEntry) {
@@ -320,12 +326,13 @@ export class Group {
     let back = this.#wentBack();
     if (back !== null) {
       // A link may tell of a generation before the last poll did: only a read that began after it was seen counts.
+      const { seen } = leg.state;
       try {
         await keeper.refresh();
       } catch {
         return;
       }
-      back = this.#wentBack();
+      back = this.#wentBack(seen);
       if (back !== null) await this.#freeze(back);
       return;
     }
@@ -341,16 +348,15 @@ export class Group {
       await leg.see(record.generation, record.id).catch(() => {});
       return;
     }
-    if (this.role === 'secondary') await this.#claim();
+    if (this.role === 'secondary' && !this.#yields) await this.#claim();
     else if (this.role === 'primary' && !this.#regaining && record.id !== this.owner?.lineage.id) {
       await this.#leave(`generation ${record.generation} was made without this process`);
     }
   }
 
   /** R12: how the store contradicts what has been seen; null when it does not. */
-  #wentBack(): string | null {
+  #wentBack(seen = this.leg?.state.seen ?? { generation: 0, id: '' }): string | null {
     const { record, damage } = this.keeper;
-    const seen = this.leg?.state.seen ?? { generation: 0, id: '' };
     if (damage !== null) return damage;
     if (record === null) {
       return seen.generation > 0
@@ -383,6 +389,7 @@ export class Group {
     const handed =
       record !== null &&
       record.owner === node &&
+      record.id !== this.#released &&
       record.established &&
       record.leaseId === leaseId &&
       record.generation > leg.state.seen.generation;
@@ -783,8 +790,10 @@ export class Group {
     const startedMs = clock.monotonicMs();
     this.#moving = true;
     try {
-      const observer = await this.#ownerGone(record.owner);
-      if (this.target?.owner != null) throw refuse(`${record.owner} still replicates to this node; use switch-over`);
+      const released = await this.#releasedBy(record);
+      const observer = released ? null : await this.#ownerGone(record.owner);
+      if (!released && this.target?.owner != null)
+        throw refuse(`${record.owner} still replicates to this node; use switch-over`);
       // What the old owner may still have sent is settled now: nothing more of its generation is applied.
       if (!((await this.target?.letGo()) ?? true)) throw refuse(leg.fault?.detail ?? 'the local leg has failed');
       // The owner may have changed the record while it still could.
@@ -810,7 +819,7 @@ export class Group {
                 generationMin: leg.state.seen.generation + 1,
               })
             : null,
-        { require: [{ key, revision }], ...(revision > 0 ? { remove: [key] } : {}) },
+        released ? {} : { require: [{ key, revision }], ...(revision > 0 ? { remove: [key] } : {}) },
       );
       if (outcome.kind !== 'done') throw refuse(`the record could not be changed: ${outcome.reason}`);
       this.#event(
@@ -826,6 +835,34 @@ export class Group {
     }
   }
 
+  /**
+   * The owner is asked to let go: it does if it cannot serve. What it served before is answered for, and it will not serve
+   * again without a new generation, which the record's revision decides (R11). False also when it does not answer.
+   */
+  #releasedBy({ owner, id }: GroupRecord): Promise<boolean> {
+    return this.#context.request(owner, 'group.release', { group: this.name, id }, releaseTimeoutMs).then(
+      (released) => released === true,
+      () => false,
+    );
+  }
+
+  /** Another node wants to take over: lets go of that generation, for good, if this one cannot serve it. */
+  async release(id: string): Promise<boolean> {
+    const { leg, keeper } = this;
+    if (keeper.record?.id !== id || this.#moving || this.#closing) return false;
+    const failed = this.role === 'primary' && leg !== null && leg.fault !== null;
+    const stuck = this.role === 'opening' && leg?.state.condition === 'inconsistent';
+    if (!failed && !stuck && this.role !== 'frozen' && this.role !== 'closed') return false;
+    this.#released = id;
+    this.#yieldUntilMs = this.#environment.clock.monotonicMs() + yieldMs;
+    if (failed || stuck) await this.#leave('another node takes over: this one cannot serve');
+    return true;
+  }
+
+  get #yields(): boolean {
+    return this.keeper.record?.id === this.#released && this.#environment.clock.monotonicMs() < this.#yieldUntilMs;
+  }
+
   /** Waits until the owner's lease has lapsed; refuses when it is seen to live. */
   async #ownerGone(owner: string): Promise<LeaseObserver | null> {
     const { leaseOf } = this.#context;
@@ -833,7 +870,7 @@ export class Group {
     const alive = (): HoldfastError =>
       new HoldfastError(
         'E_REFUSED',
-        `group ${this.name}: ${owner} is alive and owns it; use \`holdfast group switch-over\``,
+        `group ${this.name}: ${owner} is alive and serves it, or is about to; use \`holdfast group switch-over\``,
       );
     const observer = leaseOf(owner);
     if (observer === null) return null;

@@ -8,6 +8,7 @@
  *   | exact                                     | one further                              | fetches from it               |
  *   | may hold parts of records, or lost some   | any                                      | fetches from it               |
  *   | the same                                  | none                                     | is the source; states so      |
+ *   | inconsistent                              | none, but one that is an image           | fetches from it; states so    |
  *   | inconsistent                              | none                                     | waits; cannot serve           |
  */
 import type { Environment } from '../base/environment.ts';
@@ -60,7 +61,8 @@ export async function openLeg(options: OpeningOptions): Promise<Opened | null> {
       await pause();
       continue;
     }
-    const best = furthest(options);
+    const kept = furthest(options, keptAll);
+    const best = kept ?? (usable() ? null : furthest(options, isAnImage));
     const exact =
       usable() &&
       leg.held &&
@@ -68,7 +70,7 @@ export async function openLeg(options: OpeningOptions): Promise<Opened | null> {
       leg.state.condition === 'consistent';
     if (best === null) {
       if (!usable()) {
-        options.progress('this leg is not usable, and no leg in sync kept all it had');
+        options.progress('this leg is not usable, and no leg in sync is');
         await pause();
         continue;
       }
@@ -86,16 +88,35 @@ export async function openLeg(options: OpeningOptions): Promise<Opened | null> {
       leg.intended = from.position;
       leg.held = true;
     }
-    return settled(options, leg.state.lineage);
+    const opened = settled(options, leg.state.lineage);
+    return kept === null && best !== null ? { ...opened, missing: lostCache([leg.node, best.node]) } : opened;
   }
 }
 
-/** The attached leg that kept all it had and is furthest; null when there is none. */
-function furthest({ leg, legs }: OpeningOptions): SourceLeg | null {
+type As = NonNullable<SourceLeg['attachedAs']>;
+
+function keptAll(as: As): boolean {
+  return as.held && as.condition === 'consistent';
+}
+
+/** After loss of power: all that was flushed, and of the rest what the medium happened to get. */
+function isAnImage(as: As): boolean {
+  return as.condition !== 'inconsistent';
+}
+
+function lostCache(nodes: readonly string[]): string {
+  return (
+    `${nodes.join(' and ')} restarted without page cache, and no other leg in sync could be asked: ` +
+    'writes that were not flushed may be missing'
+  );
+}
+
+/** The attached leg that is furthest among those that will do; null when there is none. */
+function furthest({ leg, legs }: OpeningOptions, willDo: (as: As) => boolean): SourceLeg | null {
   let best: SourceLeg | null = null;
   for (const other of legs) {
     const as = other.attachedAs;
-    if (as === null || !as.held || as.condition !== 'consistent' || as.blank) continue;
+    if (as === null || as.blank || !willDo(as)) continue;
     // R9: one that reports less than it once confirmed has an older disk.
     const confirmed = leg.state.peers[other.node]?.confirmed;
     if (confirmed !== undefined && comparePositions(as.durable, confirmed) < 0) continue;
@@ -132,10 +153,7 @@ function alone(options: OpeningOptions, exact: boolean): Opened {
     lineage: childOf(lineage, leftAtSeq, options.generation, options.generationId),
     start: { generation: lineage.generation, seq: leftAtSeq },
     equal: new Set(),
-    missing:
-      leg.held || first
-        ? null
-        : 'this node restarted without its page cache and no leg in sync could be asked: writes that were not flushed may be missing',
+    missing: leg.held || first ? null : lostCache([leg.node]),
   };
 }
 

@@ -770,12 +770,12 @@ function isWrite(kind: RecordKind): boolean {
   return kind === 'write' || kind === 'zero';
 }
 
-/** Completes when all parts have; a fault of any part is the fault of the whole. */
+/** Completes when all parts have, or with the first fault: what has failed is not waited for. */
 function joined(parts: number, done: (fault: ChangeFault | null) => void): (fault: ChangeFault | null) => void {
   let left = parts;
-  let worst: ChangeFault | null = null;
   return (fault) => {
-    worst ??= fault;
-    if (--left === 0) done(worst);
+    if (left === 0) return;
+    left = fault === null ? left - 1 : 0;
+    if (left === 0) done(fault);
   };
 }

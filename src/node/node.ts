@@ -362,6 +362,10 @@ export class Node implements NodeControl {
       case 'group.look':
         this.#groups.get(groupName.parse(params).group)?.look();
         return null;
+      case 'group.release': {
+        const { group, id } = z.object({ group: z.string(), id: z.string() }).parse(params);
+        return this.#groups.get(group)?.release(id) ?? false;
+      }
       case 'group.serving': {
         const group = this.#groups.get(groupName.parse(params).group);
         return group?.serving === true ? (group.record?.generation ?? 0) : 0;

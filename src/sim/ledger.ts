@@ -217,8 +217,11 @@ export class Ledger {
       if (write.stamp === null) continue;
       // What was lost meanwhile, as an opening found, the flush could not cover.
       const order = orderOf(write.stamp);
+      const { base, generation: begun } = this.#opening;
+      const before = base !== null && write.stamp.generation < begun;
       for (let sector = write.first; sector < write.first + write.count; sector++) {
-        const there = Math.min(order, this.#floor[sector] ?? 0);
+        const found = before ? this.#newest(sector, base[sector] ?? 0) : Infinity;
+        const there = Math.min(order, found, this.#floor[sector] ?? 0);
         this.#durableFloor[sector] = Math.max(there, this.#durableFloor[sector] ?? 0);
       }
     }

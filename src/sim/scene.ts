@@ -226,6 +226,7 @@ class Scene {
       await this.#run(stepMs);
       if (this.#world.nowMs < helpAtMs) continue;
       helpAtMs = this.#world.nowMs + helpMs;
+      for (const node of this.#script.nodes) this.#cluster.start(node);
       for (const watched of this.#groups.values()) this.#help(watched, this.#world.nowMs - beganMs > 4 * helpMs);
     }
   }
@@ -243,7 +244,6 @@ class Scene {
         this.#cluster.running(node)?.process.crash();
         return;
       }
-      this.#cluster.start(node);
     }
     if (record.legs[target]?.paused === true) this.#misfortune.resume(name, target);
     const group = this.#cluster.group(owner, name);
@@ -379,7 +379,14 @@ class Scene {
 
   /** Yesterday's disk has been found out, and the leg on it was made whole. */
   #forgiveRestored(): void {
-    if (this.#restored.size > 0 && this.#trouble() === null) this.#restored.clear();
+    if (this.#restored.size === 0 || this.#trouble() !== null) return;
+    // An owner that has not noticed yet that the other's process was ended sees no trouble.
+    for (const node of this.#restored) {
+      for (const { record, plan } of this.#groups.values()) {
+        if (record?.owner !== node && !this.#cluster.group(node, plan.name)?.target?.owner) return;
+      }
+    }
+    this.#restored.clear();
   }
 
   /** I6: at the end all legs are equal, and what the history says. */
