@@ -752,23 +752,20 @@ export class Group {
         'E_TIMEOUT',
         `group ${this.name}: ${what} within ${moveTimeoutMs / 1000} s; it goes on serving here`,
       );
-    if (owner.leg.fault !== null) {
-      // The own leg cannot be flushed: the target lacks nothing acknowledged all the same.
-      if (!target.complete) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${target.reason}`);
-      await owner.sentAll(target);
-      return;
-    }
-    if (!(await this.#within(moveTimeoutMs, (done) => owner.whenDrained(done)))) {
+    const drained = (): Promise<boolean> => this.#within(moveTimeoutMs, (done) => owner.whenDrained(done));
+    if (owner.leg.fault === null && !(await drained()) && owner.leg.fault === null) {
       throw late('not all requests were answered');
     }
-    let fault: string | null = null;
-    const flushed = await this.#within(moveTimeoutMs, (done) => {
-      owner.flushEverywhere((found) => {
-        fault = found;
+    let flushed = false;
+    await this.#within(moveTimeoutMs, (done) => {
+      owner.flushEverywhere((fault) => {
+        flushed = fault === null;
         done();
       });
     });
-    if (!flushed || fault !== null) throw late('the flush was not answered');
+    // A leg that has failed cannot be flushed: the target lacks nothing acknowledged all the same.
+    if (!flushed && owner.leg.fault === null) throw late('the flush was not answered');
+    if (!target.complete) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${target.reason}`);
     await owner.sentAll(target);
     if (!target.complete) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${target.reason}`);
   }
@@ -795,7 +792,12 @@ export class Group {
       if (!released && this.target?.owner != null)
         throw refuse(`${record.owner} still replicates to this node; use switch-over`);
       // What the old owner may still have sent is settled now: nothing more of its generation is applied.
-      if (!((await this.target?.letGo()) ?? true)) throw refuse(leg.fault?.detail ?? 'the local leg has failed');
+      if (!((await this.target?.letGo(moveTimeoutMs)) ?? true)) {
+        throw refuse(
+          leg.fault?.detail ??
+            `the copy here could not store all it had received: ${leg.trouble ?? 'no room is left'}`,
+        );
+      }
       // The owner may have changed the record while it still could.
       await keeper.refresh();
       const judged = keeper.record;

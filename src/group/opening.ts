@@ -208,6 +208,8 @@ async function fetchFrom(options: OpeningOptions, from: SourceLeg): Promise<bool
   const as = from.attachedAs;
   if (as === null) return false;
   leg.isEqualTo(from.node);
+  // R9: nothing but its disk remembers any more what it has; less than that, one day, is an older disk.
+  leg.metadata.confirm(from.node, as.durable);
   leg.metadata.change({
     condition: 'consistent',
     lineage: lineageOfTarget(leg.state.lineage, as.position, as.generationId),

@@ -25,7 +25,7 @@ import { Change, type ChangeFault } from '../stream/change.ts';
 import { Fifo } from '../stream/fifo.ts';
 import { FlightTable } from '../stream/flight-table.ts';
 import { History } from '../stream/history.ts';
-import type { Lineage, Position } from '../stream/position.ts';
+import { comparePositions, origin, type Lineage, type Position } from '../stream/position.ts';
 import { recordBytesMax, recordsOverlap, type RecordKind } from '../stream/record.ts';
 import { Sequencer } from '../stream/sequencer.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
@@ -184,7 +184,10 @@ export class Owner implements SourceOwner, EndTask {
   }
 
   get stable(): Position {
-    return this.history.positionAt(this.#stableOrdinal());
+    const stable = this.history.positionAt(this.#stableOrdinal());
+    // What the leg held when it was opened may have been in its page cache only.
+    const durable = this.leg.metadata.saved?.durable ?? origin;
+    return comparePositions(stable, durable) < 0 ? stable : durable;
   }
 
   get documentVersion(): number {
@@ -322,6 +325,10 @@ export class Owner implements SourceOwner, EndTask {
 
   /** A flush of every volume that every leg in sync answers for: R15's last step before a swap. */
   flushEverywhere(done: (fault: ChangeFault | null) => void): void {
+    if (this.leg.fault !== null) {
+      done('io');
+      return;
+    }
     const volumes = [...this.leg.volumes];
     const finish = joined(Math.max(1, volumes.length), done);
     if (volumes.length === 0) finish(null);
@@ -550,8 +557,9 @@ export class Owner implements SourceOwner, EndTask {
   }
 
   #atBound(leg: SourceLeg): boolean {
-    // What hosts wait for bounds itself; mode `receive` is answered before it is applied, and waits in two memories.
-    if (leg.needed && leg.mode !== 'receive') return false;
+    // What hosts wait for bounds itself. Mode `receive` is answered before it is applied, and waits in two memories; mode
+    // `async` is not waited for any more as soon as its class says so.
+    if (leg.needed && leg.mode === 'sync') return false;
     const { lagWritesMax, lagBytesMax } = this.#options.settings;
     return this.history.next - 1 - leg.appliedOrdinal >= lagWritesMax || this.history.bytes >= lagBytesMax;
   }

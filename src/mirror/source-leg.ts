@@ -605,10 +605,7 @@ export class SourceLeg {
     if (applied !== null && applied > this.appliedOrdinal) this.appliedOrdinal = applied;
     if (durable !== null && durable > this.durableOrdinal) {
       this.durableOrdinal = durable;
-      const confirmed = leg.state.peers[this.node]?.confirmed;
-      if (confirmed === undefined || comparePositions(answer.durable, confirmed) > 0) {
-        leg.metadata.changePeer(this.node, { confirmed: answer.durable });
-      }
+      leg.metadata.confirm(this.node, answer.durable);
       this.#copier?.durable(durable);
     }
     this.#copier?.applied(this.appliedOrdinal);

@@ -90,7 +90,7 @@ export class TargetLeg implements EndTask {
   readonly #order = new Fifo<Held>();
   #attachment: Attachment | null = null;
   /** Resolves when nothing of ended attachments is in flight. */
-  #quiet: Promise<void> = Promise.resolve();
+  #quiet: Promise<unknown> = Promise.resolve();
   /** Ends the wait of an older attachment's successor when yet another one comes. */
   #attaching = 0;
   /** Applied records the cursor file does not know of yet. */
@@ -166,15 +166,16 @@ export class TargetLeg implements EndTask {
   }
 
   /**
-   * Lets go of the owner: drops what is held and waits for what a disk already has (R14). What the leg holds then is
-   * exact, unless it resolves false: the leg has failed. An owner may attach again.
+   * Lets go of the owner, and waits for what has arrived from it (R14). What the leg holds then is exact, unless it
+   * resolves false: it has failed, or could not store what it had answered for. An owner may attach again.
+   * @param patienceMs for metadata that cannot be saved just now, in mode `receive`.
    */
-  async letGo(): Promise<boolean> {
+  async letGo(patienceMs = 0): Promise<boolean> {
     this.#attaching++;
     const held = this.#attachment;
     if (held?.connected === true) this.#detached(held.connection, held.attach.attachId);
-    await this.#quiesce();
-    return this.#leg.fault === null;
+    const kept = await this.#quiesce(patienceMs);
+    return kept && this.#leg.fault === null;
   }
 
   /** The same, for good: the leg is another's from here on. */
@@ -327,33 +328,48 @@ export class TargetLeg implements EndTask {
 
   /**
    * Ends the attachment: nothing more is started, and what is in flight has completed when it resolves — what an earlier
-   * call still waits for, too.
+   * call still waits for, too. False: what was answered for on receipt had to be dropped.
    */
-  #quiesce(): Promise<void> {
+  #quiesce(patienceMs = 0): Promise<boolean> {
     const held = this.#attachment;
+    const leg = this.#leg;
     this.#attachment = null;
-    this.#quiet = this.#quiet.then(async () => {
-      if (held !== null) await this.#finish(held);
+    const quiet = this.#quiet.then(async () => {
+      const kept = held === null || (await this.#finish(held, patienceMs)) || held.attach.mode !== 'receive';
       this.#order.drain();
-      // Records dropped before they started were announced as intended; the leg holds no part of them.
-      if (held?.failed === false) this.#leg.intended = this.#leg.applied;
       this.#marks.drain();
+      if (!kept) {
+        // As after loss of power: it lacks what it said it had, until the owner has sent it again (R6).
+        if (leg.state.condition === 'consistent') leg.metadata.change({ condition: 'unconfirmed' });
+        void leg.save().catch(() => {});
+      } else if (held?.failed === false) {
+        // Records dropped before they started were announced as intended; the leg holds no part of them.
+        leg.intended = leg.applied;
+      }
+      return kept;
     });
-    return this.#quiet;
+    this.#quiet = quiet;
+    return quiet;
   }
 
   /**
    * Applies what has arrived: it follows in order, and in mode `receive` it was answered for. Only a leg that cannot go on
-   * drops it. What a disk has been given is waited for in any case.
+   * drops it, and resolves false then. What a disk has been given is waited for in any case.
    */
-  async #finish(held: Attachment): Promise<void> {
+  async #finish(held: Attachment, patienceMs: number): Promise<boolean> {
     const leg = this.#leg;
-    const stuck = (): boolean => held.failed || leg.fault !== null || leg.trouble !== null || leg.hot.full;
-    while ((held.accepting > 0 || held.queue.pending > 0) && !stuck()) {
-      await new Promise<void>((resolve) => void this.#environment.clock.after(finishLookMs, resolve));
+    const { clock } = this.#environment;
+    const deadlineMs = clock.monotonicMs() + patienceMs;
+    const waiting = (): boolean => held.accepting > 0 || held.queue.pending > 0;
+    const failed = (): boolean => held.failed || leg.fault !== null;
+    const stuck = (): boolean => leg.trouble !== null || leg.hot.full;
+    while (waiting() && !failed() && (!stuck() || clock.monotonicMs() < deadlineMs)) {
+      await new Promise<void>((resolve) => void clock.after(finishLookMs, resolve));
     }
+    const kept = !waiting() && !failed();
     this.#stop(held);
     await new Promise<void>((resolve) => held.queue.whenIdle(resolve));
+    return kept;
   }
 
   #stop(held: Attachment): void {
@@ -671,6 +687,9 @@ export class TargetLeg implements EndTask {
     for (let next = this.#marks.peek(); next !== undefined; next = this.#marks.peek()) {
       if (comparePositions(next.position, safe) > 0) return;
       this.#marks.shift();
+      // R9: what lets them cool is remembered with them; an owner that holds less one day has an older disk.
+      const owner = this.#attachment?.connection.peer;
+      if (owner !== undefined) this.#leg.metadata.confirm(owner, stable);
       this.#leg.hot.cool(next.mark);
     }
   }

@@ -16,6 +16,7 @@ import { z } from 'zod';
 import { decode, Writer } from '../base/codec.ts';
 import { HoldfastError } from '../base/errors.ts';
 import type { Files } from '../base/files.ts';
+import { comparePositions, type Position } from '../stream/position.ts';
 import { ChangeBitmap } from './change-bitmap.ts';
 import { TwoSlotFile, type TwoSlotFormat } from './two-slot-file.ts';
 
@@ -163,6 +164,12 @@ export class LegMetadata {
   changePeer(node: string, change: Partial<PeerState>): void {
     const before = this.#state.peers[node] ?? { known: false, confirmed: { generation: 0, seq: 0 } };
     this.change({ peers: { ...this.#state.peers, [node]: { ...before, ...change } } });
+  }
+
+  /** R9: that leg holds `durable`; what reports less one day has an older disk. Saved with the next save. */
+  confirm(node: string, durable: Position): void {
+    const known = this.#state.peers[node]?.confirmed;
+    if (known === undefined || comparePositions(durable, known) > 0) this.changePeer(node, { confirmed: durable });
   }
 
   /** Resolves when the state as it is now is on the medium. Rejects with `E_IO`, `E_NO_SPACE`. */
