@@ -322,7 +322,13 @@ export class Group {
   async #decideNow(): Promise<void> {
     const { leg, keeper } = this;
     if (leg === null || this.#closing || keeper.busy || !keeper.seen || this.#moving) return;
-    if (this.role === 'closed' || this.role === 'frozen' || this.role === 'leaving') return;
+    if (this.role === 'closed' || this.role === 'leaving') return;
+    if (this.role === 'frozen') {
+      // Another leg is served instead of the older one: this one is made whole by it.
+      const { record } = keeper;
+      if (leg.state.wentBack === null || record === null || record.owner === this.#context.node) return;
+      this.#becomeSecondary();
+    }
     let back = this.#wentBack();
     if (back !== null) {
       // A link may tell of a generation before the last poll did: only a read that began after it was seen counts.
@@ -348,7 +354,8 @@ export class Group {
       await leg.see(record.generation, record.id).catch(() => {});
       return;
     }
-    if (this.role === 'secondary' && !this.#yields) await this.#claim();
+    if (this.role === 'secondary' && leg.state.wentBack !== null) await this.#freeze(leg.state.wentBack);
+    else if (this.role === 'secondary' && !this.#yields) await this.#claim();
     else if (this.role === 'primary' && !this.#regaining && record.id !== this.owner?.lineage.id) {
       await this.#leave(`generation ${record.generation} was made without this process`);
     }
@@ -442,9 +449,7 @@ export class Group {
         forgetId: (id) => this.#context.forgetId(id),
         review: () => this.#membership?.review(),
         deposed: () => void this.#look(),
-        wentBack: (node, reason) => {
-          void this.#freeze(`${node} is further than this leg: ${reason}. Take over on ${node}`);
-        },
+        wentBack: (node, reason) => void this.#legWentBack(node, reason, record),
       },
       { generation: record.generation, id: record.id, ancestors: record.ancestors },
       leg.applied,
@@ -471,6 +476,10 @@ export class Group {
     });
     if (opened === null || !goesOn()) {
       if (goesOn()) await this.#leave('it could not be opened');
+      return;
+    }
+    if ('wentBack' in opened) {
+      await this.#legWentBack(opened.wentBack.node, opened.wentBack.reason, record);
       return;
     }
     let current = record;
@@ -640,6 +649,26 @@ export class Group {
     this.problem = reason;
   }
 
+  /**
+   * R9: this leg is older than it once was, and `node` is further. Nothing was acknowledged on it in this generation: that
+   * leg is what the record said before.
+   */
+  async #legWentBack(node: string, reason: string, claimedAs: GroupRecord): Promise<void> {
+    const { leg, owner } = this;
+    if (leg === null || this.role === 'frozen') return;
+    owner?.hold('switchOver', true);
+    const text = `${node} is further than this leg: ${reason}. Take over on ${node}`;
+    leg.metadata.change({ wentBack: text });
+    await this.#retrying(() => leg.save());
+    const before = claimedAs.legs[node];
+    if (before !== undefined && owner !== null && owner.history.next === 1) {
+      await this.keeper.change((now) =>
+        now !== null && now.id === claimedAs.id ? withLeg(now, node, { class: before.class }) : null,
+      );
+    }
+    await this.#freeze(text);
+  }
+
   async #openLocalLeg(): Promise<void> {
     this.#reopenAtMs = Infinity;
     const { node, devices, metadataFolder, forkFolder, pathOf, bitsSlotBytes } = this.#context;
@@ -780,8 +809,12 @@ export class Group {
     await keeper.refresh();
     const record = keeper.record;
     if (record === null) throw refuse('there is no record of it yet; start the preferred owner first');
-    if (record.owner === node) throw refuse(`${node} is the owner already`);
     if (leg === null) throw refuse(this.problem ?? 'its leg is not open here');
+    if (record.owner === node) {
+      if (!force || this.role !== 'frozen' || leg.state.wentBack === null)
+        throw refuse(`${node} is the owner already`);
+      return this.#serveOlder(leg, record);
+    }
     if (this.role === 'frozen') throw refuse(this.problem ?? 'it is frozen');
     assertSafe(record, leg, force);
     const startedMs = clock.monotonicMs();
@@ -828,13 +861,29 @@ export class Group {
         'takeOver',
         `taken over from ${record.owner}, generation ${outcome.record.generation}. ${loss.text}`,
       );
-      if (force) leg.metadata.change({ condition: 'consistent' });
+      if (force) leg.metadata.change({ condition: 'consistent', wentBack: null });
       await this.#open(outcome.record, [record.owner]);
       return { generation: outcome.record.generation, pauseMs: clock.monotonicMs() - startedMs, loss };
     } finally {
       this.#moving = false;
       this.#decide();
     }
+  }
+
+  /** Somebody who knows that the further copy is gone for good insists on the older one, here. */
+  async #serveOlder(leg: LocalLeg, record: GroupRecord): Promise<Moved> {
+    const startedMs = this.#environment.clock.monotonicMs();
+    leg.metadata.change({ wentBack: null });
+    await leg.save();
+    this.#becomeSecondary();
+    this.#decide();
+    await this.#untilNot(() => this.role !== 'primary' && this.role !== 'frozen', moveTimeoutMs);
+    if (this.role !== 'primary')
+      throw new HoldfastError('E_REFUSED', `group ${this.name}: ${this.problem ?? this.role}`);
+    const { generation = record.generation } = this.record ?? {};
+    const pauseMs = this.#environment.clock.monotonicMs() - startedMs;
+    const text = 'This copy’s disk is older than it once was: how much is lost is not known.';
+    return { generation, pauseMs, loss: { writes: null, bytes: null, seconds: null, text } };
   }
 
   /**

@@ -12,9 +12,20 @@
  *   | inconsistent                              | none                                     | waits; cannot serve           |
  */
 import type { Environment } from '../base/environment.ts';
+import { messageOf } from '../base/errors.ts';
 import { formatSize } from '../base/units.ts';
 import type { SourceLeg } from '../mirror/source-leg.ts';
-import { childOf, comparePositions, lineageContains, type Lineage, type Position } from '../stream/position.ts';
+import { isOlder, ownerLacks } from '../mirror/attach-decision.ts';
+import {
+  childOf,
+  comparePositions,
+  formatPosition,
+  idOfGeneration,
+  lineageContains,
+  origin,
+  type Lineage,
+  type Position,
+} from '../stream/position.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 
 export interface Opened {
@@ -24,6 +35,11 @@ export interface Opened {
   readonly equal: ReadonlySet<string>;
   /** What may be missing, in a sentence; null when nothing acknowledged is. */
   readonly missing: string | null;
+}
+
+/** The own leg must not be served: that node's is further. */
+export interface WentBack {
+  readonly wentBack: { readonly node: string; readonly reason: string };
 }
 
 export interface OpeningOptions {
@@ -44,7 +60,7 @@ const fetchesInFlight = 4;
 const lookAgainMs = 20;
 
 /** Null when it must not go on. */
-export async function openLeg(options: OpeningOptions): Promise<Opened | null> {
+export async function openLeg(options: OpeningOptions): Promise<Opened | WentBack | null> {
   const { environment, leg } = options;
   const { clock } = environment;
   const deadlineMs = clock.monotonicMs() + options.waitMs;
@@ -61,6 +77,8 @@ export async function openLeg(options: OpeningOptions): Promise<Opened | null> {
       await pause();
       continue;
     }
+    const wentBack = isBehindItself(options);
+    if (wentBack !== null) return { wentBack };
     const kept = furthest(options, keptAll);
     const best = kept ?? (usable() ? null : furthest(options, isAnImage));
     const exact =
@@ -93,6 +111,15 @@ export async function openLeg(options: OpeningOptions): Promise<Opened | null> {
   }
 }
 
+/** R9: a leg in sync knows that this one was durable further than it is: its disk is an older one. */
+function isBehindItself({ leg, legs }: OpeningOptions): WentBack['wentBack'] | null {
+  for (const { node, attachedAs } of legs) {
+    if (attachedAs === null || comparePositions(leg.state.durable, attachedAs.ownerConfirmed) >= 0) continue;
+    return { node, reason: `it knows that this leg was durable up to ${formatPosition(attachedAs.ownerConfirmed)}` };
+  }
+  return null;
+}
+
 type As = NonNullable<SourceLeg['attachedAs']>;
 
 function keptAll(as: As): boolean {
@@ -117,9 +144,10 @@ function furthest({ leg, legs }: OpeningOptions, willDo: (as: As) => boolean): S
   for (const other of legs) {
     const as = other.attachedAs;
     if (as === null || as.blank || !willDo(as)) continue;
-    // R9: one that reports less than it once confirmed has an older disk.
-    const confirmed = leg.state.peers[other.node]?.confirmed;
-    if (confirmed !== undefined && comparePositions(as.durable, confirmed) < 0) continue;
+    // R9: with an older disk on either side, more may differ than anybody remembers.
+    const confirmed = leg.state.peers[other.node]?.confirmed ?? origin;
+    const { lineage } = leg.state;
+    if (isOlder(as, { lineage, confirmed }) || ownerLacks(lineage, as)) continue;
     const bestAs = best?.attachedAs;
     if (!bestAs || comparePositions(as.position, bestAs.position) > 0) best = other;
   }
@@ -135,7 +163,8 @@ function settled(options: OpeningOptions, parent: Lineage): Opened {
     const as = other.attachedAs;
     if (as === null || !as.held || as.condition !== 'consistent' || comparePositions(as.position, start) !== 0)
       continue;
-    if (lineageContains(lineage, as.position, as.generationId)) equal.add(other.node);
+    const id = idOfGeneration(as.lineage, as.position.generation);
+    if (lineageContains(lineage, as.position, id)) equal.add(other.node);
   }
   return { lineage, start, equal, missing: null };
 }
@@ -183,7 +212,7 @@ async function fetchFrom(options: OpeningOptions, from: SourceLeg): Promise<bool
   if (total > 0) {
     for (const other of leg.bits.keys()) if (other !== from.node) leg.remember(other, all);
     leg.metadata.change({ condition: 'inconsistent' });
-    await leg.saveBits();
+    if (!(await saved(options))) return false;
     let done = 0;
     for (const [volume, set] of all) {
       const { sizeBytes } = leg.device(volume);
@@ -212,10 +241,20 @@ async function fetchFrom(options: OpeningOptions, from: SourceLeg): Promise<bool
   leg.metadata.confirm(from.node, as.durable);
   leg.metadata.change({
     condition: 'consistent',
-    lineage: lineageOfTarget(leg.state.lineage, as.position, as.generationId),
+    lineage: lineageOfTarget(leg.state.lineage, as.position, idOfGeneration(as.lineage, as.position.generation)),
   });
-  await leg.saveBits();
-  return true;
+  return saved(options);
+}
+
+/** False when metadata cannot be saved just now: it is tried again from the beginning. */
+async function saved({ leg, progress }: OpeningOptions): Promise<boolean> {
+  try {
+    await leg.saveBits();
+    return true;
+  } catch (error) {
+    progress(`metadata cannot be saved: ${messageOf(error)}`);
+    return false;
+  }
 }
 
 /** The target applied what this leg, or its predecessor as owner, stamped: it is on the lineage this leg knows. */

@@ -6,7 +6,7 @@
  *   | has seen a newer generation                          | deposed: we are not the owner                   |
  *   | holds durably what we lack, and the lineage is ours  | wentBack: our leg is older than we think (R9)   |
  *   | never held a copy, or its bits have no common base   | resync, all                                     |
- *   | reports less than it once confirmed                  | resync, all (R9)                                |
+ *   | lacks what it once confirmed, or we do               | resync, all (R9)                                |
  *   | is on a fork                                         | resync, ours and its bits and hot regions; keep |
  *   | is inconsistent                                      | resync, what was left                           |
  *   | lacks what only bits remember, kept all it had       | resync, bits                                    |
@@ -14,7 +14,14 @@
  *   | stands where the history in memory goes on           | continue there                                  |
  *   | kept all it had, and no bit was set since            | continue at the newest stamp                    |
  */
-import { comparePositions, lineageContains, type Lineage, type Position } from '../stream/position.ts';
+import {
+  comparePositions,
+  idOfGeneration,
+  lineageContains,
+  lineageLacks,
+  type Lineage,
+  type Position,
+} from '../stream/position.ts';
 import type { Attached } from './messages.ts';
 
 export interface OwnerView {
@@ -50,9 +57,9 @@ export type AttachDecision =
 
 export function decideAttach(owner: OwnerView, target: Attached): AttachDecision {
   if (!target.ok) return { kind: 'deposed', reason: target.reason };
-  const onLineage =
-    lineageContains(owner.lineage, target.position, target.generationId) &&
-    lineageContains(owner.lineage, target.intended, target.intendedId);
+  const on = (position: Position): boolean =>
+    lineageContains(owner.lineage, position, idOfGeneration(target.lineage, position.generation));
+  const onLineage = on(target.position) && on(target.intended);
   const ahead = target.position.generation === owner.last.generation && target.position.seq > owner.last.seq;
   if (onLineage && ahead) {
     return { kind: 'wentBack', reason: `it holds position ${target.position.seq}, ours is ${owner.last.seq}` };
@@ -62,15 +69,18 @@ export function decideAttach(owner: OwnerView, target: Attached): AttachDecision
     return { kind: 'wentBack', reason: `it knows that this leg was durable up to ${generation}:${seq}` };
   }
   if (target.blank) return { kind: 'resync', what: 'all', fork: false, reason: 'it holds no copy yet' };
+  const fork = !onLineage && target.condition !== 'inconsistent' && target.position.generation > 0;
   if (!owner.known || !target.known) {
-    const fork = !onLineage && target.condition !== 'inconsistent' && target.position.generation > 0;
     return { kind: 'resync', what: 'all', fork, reason: 'what it lacks is not known' };
+  }
+  if (isOlder(target, owner)) {
+    return { kind: 'resync', what: 'all', fork, reason: 'its disk is older than it once confirmed' };
+  }
+  if (ownerLacks(owner.lineage, target)) {
+    return { kind: 'resync', what: 'all', fork, reason: 'the owner’s disk is older than it once confirmed' };
   }
   if (!onLineage) {
     return { kind: 'resync', what: 'bitsAndHot', fork: true, reason: 'it wrote on its own after it was left behind' };
-  }
-  if (comparePositions(target.durable, owner.confirmed) < 0) {
-    return { kind: 'resync', what: 'all', fork: false, reason: 'its disk is older than it once confirmed' };
   }
   const keptAll = target.held && owner.lostAt !== null && comparePositions(target.position, owner.lostAt) >= 0;
   if (target.condition === 'inconsistent') {
@@ -88,4 +98,20 @@ export function decideAttach(owner: OwnerView, target: Attached): AttachDecision
   return keptAll
     ? { kind: 'resync', what: 'bits', fork: false, reason: 'it missed changes while it was away' }
     : { kind: 'resync', what: 'bitsAndHot', fork: false, reason: 'it may have lost what was not flushed' };
+}
+
+type Reached = Extract<Attached, { ok: true }>;
+
+/** R9: the leg lacks what it once confirmed: bits that were cleared on its word are missing, its own hot regions too. */
+export function isOlder(leg: Reached, owner: { readonly lineage: Lineage; readonly confirmed: Position }): boolean {
+  const { confirmed, lineage } = owner;
+  return (
+    comparePositions(leg.durable, confirmed) < 0 ||
+    lineageLacks(leg.lineage, confirmed, idOfGeneration(lineage, confirmed.generation))
+  );
+}
+
+/** The same of the owner's leg, by the target's memory: regions that cooled there on its word are not known here. */
+export function ownerLacks(lineage: Lineage, { ownerConfirmed, lineage: theirs }: Reached): boolean {
+  return lineageLacks(lineage, ownerConfirmed, idOfGeneration(theirs, ownerConfirmed.generation));
 }

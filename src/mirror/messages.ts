@@ -45,11 +45,10 @@ export const attachedSchema = z.discriminatedUnion('ok', [
     ok: z.literal(true),
     /** What it holds: `applied` where that still holds (R6), else `durable`. */
     position,
-    /** Id of the generation of `position`. */
-    generationId: text,
+    /** Of its data: all positions of this answer but the last lie on it. */
+    lineage: lineageSchema,
     /** It may hold parts of records up to here: beyond what any record says for one that crashed as owner. */
     intended: position,
-    intendedId: text,
     durable: position,
     condition: z.enum(['consistent', 'inconsistent', 'unconfirmed']),
     /** False after a start that may have lost what was not durable. */

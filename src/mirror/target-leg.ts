@@ -23,7 +23,7 @@ import { decodeRecords, verifyRecordData } from '../link/messages/records.ts';
 import { MessageType } from '../link/messages/types.ts';
 import { ApplyQueue } from '../stream/apply-queue.ts';
 import { Fifo } from '../stream/fifo.ts';
-import { comparePositions, furtherOf, idOfGeneration, origin, type Position } from '../stream/position.ts';
+import { comparePositions, furtherOf, origin, type Position } from '../stream/position.ts';
 import { positionOf, type StreamRecord } from '../stream/record.ts';
 import type { Decoded } from '../base/codec.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
@@ -297,9 +297,8 @@ export class TargetLeg implements EndTask {
       attachId: attach.attachId,
       ok: true,
       position: leg.applied,
-      generationId: idOfGeneration(leg.state.lineage, leg.applied.generation),
+      lineage: leg.state.lineage,
       intended: leg.intended,
-      intendedId: idOfGeneration(leg.state.lineage, leg.intended.generation),
       durable: leg.state.durable,
       condition: leg.state.condition,
       held: leg.held,
@@ -416,7 +415,7 @@ export class TargetLeg implements EndTask {
     leg.metadata.change({
       lineage: start.lineage,
       owning: false,
-      ...(resync ? { condition: 'inconsistent' as const, durable: start.from } : {}),
+      ...(resync ? { condition: 'inconsistent' as const, durable: start.from, wentBack: null } : {}),
     });
     // The owner's bits, which it has completed by now, name all in which the two differ, however far the copy gets.
     if (resync) leg.metadata.changePeer(held.connection.peer, { known: true });

@@ -56,6 +56,16 @@ export function idOfGeneration(lineage: Lineage, generation: number): string {
 }
 
 /**
+ * Whether a history on the lineage has lost a position that it, or the one it stems from, once held. Never, as far as is
+ * known, for generations older than the lineage remembers, and for those whose id is not known.
+ */
+export function lineageLacks(lineage: Lineage, position: Position, generationId: string): boolean {
+  const oldest = lineage.ancestors[0]?.generation ?? lineage.generation;
+  if (position.generation < oldest || generationId === '') return false;
+  return !lineageContains(lineage, position, generationId);
+}
+
+/**
  * Whether a leg at `position`, reached by the generation with this id, is on the lineage: then all it holds is part of
  * that history and it merely lacks what came later.
  */

@@ -72,6 +72,8 @@ const stateSchema = z
     /** Set at a clean stop, after a flush of everything: then nothing is hot. */
     clean: z.boolean(),
     bootId: z.string(),
+    /** Why this leg's disk is known to be older than it was (R9): its owner does not serve it. Until a resync makes it whole. */
+    wentBack: z.string().nullable(),
     /** Keys of `HotRegions`. */
     hot: z.array(z.int().min(0)).readonly(),
     peers: z.record(z.string(), peerSchema).readonly(),
@@ -97,6 +99,7 @@ export function newLegState(group: string, node: string, bootId: string): LegSta
     owning: false,
     clean: true,
     bootId,
+    wentBack: null,
     hot: [],
     peers: {},
     volumes: [],

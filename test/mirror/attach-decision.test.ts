@@ -16,6 +16,8 @@ interface Facts {
   readonly targetKnows: boolean;
   readonly fork: boolean;
   readonly older: boolean;
+  /** The owner's own leg lacks what it once confirmed. */
+  readonly ownerOlder: boolean;
   readonly condition: 'consistent' | 'unconfirmed' | 'inconsistent';
   readonly held: boolean;
   /** When it was lost it had applied no more than it holds now; false: more, or nobody knows. */
@@ -33,26 +35,31 @@ const no = [false] as const;
 const yes = [true] as const;
 const mine = { newerSeen: no, ahead: no, knowsOursBetter: no } as const;
 const based = { ...mine, blank: no, ownerKnows: yes, targetKnows: yes } as const;
-const line = { ...based, fork: no, older: no } as const;
-const whole = { ...line, condition: ['consistent', 'unconfirmed'] } as const;
+const notOlder = { ...based, older: no, ownerOlder: no } as const;
+const line = { ...notOlder, fork: no } as const;
+const standing = ['consistent', 'unconfirmed'] as const;
+const whole = { ...line, condition: standing } as const;
 const kept = { held: yes, asWhenLost: yes } as const;
+
+/** A full copy; what a fork wrote is kept, unless it is in pieces. */
+function all(when: Row[1]): Row[] {
+  return [
+    ['all', { ...when, fork: no }],
+    ['all', { ...when, fork: yes, condition: ['inconsistent'] }],
+    ['all, fork', { ...when, fork: yes, condition: standing }],
+  ];
+}
 
 const table: readonly Row[] = [
   ['deposed', { newerSeen: yes }],
   ['wentBack', { newerSeen: no, ahead: yes }],
   ['wentBack', { newerSeen: no, ahead: no, knowsOursBetter: yes }],
   ['all', { ...mine, blank: yes }],
-  ['all', { ...mine, blank: no, ownerKnows: no, fork: no }],
-  ['all', { ...mine, blank: no, ownerKnows: no, fork: yes, condition: ['inconsistent'] }],
-  ['all, fork', { ...mine, blank: no, ownerKnows: no, fork: yes, condition: ['consistent', 'unconfirmed'] }],
-  ['all', { ...mine, blank: no, ownerKnows: yes, targetKnows: no, fork: no }],
-  ['all', { ...mine, blank: no, ownerKnows: yes, targetKnows: no, fork: yes, condition: ['inconsistent'] }],
-  [
-    'all, fork',
-    { ...mine, blank: no, ownerKnows: yes, targetKnows: no, fork: yes, condition: ['consistent', 'unconfirmed'] },
-  ],
-  ['bitsAndHot, fork', { ...based, fork: yes }],
-  ['all', { ...based, fork: no, older: yes }],
+  ...all({ ...mine, blank: no, ownerKnows: no }),
+  ...all({ ...mine, blank: no, ownerKnows: yes, targetKnows: no }),
+  ...all({ ...based, older: yes }),
+  ...all({ ...based, older: no, ownerOlder: yes }),
+  ['bitsAndHot, fork', { ...notOlder, fork: yes }],
   ['bits', { ...line, condition: ['inconsistent'], ...kept }],
   ['bitsAndHot', { ...line, condition: ['inconsistent'], held: yes, asWhenLost: no }],
   ['bitsAndHot', { ...line, condition: ['inconsistent'], held: no }],
@@ -75,7 +82,7 @@ function viewOf(facts: Facts): { owner: OwnerView; target: Attached } {
     lineage: { generation: 5, id: 'e', ancestors: [{ generation: 4, id: 'd', leftAtSeq: 50 }] },
     last: at(5, 100),
     ownDurable: at(5, 90),
-    confirmed: at(5, 10),
+    confirmed: facts.fork ? at(4, 40) : at(5, 10),
     known: facts.ownerKnows,
     historyFollows: ({ generation, seq }) =>
       facts.inHistory && generation === position.generation && seq === position.seq,
@@ -90,21 +97,20 @@ function viewOf(facts: Facts): { owner: OwnerView; target: Attached } {
     attachId: 1,
     ok: true,
     position,
-    generationId: facts.fork ? 'd' : 'e',
+    lineage: facts.fork ? { generation: 4, id: 'd', ancestors: [] } : owner.lineage,
     intended: position,
-    intendedId: facts.fork ? 'd' : 'e',
-    durable: facts.older ? at(5, 9) : at(5, 10),
+    durable: facts.fork ? at(4, facts.older ? 39 : 40) : at(5, facts.older ? 9 : 10),
     condition: facts.condition,
     held: facts.held,
     blank: facts.blank,
     known: facts.targetKnows,
-    ownerConfirmed: facts.knowsOursBetter ? at(5, 91) : at(5, 90),
+    ownerConfirmed: facts.knowsOursBetter ? at(5, 91) : at(4, facts.ownerOlder ? 55 : 50),
   };
   return { owner, target };
 }
 
 function* cases(): Generator<Facts> {
-  for (let bits = 0; bits < 2 ** 13; bits++) {
+  for (let bits = 0; bits < 2 ** 14; bits++) {
     const bit = (place: number): boolean => ((bits >> place) & 1) === 1;
     // A fork is not on the lineage, hence never ahead on it.
     if (bit(1) && bit(6)) continue;
@@ -124,6 +130,7 @@ function* cases(): Generator<Facts> {
         bitsSet: bit(10),
         tracking: bit(11),
         inHistory: bit(12),
+        ownerOlder: bit(13),
       };
     }
   }
