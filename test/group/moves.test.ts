@@ -219,4 +219,70 @@ describe('a take-over', () => {
     await nodes.until(() => nodes.east.group.role === 'frozen' && nodes.west.group.role === 'frozen');
     expect(nodes.west.group.problem).toContain('restored from a backup');
   });
+
+  test('R9: an owner on yesterday’s disk freezes before it serves, lets go when asked, and is made whole', async () => {
+    for (const mode of ['sync', 'async'] as const) {
+      const nodes = await Nodes.synced({ seed: `older ${mode}`, mode });
+      const { machine } = nodes.east.process;
+      await nodes.world.settle(nodes.write(nodes.east, 0, 1));
+      nodes.end('east', 'crash');
+      const yesterday = machine.snapshot();
+      nodes.start('east');
+      const whole = mode === 'sync' ? 'inSync' : 'withinBound';
+      await nodes.until(() => nodes.classOf('west') === whole);
+      await nodes.world.settle(nodes.write(nodes.east, 512, 2));
+      // Long enough for what was written to be durable at both ends, and forgotten as that.
+      await nodes.world.run(20_000);
+      nodes.end('east', 'crash');
+      machine.restore(yesterday);
+      nodes.start('east');
+      await nodes.until(() => nodes.east.group.role === 'frozen');
+      expect(nodes.east.group.problem).toContain('Take over on west');
+      expect((await nodes.record()).legs['west']?.class).toBe(whole);
+
+      // Nor does it serve after it was started again.
+      nodes.end('east', 'crash');
+      nodes.start('east');
+      await nodes.until(() => nodes.east.group.role === 'frozen');
+
+      await nodes.world.settle(nodes.west.group.takeOver(false));
+      await nodes.until(() => nodes.classOf('east') === whole);
+      expect(nodes.disk(nodes.east).cached[512]).toBe(2);
+    }
+  });
+
+  test('R9: whoever knows that the further copy is gone may insist on the older one', async () => {
+    const nodes = await Nodes.synced({ seed: 'insist' });
+    const { machine } = nodes.east.process;
+    nodes.end('east', 'crash');
+    const yesterday = machine.snapshot();
+    nodes.start('east');
+    await nodes.until(() => nodes.classOf('west') === 'inSync');
+    await nodes.world.settle(nodes.write(nodes.east, 512, 2));
+    await nodes.world.run(20_000);
+    nodes.end('east', 'crash');
+    machine.restore(yesterday);
+    nodes.start('east');
+    await nodes.until(() => nodes.east.group.role === 'frozen');
+    nodes.end('west', 'crash');
+    await expect(nodes.world.settle(nodes.east.group.takeOver(false))).rejects.toMatchObject(
+      refused('owner already'),
+    );
+    const { loss } = await nodes.world.settle(nodes.east.group.takeOver(true));
+    expect(loss.text).toContain('not known');
+    expect(nodes.east.group.serving).toBe(true);
+  });
+
+  test('an owner whose disk has failed lets go when asked; one that serves does not', async () => {
+    const nodes = await Nodes.synced({ seed: 'release' });
+    await nodes.world.settle(nodes.write(nodes.east, 0, 1));
+    expect(await nodes.east.group.release('another')).toBe(false);
+    expect(await nodes.east.group.release((await nodes.record()).id)).toBe(false);
+    nodes.disk(nodes.east).failNext('write');
+    void nodes.write(nodes.east, 512, 2);
+    await nodes.until(() => nodes.east.group.leg?.fault != null);
+    await nodes.world.settle(nodes.west.group.takeOver(false));
+    expect([nodes.west.group.serving, nodes.east.group.role]).toEqual([true, 'secondary']);
+    expect(nodes.disk(nodes.west).cached[0]).toBe(1);
+  });
 });

@@ -79,7 +79,7 @@ export class Node {
         leaseOf: (node) => this.#observers.get(node) ?? null,
         document: () => document,
         connectionTo: () => (this.out?.up === true ? this.out : null),
-        request: (node, method) => nodes.answer(node, method),
+        request: (node, method, params) => nodes.answer(node, method, params),
         metadataFolder: '/data/g1',
         forkFolder: '/forks',
         pathOf: ({ index }) => volumePath(index),
@@ -142,7 +142,8 @@ export class Nodes {
   static async synced(options: NodesOptions): Promise<Nodes> {
     const nodes = new Nodes(options);
     for (const name of ['east', 'west']) nodes.start(name);
-    await nodes.until(() => nodes.east.group.serving && nodes.classOf('west') === 'inSync');
+    const whole = options.mode === 'async' ? 'withinBound' : 'inSync';
+    await nodes.until(() => nodes.east.group.serving && nodes.classOf('west') === whole);
     // Everybody has seen everybody's lease.
     await nodes.world.run(1000);
     return nodes;
@@ -205,8 +206,10 @@ export class Nodes {
     node.group.connectionUp(out);
   }
 
-  answer(name: string, method: string): Promise<unknown> {
-    const { group } = this.node(name);
+  answer(name: string, method: string, params: unknown): Promise<unknown> {
+    const { group, process } = this.node(name);
+    if (!process.alive) return Promise.reject(new Error('no answer'));
+    if (method === 'group.release') return group.release((params as { id: string }).id);
     if (method === 'group.look') group.look();
     return Promise.resolve(group.serving ? (group.record?.generation ?? 0) : 0);
   }
