@@ -967,6 +967,7 @@ export class Group {
       leg.pause(true);
       leg.recordClass = 'behind';
       leg.needed = false;
+      leg.bounded = false;
       leg.beginTracking();
       owner.reconsider();
     } else {

@@ -6,6 +6,7 @@
  *   |------------------------------------------------------|-------------------------------------|
  *   | streams, complete                                    | inSync, or withinBound when async   |
  *   | is paused, has failed, must be copied to             | behind                              |
+ *   | is away, and bits remember what it lacks             | behind                              |
  *   | is away, lacks something, and the grace time is over | behind                              |
  *   | is away otherwise                                    | as it is                            |
  */
@@ -61,6 +62,10 @@ export class Membership {
         leg.needed = false;
         owner.reconsider();
       }
+      if (leg.bounded && leg.recordClass !== 'withinBound' && !leg.complete) {
+        leg.bounded = false;
+        owner.reconsider();
+      }
       if (wanted !== leg.recordClass) {
         this.#change(leg, wanted);
         return;
@@ -72,7 +77,8 @@ export class Membership {
     const { owner, graceMs } = this.#options;
     if (leg.paused || leg.failed) return 'behind';
     if (leg.complete) return leg.mode === 'async' ? 'withinBound' : this.#joining(leg);
-    if (leg.flowing) return 'behind';
+    // It was lost while the record was being changed: nothing is kept for it any more.
+    if (leg.flowing || leg.tracking) return 'behind';
     const graceLeftMs = graceMs - leg.awayMs(nowMs);
     if (graceLeftMs > 0) this.#lookAfter(graceLeftMs);
     const lacks = owner.history.next - 1 > leg.appliedOrdinal || owner.requestsHeld > 0;
@@ -102,6 +108,7 @@ export class Membership {
     const { keeper, mine, environment, event } = this.#options;
     const before = leg.recordClass;
     this.#changing = true;
+    if (wanted === 'withinBound') leg.bounded = true;
     keeper
       .change((record) => {
         if (record === null || !mine(record)) return null;
@@ -139,6 +146,7 @@ export class Membership {
   #confirmed(leg: SourceLeg): void {
     const { owner } = this.#options;
     leg.needed = leg.recordClass === 'inSync';
+    leg.bounded = leg.recordClass === 'withinBound';
     if (leg.recordClass === 'behind' && !leg.flowing) {
       leg.beginTracking();
       leg.failed = false;

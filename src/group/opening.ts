@@ -210,7 +210,8 @@ async function fetchFrom(options: OpeningOptions, from: SourceLeg): Promise<bool
   let total = 0;
   for (const set of all.values()) total += set.totalBytes;
   if (total > 0) {
-    for (const other of leg.bits.keys()) if (other !== from.node) leg.remember(other, all);
+    // Against every leg, this one too: it may have another disk when an interrupted fetch goes on.
+    for (const other of leg.bits.keys()) leg.remember(other, all);
     leg.metadata.change({ condition: 'inconsistent' });
     if (!(await saved(options))) return false;
     let done = 0;

@@ -553,7 +553,7 @@ export class Owner implements SourceOwner, EndTask {
     const { history } = this;
     // One disk that hangs keeps everything behind it, whatever other volumes do.
     if (history.next - history.first >= historyRecordsMax || history.bytes >= historyBytesMax) return true;
-    return this.#legList.some((leg) => !leg.tracking && this.#atBound(leg));
+    return this.#legList.some((leg) => (!leg.tracking || leg.bounded) && this.#atBound(leg));
   }
 
   #atBound(leg: SourceLeg): boolean {

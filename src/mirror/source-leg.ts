@@ -97,6 +97,8 @@ export class SourceLeg {
   recordClass: LegClass;
   /** Acknowledgements wait for this leg. */
   needed = false;
+  /** Hosts wait when its lag is at the bound: set before the record calls it within its bound, and no longer than that. */
+  bounded = false;
   paused: boolean;
   /** Changes set bits here instead of being kept for it. */
   tracking: boolean;
