@@ -44,6 +44,8 @@ export interface Write {
   readonly first: number;
   readonly count: number;
   readonly volume: number;
+  /** Of the session it was asked in. */
+  readonly opening: number;
   /** Newest epoch hosts had seen completed when it was issued: its own must be later (HG-1). */
   readonly after: { readonly generation: number; readonly epoch: number };
   stamp: Stamp | null;
@@ -143,13 +145,20 @@ export class Ledger {
 
   // ---- hosts ----
 
-  issued(number: number, kind: 'write' | 'zero', volume: number, offset: number, length: number): Write {
+  /** @param opening the value of `openings` when the host's session began. */
+  issued(
+    { number, kind, opening }: { number: number; kind: 'write' | 'zero'; opening: number },
+    volume: number,
+    offset: number,
+    length: number,
+  ): Write {
     const write: Write = {
       number,
       kind,
       volume,
       first: this.sectorOf(volume, offset),
       count: length / sectorBytes,
+      opening,
       after: this.#completedEpoch,
       stamp: null,
       state: 'open',
@@ -478,8 +487,16 @@ export class Ledger {
     } else {
       const fits = (zero: Write): boolean => zero.first === first && zero.count === change.length / sectorBytes;
       // Of a session given up, it may still come: what was held is let go in the order of its arrival.
-      const open = this.#zeroesWithoutStamp.findIndex((zero) => fits(zero) && zero.state === 'open');
-      const at = open < 0 ? this.#zeroesWithoutStamp.findIndex(fits) : open;
+      const preferred: readonly ((zero: Write) => boolean)[] = [
+        (zero) => zero.state === 'open' && zero.opening === this.openings,
+        (zero) => zero.state === 'open',
+        () => true,
+      ];
+      const at = preferred.reduce(
+        (found, wanted) =>
+          found >= 0 ? found : this.#zeroesWithoutStamp.findIndex((zero) => fits(zero) && wanted(zero)),
+        -1,
+      );
       const [write] = at < 0 ? [] : this.#zeroesWithoutStamp.splice(at, 1);
       if (write !== undefined) return write;
     }
