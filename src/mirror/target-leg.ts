@@ -660,7 +660,10 @@ export class TargetLeg implements EndTask {
     try {
       // Records started and still in flight have touched regions under this mark: it is safe once they are stable too.
       const started = this.#attachment?.queue.lastStarted ?? null;
-      this.#marks.push({ mark, position: started === null ? position : furtherOf(positionOf(started), position) });
+      // A leg that may hold more than its position says, or parts, has regions that no position stands for.
+      if (this.#leg.state.condition === 'consistent') {
+        this.#marks.push({ mark, position: started === null ? position : furtherOf(positionOf(started), position) });
+      }
       if (await this.#leg.checkpoint(position)) {
         this.#answerDue = true;
         this.#askForTurn();
@@ -675,7 +678,8 @@ export class TargetLeg implements EndTask {
   }
 
   #marksPending(): boolean {
-    return this.#leg.hot.size > 0 && this.#marks.length === 0;
+    const { hot, state } = this.#leg;
+    return hot.size > 0 && this.#marks.length === 0 && state.condition === 'consistent';
   }
 
   /** Every leg the owner counts on holds everything up to `stable` durably: what was written by then may cool (R5). */

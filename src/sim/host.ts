@@ -289,7 +289,11 @@ export class Host {
       this.#outstanding.set(process, this.outstanding(process) - 1);
       this.completions++;
       world.trace.add(world.nowMs, 'note', session.process.number, fault === null ? this.completions : -1);
-      if (session.ended) return;
+      if (session.ended) {
+        // Nobody hears of it, but what failed need not be there.
+        if (fault !== null && fault !== 'moved') told(fault);
+        return;
+      }
       this.#open.delete(request);
       if (fault === 'moved') {
         abandoned();

@@ -250,8 +250,10 @@ class Scene {
     if (group === undefined || group.role === 'primary') return;
     this.#tell(`${name}: ${owner} is ${group.role}: ${group.problem ?? ''}; a person takes over at ${target}`);
     this.#mark(insist ? 'a person had to insist' : 'a person had to help');
-    this.#cluster.comesBackAfter(owner, 7000);
-    this.#cluster.running(owner)?.process.crash();
+    if (group.role !== 'frozen') {
+      this.#cluster.comesBackAfter(owner, 7000);
+      this.#cluster.running(owner)?.process.crash();
+    }
     this.#misfortune.takeOver(name, target, insist);
   }
 
