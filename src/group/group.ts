@@ -84,6 +84,8 @@ const reopenMs = 2000;
 const moveTimeoutMs = 60_000;
 const lookMs = 100;
 const releaseTimeoutMs = 2000;
+/** Longer than a link bears silence. */
+const linkKnownDeadMs = 6000;
 /** After it let go, a node leaves the next generation to the one that asked, for so long. */
 const yieldMs = 5000;
 
@@ -822,6 +824,8 @@ export class Group {
     try {
       const released = await this.#releasedBy(record);
       const observer = released ? null : await this.#ownerGone(record.owner);
+      // A link that was cut without a word takes a while to be known as that; one that speaks is an owner that lives.
+      if (!released) await this.#untilNot(() => this.target?.owner != null, linkKnownDeadMs);
       if (!released && this.target?.owner != null)
         throw refuse(`${record.owner} still replicates to this node; use switch-over`);
       // What the old owner may still have sent is settled now: nothing more of its generation is applied.
