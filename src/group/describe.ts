@@ -97,7 +97,10 @@ function serviceWords(group: Group, service: ServiceState, context: DescribeCont
     return {
       reason: `frozen at ${context.node}: ${group.problem ?? 'unknown'}`,
       nextStep:
-        'Nothing is served here until the cause is removed: take over on the node that is ahead, or restore the right store, then restart this node.',
+        group.leg?.state.wentBack == null
+          ? 'Nothing is served here until the right store is restored; then restart this node.'
+          : `holdfast group take-over ${name} --node ${otherNode(group, context.node)}; only if that copy is gone for good: ` +
+            `--node ${context.node} --force, which loses what this older one lacks.`,
     };
   }
   if (service === 'Suspended' && owner !== null) return suspendedWords(group, owner, context);
