@@ -85,10 +85,11 @@ function describeStoreVersion(file: Uint8Array): unknown {
   const read = decodeVersion(file, revision);
   if (read.kind === 'damaged') return { damaged: read.reason };
   if (read.kind === 'newer') return { damaged: `written by a newer version, schema ${read.schema}` };
-  const entries = [...read.version.state.entries.values()];
+  const { syncedRevision, entries, removed } = read.version;
   return {
     revision,
-    syncedRevision: read.version.syncedRevision,
+    syncedRevision,
+    ...(removed === undefined ? {} : { removed }),
     entries: entries.map(({ key, revision: writtenAt, value }) => ({
       key,
       revision: writtenAt,

@@ -1,16 +1,18 @@
 /**
  * The embedded store: a folder shared by the processes of one machine, without a lock and without a server.
  *
- * Every commit makes a file `state-<revision, 16 digits>.json` that holds the whole state. It is written aside under a
- * name of its own and then hard-linked to the next number: whoever gets that name has committed, all others read again.
+ * Every commit makes a file `state-<revision, 16 digits>.json`. It is written aside under a name of its own and then
+ * hard-linked to the next number: whoever gets that name has committed, all others read again. The file of a commit that
+ * must last holds the whole state. That of another one, a lease renewal mostly, holds what has changed since the last
+ * whole state: to write and to read all of it with every renewal was most of what an idle node did.
  *
- * Invariant: the state is the highest whole version; a version that has its name is complete unless power was lost.
+ * Invariant: the state is the highest undamaged version; a version that has its name is complete unless power was lost.
  * What this rests on:
  * - The revision is the number in the name, counted on from the highest name even where that file is damaged, so
  *   no revision ever comes back.
- * - A commit that must last is synced before it gets its name, and the folder after. The others may be damaged by a
- *   power loss; readers then fall back to the next older whole one, so old versions are pruned only right after a commit
- *   that lasts, and one in `unsyncedRunMax` is always made to.
+ * - A commit that must last is synced before it gets its name, and the folder after, before anything is built on it.
+ *   The others may be damaged by a power loss; readers then fall back to the next older one, so old versions are pruned
+ *   only right after a commit that lasts, and one in `unsyncedRunMax` is always made to.
  * - A process that slept while others committed could get a number that was used and pruned meanwhile. Hence each version
  *   names the commits that led to it, and whoever finds higher names after its link looks for itself there.
  */
@@ -18,17 +20,24 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import type { Files } from '../base/files.ts';
 import type { Log } from '../base/log.ts';
 import { type Random, randomHex } from '../base/random.ts';
-import { afterCommit, conflictsOf, emptyState, entriesUnder } from './state.ts';
-import { decodeVersion, encodeVersion, lineageMax, type StateVersion } from './state-file.ts';
+import { afterCommit, conflictsOf, emptyState, entriesUnder, type StoreState } from './state.ts';
+import {
+  decodeVersion,
+  encodeVersion,
+  lineageMax,
+  versionOf,
+  type StateVersion,
+  type StoredVersion,
+} from './state-file.ts';
 import type { CommitOutcome, Entry, Store, Transaction } from './store.ts';
 
-/** Left for readers that listed the folder a moment ago, and for falling back. */
-const versionsKept = 16;
-const unsyncedRunMax = 8;
+const unsyncedRunMax = 16;
+/** Left for readers that listed the folder a moment ago, and for falling back: one that is whole must be among them. */
+const versionsKept = unsyncedRunMax + 8;
 /** Somebody commits with every attempt, so losing this often in a row means that something else is wrong. */
 const attemptsMax = 200;
 
-/** The newest whole version, and the highest number taken, by a damaged one perhaps. */
+/** The newest undamaged version, and the highest number taken, by a damaged one perhaps. */
 interface Latest {
   readonly version: StateVersion;
   readonly highest: number;
@@ -44,7 +53,7 @@ export class FileStore implements Store {
   /** Unique over all processes, for the names of commits. */
   readonly #writer: string;
   #commitCount = 0;
-  #cached: Latest = { version: { state: emptyState, syncedRevision: 0, lineage: [] }, highest: 0 };
+  #cached: Latest = { version: { state: emptyState, synced: emptyState, lineage: [] }, highest: 0 };
   /** Names at or below are known to survive power loss, if they are to. */
   #folderSyncedRevision = 0;
   /** The last commit, settled or not: those of one handle would only get in each other's way. */
@@ -107,13 +116,14 @@ export class FileStore implements Store {
     const conflicts = conflictsOf(base.version.state, transaction);
     if (conflicts.length > 0) return { kind: 'conflict', conflicts };
     const revision = base.highest + 1;
-    const { syncedRevision } = base.version;
+    const { synced } = base.version;
     // The first version of all is what a power loss falls back to: without it the folder would look damaged.
     const lasts =
-      transaction.durable !== false || syncedRevision === 0 || revision - syncedRevision >= unsyncedRunMax;
+      transaction.durable !== false || synced.revision === 0 || revision - synced.revision >= unsyncedRunMax;
+    const state = afterCommit(base.version.state, transaction, revision);
     const version: StateVersion = {
-      state: afterCommit(base.version.state, transaction, revision),
-      syncedRevision: lasts ? revision : syncedRevision,
+      state,
+      synced: lasts ? state : synced,
       lineage: [...base.version.lineage.slice(1 - lineageMax), id],
     };
     await this.#files.write(temporary, encodeVersion(version), { sync: lasts });
@@ -175,38 +185,59 @@ export class FileStore implements Store {
       const revisions = await this.#revisions();
       const highest = revisions[0] ?? 0;
       if (highest < seen) throw this.#damaged(`revision ${seen} was there, now the highest is ${highest}`);
-      if (highest <= this.#cached.highest) return this.#cached;
-      const version = await this.#newestWhole(revisions);
-      if (version === null) continue;
-      // Nobody may act on what a power loss would still undo.
-      if (version.syncedRevision > this.#folderSyncedRevision) {
-        await this.#files.syncFolder(this.#folder);
-        this.#folderSyncedRevision = version.syncedRevision;
+      if (highest > this.#cached.highest) {
+        const version = await this.#newest(revisions);
+        if (version === null) continue;
+        // Another call may have read a newer one meanwhile.
+        if (highest > this.#cached.highest) this.#cached = { version, highest };
       }
-      // Another call may have read a newer one meanwhile.
-      if (highest > this.#cached.highest) this.#cached = { version, highest };
-      return this.#cached;
+      const latest = this.#cached;
+      // Nobody may act on what a power loss would still undo.
+      const { revision } = latest.version.synced;
+      if (revision > this.#folderSyncedRevision) {
+        await this.#files.syncFolder(this.#folder);
+        this.#folderSyncedRevision = Math.max(this.#folderSyncedRevision, revision);
+      }
+      return latest;
     }
     throw new HoldfastError('E_BUSY', `versions vanished under the reader ${attemptsMax} times`);
   }
 
-  /** Null when a version was pruned since the folder was listed. */
-  async #newestWhole(revisions: readonly number[]): Promise<StateVersion | null> {
-    for (const revision of revisions) {
-      const path = this.#pathOf(revision);
-      let bytes: Uint8Array;
-      try {
-        bytes = await this.#files.read(path);
-      } catch (error) {
-        if (error instanceof HoldfastError && error.code === 'E_FILE_MISSING') return null;
-        throw error;
+  /** The newest version that is undamaged; null when one was pruned since the folder was listed. */
+  async #newest(revisions: readonly number[]): Promise<StateVersion | null> {
+    try {
+      for (const revision of revisions) {
+        const stored = await this.#load(revision);
+        if (stored !== null) return versionOf(stored, await this.#syncedStateOf(stored, revisions));
       }
-      const read = decodeVersion(bytes, revision);
-      if (read.kind === 'whole') return read.version;
-      if (read.kind === 'newer') throw this.#damaged(`${path} is of schema ${read.schema}, from a newer program`);
-      this.#log.warn(`store ${this.#folder}: ${path} ${read.reason}; going back to the version before`);
+    } catch (error) {
+      if (error instanceof HoldfastError && error.code === 'E_FILE_MISSING') return null;
+      throw error;
     }
     throw this.#damaged(`none of ${revisions.length} versions is whole`);
+  }
+
+  /** What a version rests on; null where it stands for itself. */
+  async #syncedStateOf(stored: StoredVersion, revisions: readonly number[]): Promise<StoreState | null> {
+    const { revision, syncedRevision } = stored;
+    if (syncedRevision === revision) return null;
+    const known = this.#cached.version.synced;
+    if (known.revision === syncedRevision) return known;
+    const synced = revisions.includes(syncedRevision) ? await this.#load(syncedRevision) : null;
+    // No power loss does that. Older versions would lack what was committed to last.
+    if (synced === null)
+      throw this.#damaged(`revision ${revision} is built on ${syncedRevision}, which is not whole`);
+    return versionOf(synced, null).state;
+  }
+
+  /** Null when it is damaged. */
+  async #load(revision: number): Promise<StoredVersion | null> {
+    const path = this.#pathOf(revision);
+    const read = decodeVersion(await this.#files.read(path), revision);
+    if (read.kind === 'version') return read.version;
+    if (read.kind === 'newer') throw this.#damaged(`${path} is of schema ${read.schema}, from a newer program`);
+    this.#log.warn(`store ${this.#folder}: ${path} ${read.reason}; going back to the version before`);
+    return null;
   }
 
   /** Descending. A folder this small is listed in one call to the kernel, hence as it was at one moment. */

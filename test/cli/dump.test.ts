@@ -79,13 +79,14 @@ it('dump shows the entries of a version of the store, or that it is damaged', as
   const entry = { key: 'leases/east', value: '{"untilMs":5}', revision: 9 };
   const version = {
     state: { revision: 9, entries: new Map([[entry.key, entry]]) },
-    syncedRevision: 8,
+    synced: { revision: 8, entries: new Map([['leases/west', { key: 'leases/west', value: '{}', revision: 8 }]]) },
     lineage: ['a'],
   };
   writeFileSync(path, encodeVersion(version));
   expect((await dump(path)).contents).toEqual({
     revision: 9,
     syncedRevision: 8,
+    removed: ['leases/west'],
     entries: [{ key: 'leases/east', revision: 9, value: { untilMs: 5 } }],
   });
   writeFileSync(path, Buffer.from(encodeVersion(version)).toString().replace('untilMs', 'untilMS'));

@@ -7,8 +7,10 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { NodeFiles } from '../../src/base/node/node-files.ts';
 import { NodeRandom } from '../../src/base/node/node-random.ts';
+import { crc32c } from '../../src/base/crc32c.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { FileStore } from '../../src/store/file-store.ts';
+import { MemoryStore, StoreMemory } from '../../src/store/memory-store.ts';
 import { decodeVersion } from '../../src/store/state-file.ts';
 import type { CommitOutcome, Store } from '../../src/store/store.ts';
 import { storeContract } from '../contract/store.ts';
@@ -74,6 +76,71 @@ describe('the file store', () => {
     );
   });
 
+  test('I4: keys written and removed by commits of both kinds are what a new process finds, and an old one', async () => {
+    const change = fc.record({
+      keys: fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'd'), { minLength: 1 }),
+      removes: fc.boolean(),
+      durable: fc.boolean(),
+    });
+    const scene = async (changes: { keys: string[]; removes: boolean; durable: boolean }[]) => {
+      const files = new CrashingFiles();
+      const [writer, follower] = [await openOn(files), await openOn(files)];
+      const expected = new MemoryStore(new StoreMemory());
+      for (const [index, { keys, removes, durable }] of changes.entries()) {
+        const transaction = {
+          require: [],
+          put: removes ? [] : keys.map((key) => ({ key, value: String(index) })),
+          remove: removes ? keys : [],
+          durable,
+        };
+        expect(await writer.commit(transaction)).toEqual(await expected.commit(transaction));
+        const state = await expected.readAll('');
+        expect(await follower.readAll('')).toEqual(state);
+        expect(await (await openOn(files)).readAll('')).toEqual(state);
+      }
+    };
+    await fc.assert(fc.asyncProperty(fc.array(change, { maxLength: 40 }), scene), { numRuns: 50 });
+  });
+
+  test('a renewal writes what it changes, however much the store holds', async () => {
+    const files = new CrashingFiles();
+    const store = await openOn(files);
+    const groups = Array.from({ length: 100 }, (_, index) => ({ key: `groups/v${index}`, value: 'x'.repeat(500) }));
+    await store.commit({ require: [], put: groups });
+    await put(store, 'renewed', false);
+    expect((await files.read(pathOf(1))).length).toBeGreaterThan(50_000);
+    expect((await files.read(pathOf(2))).length).toBeLessThan(500);
+    expect(await (await openOn(files)).readAll('')).toHaveLength(101);
+  });
+
+  test('I4: when what a version is built on has rotted, older ones are not taken for the state', async () => {
+    const files = new CrashingFiles();
+    const store = await openOn(files);
+    await put(store, 'one');
+    await put(store, 'two');
+    await put(store, 'renewed', false);
+    await files.write(pathOf(2), Buffer.from('x'), { sync: true });
+    await expect((await openOn(files)).read('k')).rejects.toMatchObject({ code: 'E_STORE_DAMAGED' });
+    expect((await store.read('k'))?.value).toBe('renewed');
+  });
+
+  test('a folder of schema 1, where every version was whole, is read and carried on', async () => {
+    const files = new CrashingFiles();
+    for (const revision of [1, 2]) {
+      const value = `old ${revision}`;
+      const entries = [{ key: revision === 1 ? 'gone' : 'k', value, revision }];
+      const body = { revision, syncedRevision: 1, lineage: ['w-1'], entries };
+      const checksum = crc32c(Buffer.from(JSON.stringify(body)))
+        .toString(16)
+        .padStart(8, '0');
+      await files.write(pathOf(revision), Buffer.from(JSON.stringify({ schema: 1, checksum, body })), { sync: true });
+    }
+    const store = await openOn(files);
+    expect(await store.readAll('')).toEqual([{ key: 'k', value: 'old 2', revision: 2 }]);
+    expect(await put(store, 'new', false, 2)).toEqual({ kind: 'committed', revision: 3 });
+    expect(await (await openOn(files)).readAll('')).toEqual([{ key: 'k', value: 'new', revision: 3 }]);
+  });
+
   test('a damaged highest version is passed over, and its number never used again', async () => {
     const files = new CrashingFiles();
     await put(await openOn(files), 'one');
@@ -84,13 +151,23 @@ describe('the file store', () => {
     expect(await put(store, 'three', true, 1)).toEqual({ kind: 'committed', revision: 3 });
   });
 
+  test('what a version below a damaged one is built on has been kept for it', async () => {
+    const files = new CrashingFiles();
+    const store = await openOn(files);
+    await put(store, 'one');
+    for (let index = 1; index <= 15; index++) await put(store, `renewed ${index}`, false);
+    await put(store, 'two');
+    await files.write(pathOf(17), Buffer.from('x'), { sync: true });
+    expect((await (await openOn(files)).read('k'))?.value).toBe('renewed 15');
+  });
+
   test('with no whole version, or one of a newer program, it is refused and says so', async () => {
     const files = new CrashingFiles();
     await files.write(pathOf(1), Buffer.from('x'), { sync: true });
     const store = await openOn(files);
     await expect(store.read('k')).rejects.toMatchObject({ code: 'E_STORE_DAMAGED' });
     expect(await put(store, 'one')).toMatchObject({ kind: 'unreachable' });
-    await files.write(pathOf(2), Buffer.from('{"schema":2}'), { sync: true });
+    await files.write(pathOf(2), Buffer.from('{"schema":3}'), { sync: true });
     await expect(store.read('k')).rejects.toThrow('newer program');
   });
 
@@ -109,16 +186,16 @@ describe('the file store', () => {
     const store = await openOn(files);
     for (let index = 0; index < 100; index++) await put(store, String(index), false);
     const names = await files.list(folder);
-    expect(names.length).toBeLessThanOrEqual(16 + 8);
+    expect(names.length).toBeLessThanOrEqual(24 + 16);
     expect(names.filter((name) => !name.startsWith('state-'))).toEqual([]);
   });
 
-  test('a renewal does not wait for the disk, but one in eight does so that power loss costs few', async () => {
+  test('a renewal does not wait for the disk, but one in sixteen does so that power loss costs few', async () => {
     const files = new CrashingFiles();
     const store = await openOn(files);
     await put(store, '0');
     const before = files.syncs;
-    for (let index = 0; index < 16; index++) await put(store, String(index), false);
+    for (let index = 0; index < 32; index++) await put(store, String(index), false);
     expect(files.syncs - before).toBe(2);
   });
 
@@ -167,6 +244,19 @@ describe('the file store', () => {
     files.syncFolder = syncFolder;
     expect((await (await openOn(files)).read('k'))?.value).toBe('one');
     expect((await (await openOn(files.restart(true))).read('k'))?.value).toBe('one');
+  });
+
+  test('R11: a writer whose folder could not be synced does not read its own commit back before it is', async () => {
+    const files = new CrashingFiles(() => false);
+    const writer = await openOn(files);
+    await put(writer, 'one');
+    const syncFolder = files.syncFolder.bind(files);
+    files.syncFolder = () => Promise.reject(new Crash('gone'));
+    expect((await put(writer, 'two')).kind).toBe('unknown');
+    await expect(writer.read('k')).rejects.toMatchObject({ code: 'E_STORE_UNREACHABLE' });
+    files.syncFolder = syncFolder;
+    expect((await writer.read('k'))?.value).toBe('two');
+    expect((await (await openOn(files.restart(true))).read('k'))?.value).toBe('two');
   });
 
   test('a temporary file taken away by another process that starts is written again', async () => {
