@@ -71,6 +71,8 @@ export class Node implements NodeControl {
   readonly #incarnation: string;
   readonly #listeners = new Set<(event: NodeEvent) => void>();
   #document: ClusterDocument;
+  /** Of the store's entry last learnt from a poll: with many groups it is long, and most polls find the same. */
+  #documentRevision = 0;
   #links: LinkTable | null = null;
   #storeProblem: string | null = null;
   #ticker: Timer | null = null;
@@ -222,7 +224,10 @@ export class Node implements NodeControl {
       if (name !== this.nodeName) this.#observer(name).observe(entries.get(leaseKey(name)) ?? null, now);
     }
     const stored = entries.get(documentKey);
-    if (stored !== undefined) this.#learnDocument(parseDocument(stored.value));
+    if (stored !== undefined && stored.revision !== this.#documentRevision) {
+      this.#learnDocument(parseDocument(stored.value));
+      this.#documentRevision = stored.revision;
+    }
     for (const [name, version] of versions) {
       this.#groups.get(name)?.observe(entries.get(groupRecordKey(name)) ?? null, version);
     }
