@@ -26,8 +26,12 @@ export class NodeFiles implements Files {
     return named(from, fs.rename(from, to));
   }
 
-  remove(path: string): Promise<void> {
-    return named(path, fs.rm(path, { force: true }));
+  async remove(path: string): Promise<void> {
+    try {
+      await fs.unlink(path);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw fileError(path, error);
+    }
   }
 
   async list(folder: string): Promise<string[]> {
