@@ -45,8 +45,9 @@ export interface StreamEvents {
   opened?(): void;
   /**
    * Where the next bytes should go, for large payloads: the binding reads into it at most its length and calls
-   * `received` with the filled front part *of the same memory*. Null or absent: fresh memory, never used again by the
-   * binding, so that views of it may be kept. Not asked before the first read of a stream.
+   * `received` with the filled front part *of the same memory*. Null or absent: memory of the binding's choice, used
+   * again when all shares in it are given back: views of it may be kept if they are shared (`PayloadMemory`). Not asked
+   * before the first read of a stream.
    */
   space?(): Uint8Array | null;
   received(chunk: Uint8Array): void;

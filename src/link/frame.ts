@@ -25,8 +25,9 @@ import { crc32c } from '../base/crc32c.ts';
 
 export interface Frame {
   readonly type: number;
-  /** The message's own part: without the lengths of the pieces. */
+  /** The message's own part: without the lengths of the pieces. To be read in the call that delivers it. */
   readonly control: Uint8Array;
+  /** Each to be given back when nobody needs it any more (`PayloadMemory`). */
   readonly pieces: readonly Uint8Array[];
 }
 
@@ -91,10 +92,8 @@ export class FrameDecoder {
   #filled = 0;
   /** Of the frame being read; null until its header is complete. */
   #header: FrameHeader | null = null;
-  /** Null until the control part is complete. */
+  /** With the lengths of the pieces. Null until it is complete. */
   #control: Uint8Array | null = null;
-  /** The control part with the lengths of the pieces still before it. */
-  #pieceLengths: Uint8Array = nothing;
   #pieces: Uint8Array[] = [];
   #refusal: FrameRefusal | null = null;
 
@@ -108,7 +107,7 @@ export class FrameDecoder {
     return partial !== null && partial.length - this.#filled >= spaceBytesMin ? partial.subarray(this.#filled) : null;
   }
 
-  /** The decoder keeps views of `chunk`, unless it is the front part of the space offered. */
+  /** The pieces of frames share in the memory of `chunk`, unless it is the front part of the space offered. */
   push(chunk: Uint8Array): void {
     assert(this.#at === this.#chunk.length, 'a chunk was pushed before the one before it was used up');
     const partial = this.#partial;
@@ -129,6 +128,8 @@ export class FrameDecoder {
     if (this.#refusal !== null) return this.#refusal;
     const result = this.#read();
     if (result === null || 'breach' in result) {
+      // Copied rather than shared: nobody would give it back.
+      if (this.#control?.buffer === this.#chunk.buffer) this.#control = new Uint8Array(this.#control);
       this.#chunk = nothing;
       this.#at = 0;
     }
@@ -154,14 +155,19 @@ export class FrameDecoder {
     const control = this.#control;
     assert(control !== null, 'a control part was read');
     while (this.#pieces.length < header.pieceCount) {
-      const piece = this.#take(readU32(this.#pieceLengths, 4 * this.#pieces.length));
+      const piece = this.#take(readU32(control, 4 * this.#pieces.length));
       if (piece === null) return null;
+      // One that was gathered has memory of its own.
+      if (piece.buffer === this.#chunk.buffer) payloadMemory.share(piece);
       this.#pieces.push(piece);
     }
-    const frame: Frame = { type: header.type, control, pieces: this.#pieces };
+    const frame: Frame = {
+      type: header.type,
+      control: control.subarray(4 * header.pieceCount),
+      pieces: this.#pieces,
+    };
     this.#header = null;
     this.#control = null;
-    this.#pieceLengths = nothing;
     this.#pieces = [];
     return frame;
   }
@@ -214,8 +220,7 @@ export class FrameDecoder {
     if (sum !== payloadLength) {
       return refuse('pieceLengths', `pieces of ${sum} bytes together in a payload of ${payloadLength}`);
     }
-    this.#control = bytes.subarray(4 * pieceCount);
-    this.#pieceLengths = bytes;
+    this.#control = bytes;
     return null;
   }
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { crc32c } from '../../src/base/crc32c.ts';
+import { payloadBytesMin, payloadMemory } from '../../src/base/payload-memory.ts';
 import {
   controlBytesMax,
   encodeFrame,
@@ -11,6 +12,7 @@ import {
   type Frame,
   type FrameRefusal,
 } from '../../src/link/frame.ts';
+import { receiveLent } from '../base/lent-chunk.ts';
 
 interface Spec {
   type: number;
@@ -59,16 +61,24 @@ function receive(decoder: FrameDecoder, chunks: readonly Uint8Array[]): (Frame |
   return results;
 }
 
-/** As a binding delivers: into the space offered when there is some, else in fresh chunks of the sizes given. */
+/** As a binding delivers: into the space offered when there is some, else in chunks of the sizes given. */
 function deliver(decoder: FrameDecoder, stream: Buffer, sizes: readonly number[]): (Frame | FrameRefusal)[] {
   const results: (Frame | FrameRefusal)[] = [];
   for (let at = 0, turn = 0; at < stream.length; turn++) {
     const space = decoder.space();
     const length = Math.min(stream.length - at, sizes[turn % sizes.length] ?? 1, space?.length ?? Infinity);
-    const chunk = space?.subarray(0, length) ?? new Uint8Array(length);
-    chunk.set(stream.subarray(at, at + length));
+    const part = stream.subarray(at, at + length);
     at += length;
-    results.push(...receive(decoder, [chunk]));
+    const received = (chunk: Uint8Array): void => {
+      for (const result of receive(decoder, [chunk])) {
+        results.push('breach' in result ? result : { ...result, control: new Uint8Array(result.control) });
+      }
+    };
+    if (space === null) receiveLent(part, received);
+    else {
+      space.set(part);
+      received(space.subarray(0, length));
+    }
   }
   return results;
 }
@@ -176,6 +186,21 @@ describe('FrameDecoder', () => {
     expect(receive(decoder, [large])).toMatchObject([{ type: 1 }]);
     decoder.limits = { controlBytesMax: 10, payloadBytesMax: 0 };
     expect(receive(decoder, [large])).toMatchObject([{ breach: 'controlTooLong' }]);
+  });
+
+  it('lets the memory of a chunk be lent again when every piece in it was given', () => {
+    const pieces = [new Uint8Array(4096).fill(1), new Uint8Array(4096).fill(2)];
+    const stream = encoded([{ type: 1, control: new Uint8Array(8), pieces }]);
+    const chunk = payloadMemory.take(payloadBytesMin);
+    chunk.set(stream);
+    const [frame] = receive(new FrameDecoder(), [chunk.subarray(0, stream.length)]);
+    payloadMemory.give(chunk);
+    if (frame === undefined || 'breach' in frame) throw new Error('no frame');
+    for (const piece of frame.pieces) {
+      expect(payloadMemory.take(payloadBytesMin).buffer).not.toBe(chunk.buffer);
+      payloadMemory.give(piece);
+    }
+    expect(payloadMemory.take(payloadBytesMin).buffer).toBe(chunk.buffer);
   });
 
   it('is not disturbed when heads that were sent together share a slab', () => {

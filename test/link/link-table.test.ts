@@ -55,7 +55,7 @@ class Node implements LinkHandler {
 
   frame(connection: LinkConnection, frame: Frame): void {
     expect(this.up.has(connection)).toBe(true);
-    this.frames.push(frame);
+    this.frames.push({ ...frame, control: new Uint8Array(frame.control) });
     this.onFrame(connection);
   }
 

@@ -7,6 +7,7 @@ import { HoldfastError } from '../../src/base/errors.ts';
 import type { Files } from '../../src/base/files.ts';
 import { formatAddress, type Address, type ByteStream, type StreamEvents } from '../../src/base/network.ts';
 import type { EndTask } from '../../src/base/turn.ts';
+import { receiveLent } from '../base/lent-chunk.ts';
 
 const delayMs = 1;
 
@@ -192,9 +193,11 @@ export class End implements ByteStream {
       const space = this.events.space?.() ?? null;
       const length = Math.min(bytes.length, this.world.chunkBytes, space?.length ?? Infinity);
       if (length < bytes.length) this.#unread.unshift(bytes.subarray(length));
-      const chunk = space?.subarray(0, length) ?? new Uint8Array(length);
-      chunk.set(bytes.subarray(0, length));
-      this.events.received(chunk);
+      if (space === null) receiveLent(bytes.subarray(0, length), (chunk) => this.events.received(chunk));
+      else {
+        space.set(bytes.subarray(0, length));
+        this.events.received(space.subarray(0, length));
+      }
     }
   }
 
@@ -231,7 +234,7 @@ export class RawClient {
 
   constructor(world: World, to: Address) {
     this.#stream = world.environment('stranger').network.connect(to, {
-      received: (chunk) => void this.received.push(chunk),
+      received: (chunk) => void this.received.push(new Uint8Array(chunk)),
       closed: (reason) => (this.closed = reason),
     });
   }

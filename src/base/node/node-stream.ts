@@ -2,14 +2,15 @@ import * as net from 'node:net';
 import { messageOf } from '../errors.ts';
 import { formatAddress } from '../network.ts';
 import type { Address, ByteStream, StreamEvents } from '../network.ts';
+import { payloadMemory } from '../payload-memory.ts';
 import { errnoOf } from './node-files.ts';
 
-/** Memory for reads nobody offered a place for: one allocation serves many reads, none is ever used twice. */
+/** Memory for reads nobody offered a place for, one after another. */
 const slabBytes = 256 * 1024;
 /** A slab with less left than this is given up: short reads cost more than the rest of it. */
 const slabRestBytesMin = 32 * 1024;
 /** Before the first read. (An empty slab is something else: one that a read has filled to the end.) */
-const noSlab = Buffer.alloc(0);
+const noSlab = new Uint8Array(0);
 
 /** TCP asks an idle peer for a sign of life after so long. Milliseconds. */
 export const keepAliveInitialDelay = 10_000;
@@ -29,7 +30,7 @@ export class NodeStream implements ByteStream {
   readonly #socket: net.Socket;
   /** Null until the one who listens has said where events go, and after `closed`. */
   #events: StreamEvents | null;
-  #slab: Buffer = noSlab;
+  #slab: Uint8Array = noSlab;
   /** Whether `send` left something in the queue since it was last empty. */
   #owesDrained = false;
   /** Whether `end` or `destroy` was called. */
@@ -113,7 +114,10 @@ export class NodeStream implements ByteStream {
   readonly #nextSpace = (): Uint8Array => {
     const space = this.#slab === noSlab ? null : (this.#events?.space?.() ?? null);
     if (space !== null && space.length > 0) return space;
-    if (this.#slab.length < slabRestBytesMin) this.#slab = Buffer.allocUnsafeSlow(slabBytes);
+    if (this.#slab.length < slabRestBytesMin) {
+      payloadMemory.give(this.#slab);
+      this.#slab = payloadMemory.take(slabBytes);
+    }
     return this.#slab;
   };
 

@@ -29,7 +29,7 @@ export interface RequestSink {
   readonly full: boolean;
   /** A header. For a WRITE: true to get its payload by `payload`, false to have it passed over. */
   request(header: RequestHeader): boolean;
-  /** The payload of the WRITE last accepted. Its memory is not used again by the decoder. */
+  /** The payload of the WRITE last accepted, to be given back when nobody needs it any more (`PayloadMemory`). */
   payload(data: Uint8Array): void;
   /** Not NBD any more. Nothing is decoded afterwards. */
   garbage(reason: string): void;
@@ -90,11 +90,8 @@ export class RequestDecoder implements RequestHeader {
 
   received(chunk: Uint8Array): void {
     if (this.#over) return;
-    if (this.#held.length > 0) {
-      this.#held.push(chunk);
-    } else {
-      this.#decode(chunk);
-    }
+    if (this.#held.length > 0) this.#hold(chunk);
+    else this.#decode(chunk);
   }
 
   /** The sink may have room again. */
@@ -105,6 +102,7 @@ export class RequestDecoder implements RequestHeader {
       const later = this.#held;
       this.#held = [];
       this.#decode(chunk);
+      payloadMemory.give(chunk);
       this.#held.push(...later);
     }
   }
@@ -114,6 +112,11 @@ export class RequestDecoder implements RequestHeader {
     this.#over = true;
     this.#held = [];
     this.#payload = null;
+  }
+
+  #hold(chunk: Uint8Array): void {
+    payloadMemory.share(chunk);
+    this.#held.push(chunk);
   }
 
   #decode(chunk: Uint8Array): void {
@@ -128,7 +131,7 @@ export class RequestDecoder implements RequestHeader {
         this.#skipBytes -= count;
         at += count;
       } else if (this.#sink.full) {
-        this.#held.push(chunk.subarray(at));
+        this.#hold(chunk.subarray(at));
         return;
       } else if (this.#headerFilled === 0 && end - at >= requestHeaderBytes) {
         at = this.#begin(view, at, chunk, at + requestHeaderBytes);
@@ -168,9 +171,9 @@ export class RequestDecoder implements RequestHeader {
     const present = chunk.length - at;
     this.#expectedBytes = length >= directBytesMin && length <= expectedBytesMax ? length : 0;
     if (length <= present) {
-      // More may lie beside it in the same memory.
-      payloadMemory.keep(chunk);
-      this.#sink.payload(new Uint8Array(chunk.buffer, chunk.byteOffset + at, length));
+      const payload = new Uint8Array(chunk.buffer, chunk.byteOffset + at, length);
+      payloadMemory.share(payload);
+      this.#sink.payload(payload);
       return at + length;
     }
     this.#payloadBytes = length;

@@ -8,6 +8,7 @@
  * one as several. A direction that is blocked (partition, stall, machine without power) keeps what is in transit; after
  * `giveUpMs` without progress the sender's kernel gives the connection up.
  */
+import { payloadMemory } from '../../base/payload-memory.ts';
 import type { SimNetwork } from './network.ts';
 import type { Prng } from './prng.ts';
 import type { SimStream } from './stream.ts';
@@ -15,7 +16,7 @@ import type { SimStream } from './stream.ts';
 /** How long a kernel sends the same data again before it gives up. */
 const giveUpMs = 60_000;
 
-/** At most so much is read at once into fresh memory. */
+/** At most so much is read at once where the reader offers no space. */
 const readBytesMax = 65_536;
 
 /** Largest single retransmission delay after a blocked way has opened. */
@@ -203,16 +204,10 @@ export class Pipe {
     }
   }
 
-  /** Moves the next bytes in transit into `space`, or into fresh memory; at most `limit`. */
+  /** Moves the next bytes in transit into `space`, or into memory taken for them; at most `limit`. */
   readonly #fill = (space: Uint8Array | null, limit: number): Uint8Array => {
-    const first = this.#transit[0];
-    if (space === null && this.#consumed === 0 && first !== undefined && first.bytes.length === limit) {
-      this.#transit.shift();
-      this.#transitBytes -= limit;
-      return first.bytes;
-    }
-    const length = Math.min(limit, space?.length ?? readBytesMax);
-    const target = space === null ? new Uint8Array(length) : space.subarray(0, length);
+    const target = (space ?? payloadMemory.take(readBytesMax)).subarray(0, limit);
+    const { length } = target;
     for (let filled = 0; filled < length;) {
       const chunk = this.#transit[0];
       if (chunk === undefined) break;

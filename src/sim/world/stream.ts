@@ -7,11 +7,12 @@
  * machine is up again and answers with a reset, or by giving up.
  */
 import type { ByteStream, StreamEvents } from '../../base/network.ts';
+import { payloadMemory } from '../../base/payload-memory.ts';
 import type { SimMachine } from './machine.ts';
 import type { Attachment, ProcessEnd, SimProcess } from './process.ts';
 import type { Pipe } from './pipe.ts';
 
-/** Moves arrived bytes into `space`, or into fresh memory when null; at most `limit`. */
+/** Moves arrived bytes into `space`, or into memory taken for them when null; at most `limit`. */
 type Fill = (space: Uint8Array | null, limit: number) => Uint8Array;
 
 export class SimStream implements ByteStream, Attachment {
@@ -99,8 +100,11 @@ export class SimStream implements ByteStream, Attachment {
   /** Gives the owner the next arrived bytes, at most `limit`; how many it took. */
   receive(limit: number, fill: Fill): number {
     const space = this.#events?.space?.() ?? null;
-    const chunk = fill(space?.length === 0 ? null : space, limit);
+    const offered = space !== null && space.length > 0;
+    const chunk = fill(offered ? space : null, limit);
     this.#events?.received(chunk);
+    // At once, which no real network does: whoever keeps a view without a share in it is found out.
+    if (!offered) payloadMemory.give(chunk);
     return chunk.length;
   }
 

@@ -14,6 +14,7 @@ import type {
   HostVolume,
 } from '../../../src/group/host-access.ts';
 import { type NbdLimits, NbdServer } from '../../../src/hosts/nbd/server.ts';
+import { receiveLent } from '../../base/lent-chunk.ts';
 
 export class ManualTurn implements Turn {
   #deferred: (() => void)[] = [];
@@ -115,7 +116,7 @@ export class TestStream implements ByteStream {
     return bytes;
   }
 
-  /** Delivers as a socket would: into the place offered, or in fresh memory. False when the server does not read. */
+  /** Delivers as a socket would: into the place offered, or in memory of its own. False when the server does not read. */
   deliver(bytes: Uint8Array): boolean {
     let at = 0;
     while (at < bytes.length) {
@@ -123,10 +124,13 @@ export class TestStream implements ByteStream {
       if (this.paused) return false;
       const space = this.events?.space?.() ?? null;
       const count = Math.min(bytes.length - at, space?.length ?? bytes.length);
-      const chunk = space === null ? Uint8Array.from(bytes.subarray(at, at + count)) : space.subarray(0, count);
-      if (space !== null) chunk.set(bytes.subarray(at, at + count));
+      const part = bytes.subarray(at, at + count);
       at += count;
-      this.events?.received(chunk);
+      if (space === null) receiveLent(part, (chunk) => this.events?.received(chunk));
+      else {
+        space.set(part);
+        this.events?.received(space.subarray(0, count));
+      }
     }
     return true;
   }
