@@ -1,0 +1,311 @@
+/**
+ * Finding out, when a log is opened, what it holds.
+ *
+ * Of all segments but the newest only the first sector is read: each says where the one before it ended, so the time it
+ * takes depends on the size of a segment, not of the log. The newest is walked from its beginning to find its end; so is
+ * one whose successor cannot be asked.
+ *
+ * Segments are never written again after this: what is appended goes to a new one, which states where the last one ended.
+ * So a torn tail is cut by saying so, and nothing written twice.
+ */
+import { HoldfastError, messageOf } from '../base/errors.ts';
+import { comparePositions, origin, type Position } from '../stream/position.ts';
+import type { IndexPoint } from './entry.ts';
+import type { SegmentCopies } from './segment-copies.ts';
+import {
+  decodeSegmentHeader,
+  journalVersion,
+  sectorBytes,
+  type PreviousSegment,
+  type ReadSegmentHeader,
+  type SegmentHeader,
+} from './segment-header.ts';
+import { pointEveryBytes, type Segment } from './segment-table.ts';
+import { justBefore, SegmentWalk, type Damage } from './segment-walk.ts';
+
+export interface OpenedLog {
+  /** 32 hex digits; null for a log that does not exist yet. */
+  readonly journalId: string | null;
+  readonly segments: Segment[];
+  /** What was found so far; a reader finds the rest. */
+  readonly damages: readonly Damage[];
+  /** Whether the newest segment ended in something that was being written when the log's process or machine stopped. */
+  readonly tornTail: boolean;
+}
+
+interface Found {
+  /** Of the best copy. */
+  read: ReadSegmentHeader;
+  readonly copies: number[];
+}
+
+/** Rejects with `E_METADATA` for a log of a newer version, or none of whose segments can be recognised. */
+export async function openLog(copies: SegmentCopies, group: string): Promise<OpenedLog> {
+  const { journalId, found } = await findSegments(copies, group);
+  if (journalId === null) {
+    await removeBlank(copies, found);
+    return { journalId, segments: [], damages: [], tornTail: false };
+  }
+  const tag = journalId.slice(0, 16);
+  const numbers = [...found.keys()].sort((a, b) => a - b);
+  const segments: Segment[] = [];
+  const damages: Damage[] = [];
+  let tornTail = false;
+  for (const [index, number] of numbers.entries()) {
+    const segment = found.get(number);
+    if (segment === undefined) continue;
+    const before = segments.at(-1);
+    const isNewest = index === numbers.length - 1;
+    const next = isNewest ? undefined : found.get(number + 1)?.read;
+    let header = segment.read.kind === 'header' ? segment.read.header : null;
+    if (before !== undefined && number !== before.header.number + 1) {
+      const missing = before.header.number + 1;
+      damages.push(damageOf(missing, 'the segment is missing', before.last, header?.after ?? null));
+    }
+    if (header !== null && next?.kind === 'header') {
+      segments.push(closedSegment(header, next.header, segment.copies));
+      continue;
+    }
+    const walk = await SegmentWalk.open(copies, segment.copies, tag, number);
+    try {
+      const start = header ?? standIn(journalId, group, number, before);
+      const walked = await walkSegment(walk, start, segment.copies);
+      if (header === null) {
+        const isUnbegun =
+          segment.read.kind === 'blank' && isNewest && walked.entries === 0 && walked.damages.length === 0;
+        if (isUnbegun) {
+          await copies.remove(number);
+          continue;
+        }
+        const reason = segment.read.kind === 'rotten' ? segment.read.reason : 'the first sector is missing';
+        damages.push(damageOf(number, reason, start.after, walked.entries > 0 ? start.after : null));
+      }
+      header = start;
+      damages.push(...walked.damages);
+      if (isNewest) tornTail = walked.torn;
+      segments.push(walked.segment);
+    } finally {
+      await walk.close();
+    }
+  }
+  const newest = segments.at(-1);
+  // A process that died may have left it unsynced; what is about to be believed must last.
+  if (newest !== undefined) await copies.adopt(newest.header.number, newest.copies);
+  return { journalId, segments, damages, tornTail };
+}
+
+interface FoundSegments {
+  readonly journalId: string | null;
+  readonly found: Map<number, Found>;
+}
+
+async function findSegments(copies: SegmentCopies, group: string): Promise<FoundSegments> {
+  const lists = await copies.list();
+  const heads: ReadonlyMap<number, ReadSegmentHeader>[] = [];
+  for (const [index, numbers] of lists.entries()) heads.push(await readHeads(copies, index, numbers, group));
+  // The copy that was dropped last knows most; the others may have parts of it that were removed since.
+  let main = -1;
+  let newest = 0;
+  for (const [index, head] of heads.entries()) {
+    for (const [number, read] of head) {
+      if (read.kind !== 'header' || number <= newest) continue;
+      newest = number;
+      main = index;
+    }
+  }
+  const mainHead = heads[main];
+  const mainNewest = mainHead?.get(newest);
+  if (mainHead === undefined || mainNewest?.kind !== 'header') {
+    const rotten = heads.flatMap((head) => [...head].filter(([, { kind }]) => kind === 'rotten'));
+    const [first] = rotten;
+    if (first?.[1].kind === 'rotten') {
+      const where = copies.status.map(({ folder }) => folder).join(', ');
+      throw new HoldfastError(
+        'E_METADATA',
+        `${where}: no segment of the log of group ${group} can be recognised; segment ${first[0]}: ${first[1].reason}`,
+      );
+    }
+    return { journalId: null, found: merged(heads, 0) };
+  }
+  const { journalId } = mainNewest.header;
+  const usable = heads.map((head, index) => {
+    const other = [...head.values()].find((read) => read.kind === 'header' && read.header.journalId !== journalId);
+    if (other === undefined) return head;
+    copies.drop(index, 'it holds another log');
+    return new Map<number, ReadSegmentHeader>();
+  });
+  return { journalId, found: merged(usable, Math.min(...mainHead.keys())) };
+}
+
+async function readHeads(
+  copies: SegmentCopies,
+  index: number,
+  numbers: readonly number[],
+  group: string,
+): Promise<Map<number, ReadSegmentHeader>> {
+  const heads = new Map<number, ReadSegmentHeader>();
+  for (const number of numbers) {
+    const read = await readHead(copies, index, number);
+    const where = `${copies.status[index]?.folder ?? ''}: segment ${number} of the log of group ${group}`;
+    if (read.kind === 'newer') {
+      throw new HoldfastError(
+        'E_METADATA',
+        `${where} was written by a newer program (format ${read.version}; this one knows ${journalVersion}): start that one`,
+      );
+    }
+    if (read.kind === 'header' && read.header.group !== group) {
+      throw new HoldfastError('E_REFUSED', `${where} belongs to group ${read.header.group}`);
+    }
+    const misplaced = read.kind === 'header' && read.header.number !== number;
+    heads.set(number, misplaced ? { kind: 'rotten', reason: `it says that it is ${read.header.number}` } : read);
+  }
+  return heads;
+}
+
+async function readHead(copies: SegmentCopies, index: number, number: number): Promise<ReadSegmentHeader> {
+  try {
+    const handle = await copies.open(index, number);
+    try {
+      return decodeSegmentHeader(await handle.readAt(0, sectorBytes));
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    return { kind: 'rotten', reason: messageOf(error) };
+  }
+}
+
+function merged(heads: readonly ReadonlyMap<number, ReadSegmentHeader>[], from: number): Map<number, Found> {
+  const found = new Map<number, Found>();
+  for (const [index, head] of heads.entries()) {
+    for (const [number, read] of head) {
+      if (number < from) continue;
+      const known = found.get(number);
+      if (known === undefined) {
+        found.set(number, { read, copies: [index] });
+        continue;
+      }
+      known.copies.push(index);
+      if (rank(read) > rank(known.read)) known.read = read;
+    }
+  }
+  return found;
+}
+
+function rank({ kind }: ReadSegmentHeader): number {
+  return kind === 'header' ? 2 : kind === 'rotten' ? 1 : 0;
+}
+
+/** Left by a log whose making was interrupted. */
+async function removeBlank(copies: SegmentCopies, found: ReadonlyMap<number, Found>): Promise<void> {
+  for (const number of found.keys()) await copies.remove(number);
+}
+
+function closedSegment(header: SegmentHeader, next: SegmentHeader, copies: readonly number[]): Segment {
+  return {
+    header,
+    copies,
+    endBytes: next.previous.endBytes,
+    indexAt: next.previous.indexAt,
+    last: next.previous.last,
+    records: next.recordsBefore,
+    dataBytes: next.dataBytesBefore,
+    lastWallMs: next.wallMs,
+    points: null,
+  };
+}
+
+/** For a segment whose own is lost: what the segment before it tells. */
+function standIn(journalId: string, group: string, number: number, before: Segment | undefined): SegmentHeader {
+  const previous: PreviousSegment = {
+    endBytes: before?.endBytes ?? 0,
+    indexAt: before?.indexAt ?? 0,
+    last: before?.last ?? origin,
+  };
+  return {
+    journalId,
+    group,
+    number,
+    generation: before?.header.generation ?? 0,
+    generationId: '',
+    after: before?.last ?? origin,
+    wallMs: before?.lastWallMs ?? 0,
+    recordsBefore: before?.records ?? 0,
+    dataBytesBefore: before?.dataBytes ?? 0,
+    previous,
+  };
+}
+
+function damageOf(segment: number, reason: string, after: Position, upTo: Position | null): Damage {
+  return { segment, offset: 0, reason, after, upTo };
+}
+
+interface WalkedSegment {
+  readonly segment: Segment;
+  readonly entries: number;
+  readonly damages: readonly Damage[];
+  readonly torn: boolean;
+}
+
+async function walkSegment(
+  walk: SegmentWalk,
+  header: SegmentHeader,
+  copies: readonly number[],
+): Promise<WalkedSegment> {
+  const points: IndexPoint[] = [];
+  const damages: Damage[] = [];
+  const segment: Segment = {
+    header,
+    copies,
+    endBytes: sectorBytes,
+    indexAt: 0,
+    last: header.after,
+    records: header.recordsBefore,
+    dataBytes: header.dataBytesBefore,
+    lastWallMs: header.wallMs,
+    points,
+  };
+  let entries = 0;
+  let number = 1;
+  let open: Damage | null = null;
+  for (let offset: number = sectorBytes; ;) {
+    const step = await walk.step(offset, number, null);
+    if (step.kind === 'end') {
+      if (open !== null) damages.push(open);
+      return { segment, entries, damages, torn: step.torn };
+    }
+    if (step.kind === 'damage') {
+      open ??= { segment: header.number, offset, reason: step.reason, after: segment.last, upTo: null };
+      if (step.next === null) {
+        damages.push(open);
+        // Within the segment, so that nobody reads past it without noticing.
+        segment.endBytes = offset + sectorBytes;
+        return { segment, entries, damages, torn: false };
+      }
+      offset = step.next;
+      number = 0;
+      continue;
+    }
+    const { header: entry, body } = step.entry;
+    if (open !== null) {
+      const [first] = body.kind === 'records' ? body.records : [];
+      if (first !== undefined) {
+        damages.push({ ...open, upTo: justBefore(first) });
+        open = null;
+      }
+    }
+    if (offset - (points.at(-1)?.offset ?? sectorBytes) >= pointEveryBytes)
+      points.push({ offset, after: segment.last });
+    if (body.kind === 'records') {
+      segment.records += body.records.length;
+      for (const { data } of body.records) segment.dataBytes += data?.length ?? 0;
+    }
+    if (body.kind === 'index') segment.indexAt = offset;
+    if (comparePositions(entry.position, segment.last) > 0) segment.last = entry.position;
+    segment.lastWallMs = entry.wallMs;
+    segment.endBytes = step.next;
+    offset = step.next;
+    number = entry.number + 1;
+    entries++;
+  }
+}
