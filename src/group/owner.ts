@@ -107,6 +107,8 @@ export class Owner implements SourceOwner, EndTask {
   readonly #options: OwnerOptions;
   readonly #sequencer: Sequencer;
   readonly #flights = new FlightTable();
+  /** Volumes with a host's flush under way → the completions that wait for the next one. */
+  readonly #flushing = new Map<number, HostCompletion[]>();
   readonly #queue: ApplyQueue<Change>;
   readonly #legs = new Map<string, SourceLeg>();
   /** The same, for loops on the hot path. */
@@ -270,7 +272,7 @@ export class Owner implements SourceOwner, EndTask {
     const change = new Change('write', { volume, offset, length: data.length }, data, false, finish);
     if (this.#legList.some((leg) => !leg.tracking)) change.checksum = crc32c(data);
     this.#stamp(change);
-    if (fua) this.#stamp(new Change('flush', { volume, offset: 0, length: 0 }, null, false, finish));
+    if (fua) this.#flush(volume, finish);
   }
 
   zero(
@@ -292,7 +294,7 @@ export class Owner implements SourceOwner, EndTask {
       const part = { volume, offset: offset + at, length: Math.min(recordBytesMax, length - at) };
       this.#stamp(new Change('zero', part, null, !options.keepAllocated, finish));
     }
-    if (options.fua) this.#stamp(new Change('flush', { volume, offset: 0, length: 0 }, null, false, finish));
+    if (options.fua) this.#flush(volume, finish);
   }
 
   flush(volume: number, done: HostCompletion): void {
@@ -301,7 +303,30 @@ export class Owner implements SourceOwner, EndTask {
       this.#held.push(() => this.flush(volume, done));
       return;
     }
-    this.#stamp(new Change('flush', { volume, offset: 0, length: 0 }, null, false, done));
+    this.#flush(volume, done);
+  }
+
+  /**
+   * One flush of a volume at a time; those that come meanwhile share the next, which is stamped after all they must cover.
+   * Not joined: the one under way, since it may have been carried out somewhere already.
+   */
+  #flush(volume: number, done: HostCompletion): void {
+    const waiting = this.#flushing.get(volume);
+    if (waiting !== undefined) {
+      waiting.push(done);
+      return;
+    }
+    this.#flushing.set(volume, []);
+    const finish = (fault: ChangeFault | null): void => {
+      done(fault);
+      const next = this.#flushing.get(volume) ?? [];
+      this.#flushing.delete(volume);
+      const tellAll: HostCompletion = (outcome) => {
+        for (const other of next) other(outcome);
+      };
+      if (next.length > 0) this.flush(volume, tellAll);
+    };
+    this.#stamp(new Change('flush', { volume, offset: 0, length: 0 }, null, false, finish));
   }
 
   // ---- holding, draining, ending ----

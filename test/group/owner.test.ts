@@ -84,6 +84,38 @@ describe('the acknowledgement rule', () => {
     }
   }, 60_000);
 
+  test('R3: flushes that come while one is under way share the next, which covers what was written meanwhile', async () => {
+    const pair = await synced();
+    pair.disk('east').hang();
+    const flushes = Array.from({ length: 5 }, () => new Request());
+    const stamped = pair.owner.history.next;
+    pair.east.process.call(() => {
+      for (const [index, flush] of flushes.entries()) {
+        pair.owner.flush(0, flush.done);
+        if (index === 2) pair.owner.write(0, 0, new Uint8Array(512).fill(1), false, () => {});
+      }
+    });
+    await pair.world.run(10);
+    expect(flushes.map(({ told }) => told)).toEqual(Array(5).fill('waits'));
+    pair.disk('east').unhang();
+    await pair.world.run(100);
+    expect(flushes.map(({ told, times }) => [told, times])).toEqual(Array(5).fill(['ok', 1]));
+    // One, the write, and one for the other four.
+    expect(pair.owner.history.next - stamped).toBe(3);
+  });
+
+  test('R3: flushes that wait for another are told when the group moves', async () => {
+    const pair = await synced();
+    pair.disk('east').hang();
+    const flushes = [new Request(), new Request()];
+    pair.east.process.call(() => {
+      for (const flush of flushes) pair.owner.flush(0, flush.done);
+      void pair.owner.close('over');
+    });
+    await pair.world.run(10);
+    expect(flushes.map(({ told, times }) => [told, times])).toEqual(Array(2).fill(['moved', 1]));
+  });
+
   test('R16: a flush counts like a write, FUA needs both', async () => {
     const pair = await synced();
     pair.disk('west').hang();
