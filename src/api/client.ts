@@ -2,6 +2,8 @@
  * The other end of the control API: what `NodeControl` offers, asked of a node over HTTP. Answers are checked against
  * the same schemas the node declares; a failure comes back as the `HoldfastError` it was there.
  */
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { json } from 'node:stream/consumers';
 import type { z } from '@hono/zod-openapi';
 import { errorKinds, HoldfastError, messageOf, type ErrorCode } from '../base/errors.ts';
 import type { NodeControl, NodeEvent } from '../node/control.ts';
@@ -26,32 +28,33 @@ export interface ClientOptions {
 export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: ClientOptions = {}): ControlClient {
   const part = encodeURIComponent;
 
-  async function request(method: string, path: string, content?: unknown, signal?: AbortSignal): Promise<Response> {
-    let response: Response;
+  async function request(
+    method: string,
+    path: string,
+    content?: unknown,
+    signal?: AbortSignal,
+  ): Promise<IncomingMessage> {
+    let response: IncomingMessage;
     try {
-      response = await fetch(`${url}${path}`, {
-        method,
-        ...(content === undefined
-          ? {}
-          : { body: JSON.stringify(content), headers: { 'content-type': 'application/json' } }),
-        signal: AbortSignal.any([signal, stop].filter((one) => one !== undefined)),
-      });
+      const either = AbortSignal.any([signal, stop].filter((one) => one !== undefined));
+      response = await send(new URL(path, url), method, content, either);
     } catch (error) {
       if (stop?.aborted) {
         const message = `the answer of ${url} is not waited for any more; what was asked for may still be done`;
         throw new HoldfastError('E_TIMEOUT', message, { cause: error });
       }
-      const timedOut = error instanceof Error && error.name === 'TimeoutError';
+      const timedOut = signal?.reason instanceof Error && signal.reason.name === 'TimeoutError';
       if (signal?.aborted && !timedOut) throw error;
       const cause = error instanceof Error ? messageOf(error.cause ?? error) : String(error);
       throw new HoldfastError('E_NODE_UNREACHABLE', `no node answers at ${url} (${cause || 'no connection'})`, {
         cause: error,
       });
     }
-    if (response.ok) return response;
-    const told = schemas.failure.safeParse(await response.json().catch(() => null));
+    const status = response.statusCode ?? 0;
+    if (status >= 200 && status < 300) return response;
+    const told = schemas.failure.safeParse(await json(response).catch(() => null));
     if (told.success && isErrorCode(told.data.code)) throw new HoldfastError(told.data.code, told.data.message);
-    throw new HoldfastError('E_PROTOCOL', `${url}${path} answered ${response.status}, which is no answer of a node`);
+    throw new HoldfastError('E_PROTOCOL', `${url}${path} answered ${status}, which is no answer of a node`);
   }
 
   async function ask<Schema extends z.ZodType>(
@@ -62,7 +65,7 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
   ): Promise<z.infer<Schema>> {
     const patience = method === 'GET' ? AbortSignal.timeout(readTimeoutMs) : undefined;
     const response = await request(method, path, content, patience);
-    const answer = schema.safeParse(await response.json().catch(() => null));
+    const answer = schema.safeParse(await json(response).catch(() => null));
     if (answer.success) return answer.data;
     const issue = answer.error.issues[0];
     const where = issue ? `: ${issue.path.join('.')} ${issue.message}` : '';
@@ -70,7 +73,7 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
   }
 
   async function tell(method: string, path: string): Promise<void> {
-    await request(method, path);
+    (await request(method, path)).resume();
   }
 
   const mirror = (group: string, to: string) => `/v1/groups/${part(group)}/mirrors/${part(to)}`;
@@ -93,8 +96,8 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
       const response = await request('GET', '/v1/events', undefined, signal);
       const decoder = new TextDecoder();
       let text = '';
-      const body: AsyncIterable<Uint8Array> | null = response.body;
-      for await (const chunk of body ?? []) {
+      const body: AsyncIterable<Uint8Array> = response;
+      for await (const chunk of body) {
         text += decoder.decode(chunk, { stream: true });
         for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
           const event = parseEvent(text.slice(0, end));
@@ -104,6 +107,20 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
       }
     },
   };
+}
+
+/**
+ * Not by `fetch`: it refuses the ports that browsers do, 10080 and 6000 among them, which a node may listen at. Each
+ * question has a connection of its own, so that none is lost with one the node has just closed.
+ */
+function send(url: URL, method: string, content: unknown, signal: AbortSignal): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const headers = content === undefined ? {} : { 'content-type': 'application/json' };
+    httpRequest(url, { method, headers, signal, agent: false })
+      .once('response', resolve)
+      .on('error', reject)
+      .end(content === undefined ? undefined : JSON.stringify(content));
+  });
 }
 
 /** One server-sent event of ours; null for comments, for `dropped`, and for what this version does not know. */

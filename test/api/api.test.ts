@@ -137,6 +137,14 @@ describe('failures', () => {
     });
   });
 
+  it('of the connection are told as they are, also of a port that browsers refuse', async () => {
+    // Port 1 is one of those, and nobody listens there.
+    await expect(connectToApi('http://127.0.0.1:1').version()).rejects.toMatchObject({
+      code: 'E_NODE_UNREACHABLE',
+      message: expect.stringContaining('ECONNREFUSED') as string,
+    });
+  });
+
   it('of a port that is taken name the address', async () => {
     await expect(startApi(control, api.address, '1')).rejects.toMatchObject({
       code: 'E_PORT_TAKEN',
