@@ -54,7 +54,7 @@ export class NodeDeviceProvider implements DeviceProvider {
 
   async #openFile(request: OpenRequest): Promise<{ readonly device: Device; readonly created: boolean }> {
     const { path, sizeBytes, blockSizeBytes, create } = request;
-    if (create) await fs.mkdir(dirname(path), { recursive: true });
+    if (create) await new NodeFiles().makeFolder(dirname(path));
     const descriptor = await openDescriptor(path, constants.O_RDWR | (create ? constants.O_CREAT : 0), 0o600);
     let lock: PathLock | null = null;
     try {

@@ -2,11 +2,12 @@
  * The pair that `holdfast try` runs: its folder, its configuration, its ports. The configuration is written once and
  * kept, so that a later start carries on with the same data; it may be edited in between.
  */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { formatAddress, parseAddress } from '../base/network.ts';
+import { NodeFiles } from '../base/node/node-files.ts';
 import { nodeConfiguration, type Configuration, type NodeConfiguration } from '../node/configuration.ts';
 import { loadConfiguration } from './command-config.ts';
 
@@ -45,7 +46,7 @@ export async function preparePair(options: PairOptions): Promise<Pair> {
     for (const use of ['nbd', 'api', 'replication'] as const) await requireFree(inUse[side][use], side, use, isNew);
   }
   if (isNew) {
-    mkdirSync(options.dir, { recursive: true });
+    await new NodeFiles().makeFolder(options.dir);
     writeFileSync(file, configurationText(wanted));
   }
   const configuration = loadConfiguration(file);

@@ -115,6 +115,13 @@ describe('try', () => {
     await close(blocker);
   });
 
+  it.runIf(existsSync('/proc'))(
+    'says so when the folder cannot be made, also where the system never allows any',
+    async () => {
+      await expect(runTry({ ...options, dir: '/proc/x' }, fakeIo(), program)).rejects.toThrow("mkdir '/proc/x'");
+    },
+  );
+
   it('shows the log of a node that fails to start, and stops the other', async () => {
     mkdirSync(folder);
     writeFileSync(join(folder, 'behaviour'), 'fail west');

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { HoldfastError, messageOf } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { FileHandle, Files } from '../files.ts';
@@ -44,7 +45,7 @@ export class NodeFiles implements Files {
   }
 
   async makeFolder(path: string): Promise<void> {
-    await named(path, fs.mkdir(path, { recursive: true }));
+    await named(path, makeFolders(path));
   }
 
   syncFolder(path: string): Promise<void> {
@@ -106,6 +107,25 @@ async function writeWhole(path: string, data: Uint8Array, sync: boolean): Promis
   } finally {
     await handle.close();
   }
+}
+
+/** Not by `recursive`: that never returns where the system refuses new names with ENOENT, as /proc does. */
+async function makeFolders(path: string): Promise<void> {
+  if (await isFolder(path)) return;
+  await makeFolders(dirname(path));
+  try {
+    await fs.mkdir(path);
+  } catch (error) {
+    // Somebody else may have made it just now.
+    if (!(await isFolder(path))) throw error;
+  }
+}
+
+function isFolder(path: string): Promise<boolean> {
+  return fs.stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }
 
 async function syncFolder(path: string): Promise<void> {
