@@ -4,6 +4,7 @@
  */
 import { crc32c } from '../base/crc32c.ts';
 import { decode } from '../base/codec.ts';
+import { describeSegment, isSegment } from '../journal/describe.ts';
 import { decodeVersion } from '../store/state-file.ts';
 import { ChangeBitmap } from '../volume/change-bitmap.ts';
 import { decodeSector } from '../volume/leg-cursor.ts';
@@ -35,6 +36,7 @@ export const dumpFormats: readonly DumpFormat[] = [
     recognizes: (file) => textOf(file.subarray(0, 10)) === '{"schema":',
     describe: describeStoreVersion,
   },
+  { name: 'segment of a log', recognizes: isSegment, describe: describeSegment },
 ];
 
 /** A file of two slots (docs/formats/metadata-slots.md): both are shown, and which one counts. */

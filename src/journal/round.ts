@@ -29,14 +29,22 @@ export interface RoundStart extends EntryStamp {
 /** A round takes no more once it is about this long. */
 const roundBytesMax = 4 * 1024 * 1024;
 /** Longer rounds, of one large record, get memory of their own. */
-const scratchBytes = 2 * roundBytesMax;
+const memoryBytesMax = 2 * roundBytesMax;
 
-/** Memory for one round after another. */
+/** Memory for one round after another; as large as the largest was. */
 export class RoundMemory {
-  readonly #scratch = new Uint8Array(scratchBytes);
+  #bytes = new Uint8Array(64 * 1024);
 
+  /** A view; what was taken before `from` may move, with its contents. Null for more than a round should have. */
   take(from: number, bytes: number): Uint8Array | null {
-    return from + bytes <= scratchBytes ? this.#scratch.subarray(from, from + bytes) : null;
+    const end = from + bytes;
+    if (end > memoryBytesMax) return null;
+    if (end > this.#bytes.length) {
+      const larger = new Uint8Array(Math.min(memoryBytesMax, Math.max(end, this.#bytes.length * 2)));
+      larger.set(this.#bytes.subarray(0, from));
+      this.#bytes = larger;
+    }
+    return this.#bytes.subarray(from, end);
   }
 }
 

@@ -1,0 +1,129 @@
+/**
+ * I7, exhaustively for small logs: every sequence of up to four operations (of the longest, those of three kinds), cut off after every effect of the last one
+ * (an earlier cut is the end of a shorter sequence), by a crash of the process or by power loss that keeps several
+ * subsets of the unsynced sectors. What was answered for is there afterwards, in order; what is there was appended; and
+ * nothing is reported as damage.
+ */
+import { describe, expect, it } from 'vitest';
+import { Journal } from '../../src/journal/journal.ts';
+import { World } from '../../src/sim/world/world.ts';
+import { answered, append, at, dataOf, itemsOf, settings, write } from './samples.ts';
+
+type Operation = 'small' | 'large' | 'mark' | 'several' | 'close and open';
+const operations: readonly Operation[] = ['small', 'large', 'mark', 'several', 'close and open'];
+
+/** Small enough for a large write to need a segment of its own. */
+const small = { ...settings, segmentBytes: 4096 };
+
+function sequences(length: number, kinds = length < 4 ? operations : operations.slice(2)): Operation[][] {
+  if (length === 0) return [[]];
+  return sequences(length - 1, kinds).flatMap((head) => kinds.map((last) => [...head, last]));
+}
+
+/** One run, cut `cutAfter` effects into the last operation; returns whether the cut came before its end. */
+async function run(
+  sequence: readonly Operation[],
+  cutAfter: number,
+  how: 'crash' | 'power',
+  seed: number,
+  synchronous: boolean,
+): Promise<boolean> {
+  const world = new World({ seed: `${sequence.join()} ${cutAfter} ${seed}` });
+  const machine = world.machine('east');
+  let process = machine.start('holdfast');
+  const chosen = { ...small, synchronous };
+  let journal = await world.settle(Journal.open(process.environment, chosen));
+  let appended = 0;
+  let promised = 0;
+  const put = async (count: number, length: number): Promise<void> => {
+    const seqs = Array.from({ length: count }, () => ++appended);
+    const last = appended;
+    await Promise.all(seqs.map((seq) => append(journal, [write(seq, length)])));
+    promised = last;
+  };
+  const perform = (operation: Operation): Promise<void> => {
+    switch (operation) {
+      case 'small':
+        return put(1, 40);
+      case 'large':
+        return put(1, 2000);
+      case 'several':
+        return put(3, 700);
+      case 'mark':
+        return answered((done) => journal.mark('here', done));
+      case 'close and open':
+        return journal.close().then(async () => {
+          journal = await Journal.open(process.environment, chosen);
+        });
+    }
+  };
+  for (const operation of sequence.slice(0, -1)) await world.settle(perform(operation));
+  if (how === 'crash') process.crashAfterEffects(cutAfter);
+  let isDone = false;
+  const before = process.effects;
+  const last = sequence.at(-1);
+  process.call(() => {
+    if (last !== undefined) void perform(last).then(() => (isDone = true));
+  });
+  await world.runUntil(() => isDone || !process.alive || process.effects - before >= cutAfter, 1000);
+  const wasCut = !isDone;
+  // Synchronous answers hold through anything; asynchronous ones through a crash of the process.
+  const held = synchronous || how === 'crash' ? promised : 0;
+  if (how === 'power') {
+    machine.powerLoss();
+    machine.powerOn();
+  } else process.crash();
+  for (const round of [1, 2]) {
+    process = machine.start('holdfast');
+    const { environment } = process;
+    const opened = await world.settle(Journal.open(environment, chosen));
+    const reader = opened.read(at(0, 0));
+    const items = reader === null ? [] : await world.settle(itemsOf(reader));
+    const records = items.flatMap((item) => (item.kind === 'records' ? item.records : []));
+    const label = `${sequence.join(', ')}: ${how} after effect ${cutAfter}, seed ${seed}, opened ${round} times`;
+    const seqs = records.map(({ seq }) => seq);
+    const isWhole = opened.damages.length === 0 && items.every(({ kind }) => kind !== 'damage');
+    const isGapless = seqs.every((seq, index) => seq === index + 1);
+    if (!isWhole || !isGapless || seqs.length < held || seqs.length > appended) {
+      expect.fail(`${label}: found ${seqs.join()} of ${held}…${appended}, damages ${JSON.stringify(opened.damages)}`);
+    }
+    for (const { seq, data } of records) {
+      if (data === null || Buffer.compare(data, dataOf(seq, data.length)) !== 0)
+        throw new Error(`${label}: record ${seq}`);
+    }
+    if (round === 2) break;
+    // It goes on: what comes next is read behind what was kept.
+    appended = seqs.length + 1;
+    await world.settle(append(opened, [write(appended, 100)]));
+    promised = appended;
+    if (synchronous) machine.powerLoss();
+    else process.crash();
+    if (synchronous) machine.powerOn();
+  }
+  return wasCut;
+}
+
+describe('I7: a log cut off at any moment keeps all that was answered for, and invents nothing', () => {
+  it.each([1, 2, 3, 4])('sequences of %i operations, synchronous', { timeout: 120_000 }, async (length) => {
+    for (const sequence of sequences(length)) {
+      for (const [how, seeds] of [
+        ['crash', 1],
+        ['power', [6, 6, 3, 2, 1][length] ?? 1],
+      ] as const) {
+        for (let seed = 0; seed < seeds; seed++) {
+          for (let cutAfter = 1; await run(sequence, cutAfter, how, seed, true); cutAfter++);
+        }
+      }
+    }
+  });
+
+  it.each([1, 2])('sequences of %i operations, asynchronous', { timeout: 60_000 }, async (length) => {
+    for (const sequence of sequences(length)) {
+      for (const how of ['crash', 'power'] as const) {
+        for (let seed = 0; seed < 4; seed++) {
+          for (let cutAfter = 1; await run(sequence, cutAfter, how, seed, false); cutAfter++);
+        }
+      }
+    }
+  });
+});
