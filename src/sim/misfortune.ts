@@ -15,7 +15,7 @@ export interface MisfortuneEvents {
   /** A person's order was carried out or refused. */
   ordered(what: string, outcome: string): void;
   /** A take-over with force begins: from here on nothing of the group is promised until an owner opens. */
-  forced(group: string): void;
+  forced(group: string, at: string): void;
   /** Yesterday's disk is in the machine. */
   restored(node: string): void;
   /** An error that is not one for people. */
@@ -190,7 +190,7 @@ export class Misfortune {
 
   takeOver(group: string, at: string, force: boolean): void {
     this.order(at, `take-over ${group} at ${at}${force ? ' by force' : ''}`, (node) => {
-      if (force) this.#events.forced(group);
+      if (force) this.#events.forced(group, at);
       return node.takeOver({ group, node: at, force });
     });
   }

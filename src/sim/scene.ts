@@ -63,7 +63,8 @@ interface Watched {
   owner: Owner | null;
   /** What must be there when the next owner opens. */
   promised: Promised;
-  forced: boolean;
+  /** Where a person insists on a take-over, until an owner opens there. */
+  forced: string | null;
 }
 
 export function playScript(script: Script, options: SceneOptions = {}): Promise<SceneResult> {
@@ -109,9 +110,9 @@ class Scene {
         this.#tell(`${what}: ${outcome}`);
         this.#mark(`${what.split(' ')[0]} ${outcome.split(':')[0]}`);
       },
-      forced: (group) => {
+      forced: (group, at) => {
         const watched = this.#groups.get(group);
-        if (watched !== undefined) watched.forced = true;
+        if (watched !== undefined) watched.forced = at;
       },
       restored: (node) => this.#restored.add(node),
       broken: (what, error) => this.#violated(new Violation('assertion', `${what}: ${stackOf(error)}`)),
@@ -123,7 +124,7 @@ class Scene {
         record: null,
         owner: null,
         promised: 'all',
-        forced: false,
+        forced: null,
       });
     }
     for (const [index, plan] of script.hosts.entries()) {
@@ -327,7 +328,7 @@ class Scene {
       if (lost > 0) this.#mark(`acknowledged writes lost as ${promised} allows`);
     });
     watched.promised = 'all';
-    watched.forced = false;
+    if (watched.forced === node) watched.forced = null;
   }
 
   /** I1: whatever calls itself consistent is an image of some moment. */
@@ -357,7 +358,12 @@ class Scene {
   #mustBeHonest(watched: Watched, group: Group, node: string, image: Uint32Array): void {
     const { plan, ledger, record, forced } = watched;
     // In mode `receive` what is held in memory counts, and an image does not show it.
-    if (plan.mode === 'receive' || forced || this.#restored.size > 0 || !isDeepStrictEqual(group.record, record))
+    if (
+      plan.mode === 'receive' ||
+      forced !== null ||
+      this.#restored.size > 0 ||
+      !isDeepStrictEqual(group.record, record)
+    )
       return;
     if (shownLeg(group, node, node)?.disk !== 'UpToDate') return;
     const missing = ledger.missing(image).size;
@@ -468,7 +474,7 @@ class Scene {
   #takenOver(watched: Watched, before: GroupRecord, record: GroupRecord): void {
     const legClass = before.legs[record.owner]?.class ?? 'behind';
     this.#mark(`taken over by a leg ${legClass}`);
-    if (watched.forced) {
+    if (watched.forced !== null) {
       watched.promised = 'nothing';
     } else if (legClass === 'behind') {
       this.#violated(
