@@ -590,6 +590,7 @@ export class Journal {
         indexAt: previous?.indexAt ?? 0,
         last: previous?.last ?? origin,
       },
+      oldest: this.#table.oldest?.header.number ?? 1,
     };
     const writer = await this.#copies.create(header.number, encodeSegmentHeader(header));
     await before?.writer.close();

@@ -103,19 +103,11 @@ async function findSegments(copies: SegmentCopies, group: string): Promise<Found
   const lists = await copies.list();
   const heads: ReadonlyMap<number, ReadSegmentHeader>[] = [];
   for (const [index, numbers] of lists.entries()) heads.push(await readHeads(copies, index, numbers, group));
-  // The copy that was dropped last knows most; the others may have parts of it that were removed since.
-  let main = -1;
-  let newest = 0;
-  for (const [index, head] of heads.entries()) {
-    for (const [number, read] of head) {
-      if (read.kind !== 'header' || number <= newest) continue;
-      newest = number;
-      main = index;
-    }
+  let newest: SegmentHeader | null = null;
+  for (const read of heads.flatMap((head) => [...head.values()])) {
+    if (read.kind === 'header' && read.header.number > (newest?.number ?? 0)) newest = read.header;
   }
-  const mainHead = heads[main];
-  const mainNewest = mainHead?.get(newest);
-  if (mainHead === undefined || mainNewest?.kind !== 'header') {
+  if (newest === null) {
     const rotten = heads.flatMap((head) => [...head].filter(([, { kind }]) => kind === 'rotten'));
     const [first] = rotten;
     if (first?.[1].kind === 'rotten') {
@@ -127,14 +119,14 @@ async function findSegments(copies: SegmentCopies, group: string): Promise<Found
     }
     return { journalId: null, found: merged(heads, 0) };
   }
-  const { journalId } = mainNewest.header;
+  const { journalId, oldest } = newest;
   const usable = heads.map((head, index) => {
     const other = [...head.values()].find((read) => read.kind === 'header' && read.header.journalId !== journalId);
     if (other === undefined) return head;
     copies.drop(index, 'it holds another log');
     return new Map<number, ReadSegmentHeader>();
   });
-  return { journalId, found: merged(usable, Math.min(...mainHead.keys())) };
+  return { journalId, found: merged(usable, oldest) };
 }
 
 async function readHeads(
@@ -233,6 +225,7 @@ function standIn(journalId: string, group: string, number: number, before: Segme
     recordsBefore: before?.records ?? 0,
     dataBytesBefore: before?.dataBytes ?? 0,
     previous,
+    oldest: before?.header.oldest ?? number,
   };
 }
 

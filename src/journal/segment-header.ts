@@ -33,6 +33,8 @@ export interface SegmentHeader {
   readonly recordsBefore: number;
   readonly dataBytesBefore: number;
   readonly previous: PreviousSegment;
+  /** Number of the oldest segment there was: older ones are left-overs, of a copy that was out of use for a while. */
+  readonly oldest: number;
 }
 
 /** Of the segment before; all 0 in the first. */
@@ -73,6 +75,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
     .u64(header.previous.indexAt)
     .u64(header.previous.last.generation)
     .u64(header.previous.last.seq)
+    .u64(header.oldest)
     .string8(header.group);
   writer.raw(new Uint8Array(checksumAt - writer.length));
   return writer.u32(crc32c(writer.finish())).finish();
@@ -108,6 +111,7 @@ export function decodeSegmentHeader(bytes: Uint8Array): ReadSegmentHeader {
         indexAt: reader.u64(),
         last: { generation: reader.u64(), seq: reader.u64() },
       },
+      oldest: reader.u64(),
       group: reader.string8(),
     };
     reader.raw(reader.remaining);

@@ -4,18 +4,19 @@
  * subsets of the unsynced sectors. What was answered for is there afterwards, in order; what is there was appended; and
  * nothing is reported as damage.
  */
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Journal } from '../../src/journal/journal.ts';
 import { World } from '../../src/sim/world/world.ts';
 import { answered, append, at, dataOf, itemsOf, settings, write } from './samples.ts';
 
-type Operation = 'small' | 'large' | 'mark' | 'several' | 'close and open';
-const operations: readonly Operation[] = ['small', 'large', 'mark', 'several', 'close and open'];
+type Operation = 'small' | 'mark' | 'several' | 'large' | 'full disk' | 'close and open';
+const operations: readonly Operation[] = ['small', 'mark', 'several', 'large', 'full disk', 'close and open'];
 
 /** Small enough for a large write to need a segment of its own. */
 const small = { ...settings, segmentBytes: 4096 };
 
-function sequences(length: number, kinds = length < 4 ? operations : operations.slice(2)): Operation[][] {
+function sequences(length: number, kinds = length < 4 ? operations : operations.slice(3)): Operation[][] {
   if (length === 0) return [[]];
   return sequences(length - 1, kinds).flatMap((head) => kinds.map((last) => [...head, last]));
 }
@@ -27,11 +28,12 @@ async function run(
   how: 'crash' | 'power',
   seed: number,
   synchronous: boolean,
+  folders: readonly string[] = ['/log'],
 ): Promise<boolean> {
   const world = new World({ seed: `${sequence.join()} ${cutAfter} ${seed}` });
   const machine = world.machine('east');
   let process = machine.start('holdfast');
-  const chosen = { ...small, synchronous };
+  const chosen = { ...small, synchronous, folders };
   let journal = await world.settle(Journal.open(process.environment, chosen));
   let appended = 0;
   let promised = 0;
@@ -41,6 +43,19 @@ async function run(
     await Promise.all(seqs.map((seq) => append(journal, [write(seq, length)])));
     promised = last;
   };
+  // The first write finds no space and leaves any part of itself; the record is appended anew, shorter.
+  const putAgain = async (): Promise<void> => {
+    const seq = ++appended;
+    machine.files.fail({ code: 'E_NO_SPACE', operation: 'write' }, 1);
+    try {
+      // With two copies the other one has it.
+      await append(journal, [write(seq, 1500)]);
+    } catch {
+      journal.retry();
+      await append(journal, [write(seq, 1200)]);
+    }
+    promised = seq;
+  };
   const perform = (operation: Operation): Promise<void> => {
     switch (operation) {
       case 'small':
@@ -49,6 +64,8 @@ async function run(
         return put(1, 2000);
       case 'several':
         return put(3, 700);
+      case 'full disk':
+        return putAgain();
       case 'mark':
         return answered((done) => journal.mark('here', done));
       case 'close and open':
@@ -73,6 +90,7 @@ async function run(
     machine.powerLoss();
     machine.powerOn();
   } else process.crash();
+  machine.files.heal();
   for (const round of [1, 2]) {
     process = machine.start('holdfast');
     const { environment } = process;
@@ -120,10 +138,30 @@ describe('I7: a log cut off at any moment keeps all that was answered for, and i
   it.each([1, 2])('sequences of %i operations, asynchronous', { timeout: 60_000 }, async (length) => {
     for (const sequence of sequences(length)) {
       for (const how of ['crash', 'power'] as const) {
-        for (let seed = 0; seed < 4; seed++) {
+        for (let seed = 0; seed < (length === 1 ? 6 : 2); seed++) {
           for (let cutAfter = 1; await run(sequence, cutAfter, how, seed, false); cutAfter++);
         }
       }
     }
+  });
+
+  it('sequences of any length, in one folder or two', { timeout: 120_000 }, async () => {
+    const anySequence = fc.array(fc.constantFrom(...operations), { minLength: 1, maxLength: 12 });
+    const anyCut = fc.integer({ min: 1, max: 25 });
+    const anyFolders = fc.constantFrom(['/log'], ['/disk1/log', '/disk2/log']);
+    await fc.assert(
+      fc.asyncProperty(
+        anySequence,
+        anyCut,
+        fc.constantFrom('crash' as const, 'power' as const),
+        fc.nat(1000),
+        fc.boolean(),
+        anyFolders,
+        async (sequence, cutAfter, how, seed, synchronous, folders) => {
+          await run(sequence, cutAfter, how, seed, synchronous, folders);
+        },
+      ),
+      { numRuns: 400, seed: 1 },
+    );
   });
 });

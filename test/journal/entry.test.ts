@@ -119,6 +119,7 @@ describe('the header of a segment', () => {
       recordsBefore: number,
       dataBytesBefore: number,
       previous: fc.record({ endBytes: number, indexAt: number, last: anyPosition }),
+      oldest: number,
     });
     fc.assert(
       fc.property(anyHeader, (header) => {

@@ -37,6 +37,7 @@ const segmentHeader = encodeSegmentHeader({
   recordsBefore: 5,
   dataBytesBefore: 6,
   previous: { endBytes: 7, indexAt: 8, last: { generation: 1, seq: 0 } },
+  oldest: 1,
 });
 
 /** How often each outcome was found. Throws at the first input that does what none may; seed and number replay it. */

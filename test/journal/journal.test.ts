@@ -73,6 +73,13 @@ describe('TL-9: what is appended', () => {
     });
     await world.run(100);
     expect(seen).toEqual(['returned', 'answer 1', 'answer 2', 'answer 3']);
+    await world.settle(journal.close());
+    process.call(() => {
+      journal.append([write(4)], (error) => seen.push(error?.code ?? 'stored'));
+      seen.push('returned');
+    });
+    await world.run(100);
+    expect(seen.slice(4)).toEqual(['returned', 'E_REFUSED']);
   });
 
   it('costs one write and one flush for all that waits', async () => {
