@@ -14,7 +14,7 @@ export function addDumpCommand(program: Command, { io }: Building): void {
   verb(
     program,
     'dump',
-    'What a file of ours (metadata, change bits, store) holds',
+    'What a file of ours (metadata, change bits, store, log) holds',
     'holdfast dump holdfast-data/east/groups/g1/leg',
   )
     .argument('<file>')

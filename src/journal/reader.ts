@@ -6,6 +6,7 @@
  * so. Nothing is read that was not answered for. What is read ahead of the consumer is bounded in bytes, whatever the
  * backlog.
  */
+import { assert } from '../base/assert.ts';
 import type { Turn } from '../base/turn.ts';
 import { comparePositions, type Position } from '../stream/position.ts';
 import type { StreamRecord } from '../stream/record.ts';
@@ -219,7 +220,7 @@ export class JournalReader {
   async #enter(): Promise<Place> {
     const { table, copies, tag } = this.#world;
     const segment = table.all.find(({ header }) => header.number >= this.#segment) ?? table.newest;
-    if (segment === undefined) throw new Error('a reader in a log without segments');
+    assert(segment, 'a log has more to read but no segment');
     const { number } = segment.header;
     this.#segment = number;
     const walk = await SegmentWalk.open(copies, segment.copies, tag, number);

@@ -8,7 +8,8 @@
  * A segment grows as it is written: there is nothing to prepare, a sector never written is zeroes or lies beyond the end
  * of the file, and no place is written twice (`entry.ts` relies on all three). A block device can take the folder's
  * place by keeping segment n in slot n mod slots: a segment's number and log stand in each of its entries, so what an
- * earlier one left in the slot is not taken for its own, but counts as `blank` instead of as rot.
+ * earlier one left in the slot is told from its own; `inspectEntry` has to call that `blank` then, and this file to say
+ * which slots are in use.
  */
 import { assert } from '../base/assert.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
