@@ -263,12 +263,13 @@ export class Journal {
   /** Ascending positions, beyond all appended before. `done(null)` when all of them are stored. */
   append(records: readonly StreamRecord[], done: Done): void {
     const last = records.at(-1);
-    assert(
-      ascends(records, this.#queued),
-      `records up to ${last ? formatPosition(last) : '-'} do not ascend from ${formatPosition(this.#queued)}`,
-    );
     if (last !== undefined && this.#state === 'open') {
-      this.#queued = { generation: last.generation, seq: last.seq };
+      const { generation, seq } = last;
+      assert(
+        ascends(records, this.#queued),
+        `records up to ${formatPosition(last)} do not ascend from ${formatPosition(this.#queued)}`,
+      );
+      this.#queued = { generation, seq };
     }
     this.#enqueue({ kind: 'records', records, done });
   }
@@ -289,7 +290,10 @@ export class Journal {
     this.#enqueue({ kind: 'flush', done });
   }
 
-  /** After `full`: takes records again, those after `end`; is full again when there still is no space. */
+  /**
+   * After `full`: takes records again, those after `end`; is full again when there still is no space. Whatever waited when
+   * it became full was refused, and a `skipTo` or `beginGeneration` behind it forgotten.
+   */
   retry(): void {
     if (this.#state !== 'full') return;
     this.#state = 'open';
