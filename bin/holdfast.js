@@ -1,5 +1,5 @@
-#!/usr/bin/env node
-// Runs the compiled command line (src/cli/main.ts).
+#!/usr/bin/env -S node --max-semi-space-size=4
+// Runs the compiled command line (src/cli/main.ts). The flag is of use to `node run` (src/cli/node-flags.ts).
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 

@@ -6,6 +6,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { nodeFlags } from './node-flags.ts';
 import type { Pair } from './try-pair.ts';
 
 /** A node that has not ended by itself after so long is killed. */
@@ -25,7 +26,7 @@ export class TryNode {
     mkdirSync(dirname(this.logFile), { recursive: true });
     if (existsSync(this.logFile)) renameSync(this.logFile, `${this.logFile}.1`);
     const log = openSync(this.logFile, 'a');
-    const words = [program, 'node', 'run', '--config', pair.file, '--name', name, '--while-input-open'];
+    const words = [...nodeFlags, program, 'node', 'run', '--config', pair.file, '--name', name, '--while-input-open'];
     this.#child = spawn(process.execPath, words, { stdio: ['pipe', log, log], detached: true });
     closeSync(log);
     this.ended = new Promise((resolve) => {

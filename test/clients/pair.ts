@@ -8,6 +8,7 @@ import { createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { nodeFlags } from '../../src/cli/node-flags.ts';
 import type { ClusterStatus, GroupStatus, LegStatus } from '../../src/group/status.ts';
 import { endCommand, freePorts, mustRun, runCommand, startCommand, until } from './command.ts';
 import type { CommandResult } from './command.ts';
@@ -128,7 +129,7 @@ export class Pair {
   /** Starts the process, without waiting for anything; its output goes to `<folder>/<node>.log`. */
   async spawnNode(node: NodeName): Promise<ChildProcess> {
     await mkdir(this.data[node], { recursive: true });
-    const args = [program, 'node', 'run', '--config', this.configurationPath, '--name', node];
+    const args = [...nodeFlags, program, 'node', 'run', '--config', this.configurationPath, '--name', node];
     const child = startCommand(process.execPath, args);
     const log = createWriteStream(this.logPath(node), { flags: 'a' });
     for (const stream of [child.stdout, child.stderr]) stream?.pipe(log, { end: false });
