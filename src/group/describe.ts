@@ -226,8 +226,8 @@ function ownLeg(group: Group, entry: LegEntry, context: DescribeContext): LegSta
         : {
             reason: leg.fault?.detail ?? group.problem ?? 'not being served yet',
             nextStep:
-              disk === 'Failed'
-                ? `holdfast group take-over ${group.name} --node ${otherNode(group, context.node)}, once this node has stopped`
+              disk === 'Failed' || group.role === 'frozen'
+                ? `holdfast group take-over ${group.name} --node ${otherNode(group, context.node)}`
                 : 'Wait.',
           };
     return { ...base, disk, connection: null, replication: null, lag: noLag, outOfSyncBytes: 0, ...words };
