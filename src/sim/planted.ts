@@ -160,7 +160,8 @@ export const plantedBugs = {
   },
   'read-without-lease': {
     breaks: 'R16: a read is answered without looking at the lease',
-    violates: ['I3'],
+    // I9: it waits for nothing, not even for the owner to have opened.
+    violates: ['I3', 'I9'],
     foundAmong: ['isolation'],
     plant: () => [
       replaceMethod(
