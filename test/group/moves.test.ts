@@ -285,4 +285,20 @@ describe('a take-over', () => {
     expect([nodes.west.group.serving, nodes.east.group.role]).toEqual([true, 'secondary']);
     expect(nodes.disk(nodes.west).cached[0]).toBe(1);
   });
+
+  test('an owner whose volume’s file is missing lets go when asked', async () => {
+    const nodes = await Nodes.synced({ seed: 'missing' });
+    await nodes.world.settle(nodes.write(nodes.east, 0, 1));
+    const { machine } = nodes.east.process;
+    nodes.end('east', 'crash');
+    for (const path of [...machine.disks.keys()]) if (path.endsWith('.img')) machine.disks.delete(path);
+    nodes.start('east');
+    await nodes.until(
+      () => nodes.east.group.role === 'closed' && nodes.east.group.problem?.includes('is not there') === true,
+    );
+    await nodes.until(() => nodes.east.group.record !== null);
+    await nodes.world.settle(nodes.west.group.takeOver(false));
+    expect([nodes.west.group.serving, nodes.east.group.role]).toEqual([true, 'closed']);
+    expect(nodes.disk(nodes.west).cached[0]).toBe(1);
+  });
 });
