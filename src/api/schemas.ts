@@ -13,7 +13,7 @@ const count = z.number().nonnegative();
 export const mirrorMode = z.enum(['sync', 'receive', 'async']);
 
 const copyProgress = z.object({
-  kind: z.enum(['fullCopy', 'resync']),
+  kind: z.enum(['fullCopy', 'resync', 'merge']),
   doneBytes: count,
   totalBytes: count,
   bytesPerSecond: count,
@@ -28,7 +28,7 @@ const legStatus = z
     mode: mirrorMode,
     class: z.enum(['inSync', 'withinBound', 'behind']),
     connection: z.enum(['StandAlone', 'Connecting', 'Connected']).nullable(),
-    replication: z.enum(['Established', 'SyncSource', 'SyncTarget', 'Paused', 'Off']).nullable(),
+    replication: z.enum(['Established', 'Logging', 'Merging', 'SyncSource', 'SyncTarget', 'Paused', 'Off']).nullable(),
     lag: z.object({ writes: count.nullable(), bytes: count.nullable(), seconds: count.nullable() }),
     outOfSyncBytes: count.nullable(),
     progress: copyProgress.nullable(),
@@ -36,6 +36,22 @@ const legStatus = z
     nextStep: z.string().nullable(),
   })
   .openapi('LegStatus');
+
+const logStatus = z
+  .object({
+    node: z.string(),
+    state: z.enum(['idle', 'logging', 'ended', 'failed']),
+    copies: listOf(z.object({ folder: z.string(), problem: z.string().nullable() })),
+    sizeBytes: count,
+    usedBytes: count,
+    freeBytes: count,
+    segments: count,
+    oldestAtMs: count.nullable(),
+    fullInSeconds: count.nullable(),
+    reason: z.string().nullable(),
+    nextStep: z.string().nullable(),
+  })
+  .openapi('LogStatus');
 
 const volumeStatus = z.object({
   name: z.string(),
@@ -54,6 +70,7 @@ const groupStatus = z
     throughput: z.object({ readBytes: count, writeBytes: count, reads: count, writes: count }),
     volumes: listOf(volumeStatus),
     legs: listOf(legStatus),
+    log: logStatus.nullable(),
     reason: z.string().nullable(),
     nextStep: z.string().nullable(),
     forks: listOf(
@@ -128,12 +145,24 @@ export const clusterDocument = z
           }),
         ),
         legs: listOf(z.object({ node: z.string(), mode: mirrorMode })),
+        log: z
+          .object({
+            sizeBytes: count,
+            places: z.record(z.string(), listOf(z.string())),
+            retentionMs: count,
+            retentionBytes: count,
+          })
+          .nullable(),
         settings: z.object({
           graceMs: count,
           lagWritesMax: count,
           lagBytesMax: count,
           resyncShare: count,
           hotRegionsMax: count,
+          onTargetLoss: z.enum(['log', 'suspend']),
+          onCongestion: z.enum(['throttle', 'log']),
+          onLogFull: z.enum(['throttle', 'bitmap', 'suspend']),
+          mergeGain: z.number(),
         }),
       }),
     ),

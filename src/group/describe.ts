@@ -56,6 +56,7 @@ export function describeGroup(group: Group, context: DescribeContext): GroupStat
       blockSizeBytes,
       exports: group.role === 'primary' ? context.exportBases.map((base) => exportUri(base, name)) : [],
     })),
+    log: null,
     legs: entry.legs.map((leg) =>
       leg.node === context.node ? ownLeg(group, leg, context) : otherLeg(group, leg, context),
     ),

@@ -28,6 +28,10 @@ export type ConnectionState =
 export type ReplicationState =
   /** Every write goes there as it arrives. */
   | 'Established'
+  /** It is away, and everything it misses is kept in order in the group's log. */
+  | 'Logging'
+  /** What it missed is replayed from the log, in order; it is an image of some moment all the time. */
+  | 'Merging'
   /** Changed or all blocks are being copied there / from there. */
   | 'SyncSource'
   | 'SyncTarget'
@@ -37,7 +41,8 @@ export type ReplicationState =
   | 'Off';
 
 export interface CopyProgress {
-  readonly kind: 'fullCopy' | 'resync';
+  /** Of a `merge`, bytes are those of the log's records. */
+  readonly kind: 'fullCopy' | 'resync' | 'merge';
   readonly doneBytes: number;
   readonly totalBytes: number;
   readonly bytesPerSecond: number;
@@ -54,7 +59,7 @@ export interface LegStatus {
   /** Null on the owner's own leg. */
   readonly connection: ConnectionState | null;
   readonly replication: ReplicationState | null;
-  /** `seconds` is the age of the oldest write not yet applied; null values where it is not known. */
+  /** What it lacks, as history or log know it; `seconds` is the age of the oldest. Null where it is not known. */
   readonly lag: { readonly writes: number | null; readonly bytes: number | null; readonly seconds: number | null };
   /** Bytes that differ or may differ from the owner's leg and are not in flight; null where not known. */
   readonly outOfSyncBytes: number | null;
@@ -98,11 +103,35 @@ export interface GroupStatus {
   };
   readonly volumes: readonly VolumeStatus[];
   readonly legs: readonly LegStatus[];
+  /** The log at the owner; null where the group has none, or its owner was not asked. */
+  readonly log: LogStatus | null;
   /** Null in the normal state (`Serving`, every leg UpToDate). */
   readonly reason: string | null;
   readonly nextStep: string | null;
   /** Histories given up by a take-over and kept aside on this cluster's nodes. */
   readonly forks: readonly ForkStatus[];
+}
+
+export interface LogStatus {
+  /** The node that writes it. */
+  readonly node: string;
+  /**
+   * `idle`: no target needs it; `logging`: written ahead of every change; `ended`: the present outage is not in it (full,
+   * failed, or begun too late), change bits remember it; `failed`: it cannot be opened or written.
+   */
+  readonly state: 'idle' | 'logging' | 'ended' | 'failed';
+  readonly copies: readonly { readonly folder: string; readonly problem: string | null }[];
+  readonly sizeBytes: number;
+  readonly usedBytes: number;
+  readonly freeBytes: number;
+  /** Segments on disk, and when the oldest record in them was written (wall clock); null when it is empty. */
+  readonly segments: number;
+  readonly oldestAtMs: number | null;
+  /** At the present rate; null when it is not filling. */
+  readonly fullInSeconds: number | null;
+  /** Null in states `idle` and `logging` with space enough. */
+  readonly reason: string | null;
+  readonly nextStep: string | null;
 }
 
 export interface ForkStatus {

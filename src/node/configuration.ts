@@ -218,6 +218,10 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
           lagBytesMax: set['lag-bytes'] ?? defaultGroupSettings.lagBytesMax,
           resyncShare: set['resync-share'] ?? defaultGroupSettings.resyncShare,
           hotRegionsMax: set['hot-regions'] ?? defaultGroupSettings.hotRegionsMax,
+          onTargetLoss: defaultGroupSettings.onTargetLoss,
+          onCongestion: defaultGroupSettings.onCongestion,
+          onLogFull: defaultGroupSettings.onLogFull,
+          mergeGain: defaultGroupSettings.mergeGain,
         },
       };
     }),

@@ -43,6 +43,7 @@ export function withVolume(
     volumes: [volume(0)],
     nextVolumeIndex: 1,
     legs: [{ node: owner, mode: request.mirrors[0]?.mode ?? 'sync' }, ...request.mirrors],
+    log: null,
     settings: defaultGroupSettings,
   };
   return { ...document, groups: [...document.groups, group] };

@@ -4,7 +4,7 @@
  */
 import type { Group } from '../group/group.ts';
 import { Node } from '../node/node.ts';
-import type { ClusterDocument, VolumeEntry } from '../store/document.ts';
+import { defaultGroupSettings, type ClusterDocument, type VolumeEntry } from '../store/document.ts';
 import type { Prng } from './world/prng.ts';
 import type { SimDisk } from './world/disk.ts';
 import type { SimMachine } from './world/machine.ts';
@@ -156,7 +156,9 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
         { node: group.owner, mode: group.mode },
         { node: other(group.owner), mode: group.mode },
       ],
+      log: null,
       settings: {
+        ...defaultGroupSettings,
         graceMs: group.graceMs,
         lagWritesMax: group.lagWritesMax,
         lagBytesMax: 1024 * 1024,

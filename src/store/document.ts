@@ -30,7 +30,20 @@ export interface GroupEntry {
   readonly nextVolumeIndex: number;
   /** Every node with a copy, the preferred owner among them; order is the succession. */
   readonly legs: readonly LegEntry[];
+  /** Its ordered log; null: it has none, and what a target misses is remembered by change bits only. */
+  readonly log: LogEntry | null;
   readonly settings: GroupSettings;
+}
+
+/** Where a group's history is kept while a target is away, and afterwards (TL-9, BY-3). */
+export interface LogEntry {
+  /** All of it, at each node that has it. */
+  readonly sizeBytes: number;
+  /** Per node one folder, or two on different disks with the same contents; default `<data folder>/logs/<group>`. */
+  readonly places: Readonly<Record<string, readonly string[]>>;
+  /** History that no target needs any more is kept for this long, but not more of it than these bytes. Default 0. */
+  readonly retentionMs: number;
+  readonly retentionBytes: number;
 }
 
 export interface VolumeEntry {
@@ -70,7 +83,23 @@ export interface GroupSettings {
   readonly resyncShare: number;
   /** At most so many 4 MiB regions are hot at once; default 1024. */
   readonly hotRegionsMax: number;
+  /** When the grace time of a lost target is over: hosts go on and the log is written, or hosts wait. Default `log`. */
+  readonly onTargetLoss: OnTargetLoss;
+  /** When an asynchronous leg's lag is at its bound: hosts wait, or the log takes the leg's place. Default `throttle`. */
+  readonly onCongestion: OnCongestion;
+  /** When the log is full. Default `bitmap`. */
+  readonly onLogFull: OnLogFull;
+  /** While a leg is merged, hosts write at most 1/mergeGain of what it takes in. 1.1…10, default 2 (TL-11). */
+  readonly mergeGain: number;
 }
+
+export type OnTargetLoss = 'log' | 'suspend';
+export type OnCongestion = 'throttle' | 'log';
+/**
+ * `throttle`: hosts are slowed from three quarters on, and wait for a merge to free space; with no merge under way as
+ * `bitmap`. `bitmap`: the log ends, change bits remember the rest. `suspend`: hosts wait for space.
+ */
+export type OnLogFull = 'throttle' | 'bitmap' | 'suspend';
 
 export const defaultGroupSettings: GroupSettings = {
   graceMs: 5000,
@@ -78,7 +107,17 @@ export const defaultGroupSettings: GroupSettings = {
   lagBytesMax: 64 * 1024 * 1024,
   resyncShare: 0.3,
   hotRegionsMax: 1024,
+  onTargetLoss: 'log',
+  onCongestion: 'throttle',
+  onLogFull: 'bitmap',
+  mergeGain: 2,
 };
+
+/** Retention of a log that says nothing else. */
+export const defaultLogRetention = { retentionMs: 0, retentionBytes: 0 } as const;
+/** A log's least size: some segments. */
+export const logBytesMin = 64 * 1024 * 1024;
+
 
 export const documentKey = 'cluster/document';
 export const groupRecordKey = (group: string): string => `groups/${group}`;

@@ -48,6 +48,7 @@ export function fakeGroup(westLeg: Partial<LegStatus> = {}, more: Partial<GroupS
     legs: [leg('east', { role: 'Primary', connection: null, replication: null }), leg('west', westLeg)],
     reason: null,
     nextStep: null,
+    log: null,
     forks: [],
     ...more,
   };
@@ -108,6 +109,7 @@ const document: ClusterDocument = {
         { node: 'east', mode: 'sync' },
         { node: 'west', mode: 'sync' },
       ],
+      log: null,
       settings: defaultGroupSettings,
     },
   ],

@@ -134,6 +134,7 @@ export class Nodes {
       nextVolumeIndex: 1,
       volumes: [volumeEntry(0, sizeBytes)],
       legs: legs.map((node) => ({ node, mode })),
+      log: null,
       settings: { ...defaultGroupSettings, ...settings },
     };
   }
