@@ -14,30 +14,25 @@ import type { Environment } from '../base/environment.ts';
 import { assertNever } from '../base/assert.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { randomHex } from '../base/random.ts';
+import { pause, whileHolds, within } from '../base/waiting.ts';
 import type { DeviceProvider } from '../block/device.ts';
 import type { Frame } from '../link/frame.ts';
 import type { LinkConnection } from '../link/link.ts';
 import { MessageType } from '../link/messages/types.ts';
 import { ForkKeeper } from '../mirror/fork-keeper.ts';
 import { refuseAttach, TargetLeg } from '../mirror/target-leg.ts';
-import {
-  leaseKey,
-  type ClusterDocument,
-  type GroupEntry,
-  type LegClass,
-  type VolumeEntry,
-} from '../store/document.ts';
-import { parseLease, type LeaseHolder, type LeaseObserver } from '../store/lease.ts';
+import type { ClusterDocument, GroupEntry, LegClass, VolumeEntry } from '../store/document.ts';
+import type { LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { childOf, comparePositions, furtherOf } from '../stream/position.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { HostSession } from './host-access.ts';
 import { Membership } from './membership.ts';
+import { Moves } from './moves.ts';
 import { openLeg } from './opening.ts';
 import { Owner } from './owner.ts';
 import { RecordKeeper } from './record-keeper.ts';
-import { claimed, established, handedOver, withLeg, type GroupRecord } from './record.ts';
-import { assertSafe, lossOf, nothingLost, type Loss } from './take-over.ts';
+import { claimed, established, withLeg, type GroupRecord } from './record.ts';
 
 export type GroupRole =
   /** The local leg is not open: not yet, or `problem` says why. */
@@ -74,24 +69,12 @@ export interface GroupContext {
   readonly event: (group: string, kind: string, message: string) => void;
 }
 
-export interface Moved {
-  readonly generation: number;
-  readonly pauseMs: number | null;
-  readonly loss: Loss;
-}
-
 const reopenMs = 2000;
-const moveTimeoutMs = 60_000;
-const lookMs = 100;
-const releaseTimeoutMs = 2000;
-/** Longer than a link bears silence. */
-const linkKnownDeadMs = 6000;
-/** After it let go, a node leaves the next generation to the one that asked, for so long. */
-const yieldMs = 5000;
 
 export class Group {
   readonly name: string;
   readonly keeper: RecordKeeper;
+  readonly moves: Moves;
   role: GroupRole = 'closed';
   /** Why it is closed or frozen, or what opening waits for; null when nothing is in the way. */
   problem: string | null = 'not opened yet';
@@ -111,15 +94,11 @@ export class Group {
   #opened = 0;
   #deciding = false;
   #decideAgain = false;
-  #moving = false;
   #closing = false;
   #reopenAtMs = 0;
   /** Counts openings, so that a superseded one notices. */
   #attempt = 0;
   #regaining = false;
-  /** Id of a generation of this node's that it has given up, and until when it leaves the next to another. */
-  #released = '';
-  #yieldUntilMs = 0;
   #changing: Promise<void> = Promise.resolve();
 
   constructor(context: GroupContext, entry: GroupEntry) {
@@ -128,6 +107,14 @@ export class Group {
     this.#entry = entry;
     this.name = entry.name;
     this.keeper = new RecordKeeper(context.environment, context.store, entry.name);
+    this.moves = new Moves(context, this, {
+      closing: () => this.#closing,
+      decide: () => this.#decide(),
+      look: () => this.#look(),
+      open: (record, excluded) => this.#open(record, excluded),
+      leave: (reason) => this.#leave(reason),
+      becomeSecondary: () => this.#becomeSecondary(),
+    });
   }
 
   get entry(): GroupEntry {
@@ -247,18 +234,22 @@ export class Group {
     const { owner } = this;
     if (owner !== null && this.role === 'primary') {
       owner.hold('switchOver', true);
-      await this.#within(3000, (done) => owner.whenDrained(done));
+      await within(this.#environment.clock, 3000, (done) => owner.whenDrained(done));
       const answering = (): boolean => owner.legs.every((leg) => !leg.needed || leg.flowing);
       if (answering() && owner.holds.size === 1) {
         let flushed = false;
         owner.flushEverywhere(() => {
           flushed = true;
         });
-        await this.#untilNot(() => answering() && !flushed, 3000);
+        await whileHolds(this.#environment.clock, () => answering() && !flushed, 3000);
       }
       for (const leg of owner.legs) leg.settleNow();
       await owner.checkpoint();
-      await this.#untilNot(() => owner.leg.hot.size > 0 && owner.legs.some((leg) => leg.flowing), 1000);
+      await whileHolds(
+        this.#environment.clock,
+        () => owner.leg.hot.size > 0 && owner.legs.some((leg) => leg.flowing),
+        1000,
+      );
     }
     const { leg } = this;
     if (this.role === 'primary' || this.role === 'opening') await this.#leave('this node stops');
@@ -323,7 +314,7 @@ export class Group {
 
   async #decideNow(): Promise<void> {
     const { leg, keeper } = this;
-    if (leg === null || this.#closing || keeper.busy || !keeper.seen || this.#moving) return;
+    if (leg === null || this.#closing || keeper.busy || !keeper.seen || this.moves.underWay) return;
     if (this.role === 'closed' || this.role === 'leaving') return;
     if (this.role === 'frozen') {
       // Another leg is served instead of the older one: this one is made whole by it.
@@ -357,7 +348,7 @@ export class Group {
       return;
     }
     if (this.role === 'secondary' && leg.state.wentBack !== null) await this.#freeze(leg.state.wentBack);
-    else if (this.role === 'secondary' && !this.#yields) await this.#claim();
+    else if (this.role === 'secondary' && !this.moves.yields) await this.#claim();
     else if (this.role === 'primary' && !this.#regaining && record.id !== this.owner?.lineage.id) {
       await this.#leave(`generation ${record.generation} was made without this process`);
     }
@@ -398,7 +389,7 @@ export class Group {
     const handed =
       record !== null &&
       record.owner === node &&
-      record.id !== this.#released &&
+      record.id !== this.moves.released &&
       record.established &&
       record.leaseId === leaseId &&
       record.generation > leg.state.seen.generation;
@@ -552,7 +543,7 @@ export class Group {
       leg === null ||
       leaseId === null ||
       this.role !== 'primary' ||
-      this.#moving
+      this.moves.underWay
     )
       return;
     this.#regaining = true;
@@ -702,251 +693,6 @@ export class Group {
     }
   }
 
-  // ---- moves ----
-
-  /** A planned move to another leg, which lacks nothing. Requests are held while it lasts. */
-  async switchOver(to: string): Promise<Moved> {
-    const { owner, leg, keeper } = this;
-    const { node, store, lease } = this.#context;
-    if (this.role !== 'primary' || owner === null || leg === null) {
-      throw new HoldfastError(
-        'E_REFUSED',
-        `group ${this.name}: ${node} does not serve it, so it cannot hand it over`,
-      );
-    }
-    if (to === node) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${node} is the owner already`);
-    const target = owner.legOf(to);
-    if (target === undefined) throw new HoldfastError('E_NOT_FOUND', `group ${this.name}: ${to} has no copy of it`);
-    if (!target.complete) {
-      throw new HoldfastError(
-        'E_REFUSED',
-        `group ${this.name}: the copy at ${to} is not complete (${target.reason || target.phase}); wait for it, or see ` +
-          `\`holdfast why ${this.name}\``,
-      );
-    }
-    if (this.#moving) throw new HoldfastError('E_BUSY', `group ${this.name}: another move is under way`);
-    this.#moving = true;
-    const startedMs = this.#environment.clock.monotonicMs();
-    owner.hold('switchOver', true);
-    try {
-      await this.#drained(owner, target);
-      const last = owner.last;
-      if (!lease.isValid())
-        throw new HoldfastError('E_REFUSED', `group ${this.name}: the lease of ${node} has lapsed`);
-      const id = randomHex(this.#environment.random, 16);
-      for (let attempt = 0; ; attempt++) {
-        const entry = await store.read(leaseKey(to));
-        const holder = entry === null ? null : (parseLease(entry.value)?.leaseId ?? null);
-        if (entry === null || holder === null) {
-          throw new HoldfastError('E_REFUSED', `group ${this.name}: ${to} holds no lease, so it cannot serve`);
-        }
-        const outcome = await keeper.change(
-          (record) => {
-            if (record?.id !== owner.lineage.id) return null;
-            const generation = Math.max(record.generation, leg.state.seen.generation) + 1;
-            const lineage =
-              last.generation === owner.lineage.generation
-                ? childOf(owner.lineage, last.seq, generation, id)
-                : { generation, id, ancestors: owner.lineage.ancestors };
-            return handedOver(record, { node: to, leaseId: holder, id, lineage, ownLegGood: leg.fault === null });
-          },
-          { require: [{ key: leaseKey(to), revision: entry.revision }] },
-        );
-        if (outcome.kind === 'done') {
-          this.#event('switchOver', `handed over to ${to}, generation ${outcome.record.generation}`);
-          await this.#leave(`${to} owns the group now`);
-          await leg.see(outcome.record.generation, outcome.record.id).catch(() => {});
-          this.#context.request(to, 'group.look', { group: this.name }, 5000).catch(() => {});
-          await this.#served(to, outcome.record.generation);
-          const pauseMs = this.#environment.clock.monotonicMs() - startedMs;
-          return { generation: outcome.record.generation, pauseMs, loss: nothingLost };
-        }
-        // A renewal of the target's lease between read and swap is no reason to give up.
-        if (outcome.kind === 'lost' && outcome.reason.includes(leaseKey(to)) && attempt < 5) continue;
-        throw new HoldfastError(
-          'E_REFUSED',
-          `group ${this.name}: the record could not be swapped: ${outcome.reason}`,
-        );
-      }
-    } finally {
-      this.#moving = false;
-      // R15: only while the record is known to be ours still.
-      if (this.owner === owner && keeper.record?.id === owner.lineage.id) owner.hold('switchOver', false);
-      void this.#look();
-    }
-  }
-
-  /** Everything acknowledged and flushed at both ends. */
-  async #drained(owner: Owner, target: { readonly complete: boolean; readonly reason: string }): Promise<void> {
-    const late = (what: string): HoldfastError =>
-      new HoldfastError(
-        'E_TIMEOUT',
-        `group ${this.name}: ${what} within ${moveTimeoutMs / 1000} s; it goes on serving here`,
-      );
-    const drained = (): Promise<boolean> => this.#within(moveTimeoutMs, (done) => owner.whenDrained(done));
-    if (owner.leg.fault === null && !(await drained()) && owner.leg.fault === null) {
-      throw late('not all requests were answered');
-    }
-    let flushed = false;
-    await this.#within(moveTimeoutMs, (done) => {
-      owner.flushEverywhere((fault) => {
-        flushed = fault === null;
-        done();
-      });
-    });
-    // A leg that has failed cannot be flushed: the target lacks nothing acknowledged all the same.
-    if (!flushed && owner.leg.fault === null) throw late('the flush was not answered');
-    if (!target.complete) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${target.reason}`);
-    await owner.sentAll(target);
-    if (!target.complete) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${target.reason}`);
-  }
-
-  /** Unplanned: the owner is gone. Refused while it lives, and for a leg that is not safe unless forced. */
-  async takeOver(force: boolean): Promise<Moved> {
-    const { leg, keeper } = this;
-    const { node, lease } = this.#context;
-    const { clock } = this.#environment;
-    const refuse = (text: string): HoldfastError => new HoldfastError('E_REFUSED', `group ${this.name}: ${text}`);
-    if (this.#moving) throw new HoldfastError('E_BUSY', `group ${this.name}: another move is under way`);
-    await keeper.refresh();
-    const record = keeper.record;
-    if (record === null) throw refuse('there is no record of it yet; start the preferred owner first');
-    if (leg === null) throw refuse(this.problem ?? 'its leg is not open here');
-    if (record.owner === node) {
-      if (!force || this.role !== 'frozen' || leg.state.wentBack === null)
-        throw refuse(`${node} is the owner already`);
-      return this.#serveOlder(leg, record);
-    }
-    if (this.role === 'frozen') throw refuse(this.problem ?? 'it is frozen');
-    assertSafe(record, leg, force);
-    const startedMs = clock.monotonicMs();
-    this.#moving = true;
-    try {
-      const released = await this.#releasedBy(record);
-      const observer = released ? null : await this.#ownerGone(record.owner);
-      // A link that was cut without a word takes a while to be known as that; one that speaks is an owner that lives.
-      if (!released) await this.#untilNot(() => this.target?.owner != null, linkKnownDeadMs);
-      if (!released && this.target?.owner != null)
-        throw refuse(`${record.owner} still replicates to this node; use switch-over`);
-      // What the old owner may still have sent is settled now: nothing more of its generation is applied.
-      if (!((await this.target?.letGo(moveTimeoutMs)) ?? true)) {
-        throw refuse(
-          leg.fault?.detail ??
-            `the copy here could not store all it had received: ${leg.trouble ?? 'no room is left'}`,
-        );
-      }
-      // The owner may have changed the record while it still could.
-      await keeper.refresh();
-      const judged = keeper.record;
-      if (judged?.id !== record.id) throw refuse('the record has changed meanwhile; look at `holdfast status`');
-      assertSafe(judged, leg, force);
-      const loss = lossOf(judged, node, leg.applied, this.target?.ownerStamped ?? null);
-      const { leaseId } = lease;
-      if (leaseId === null) throw refuse(`this node holds no lease: ${lease.reason ?? 'unknown'}`);
-      const id = randomHex(this.#environment.random, 16);
-      const revision = observer?.revision ?? 0;
-      const key = leaseKey(record.owner);
-      const outcome = await keeper.change(
-        (before) =>
-          before?.id === judged.id && before.legs[node]?.class === judged.legs[node]?.class
-            ? claimed(before, {
-                group: this.name,
-                owner: node,
-                leaseId,
-                id,
-                legs: this.#entry.legs.map((entry) => entry.node),
-                generationMin: leg.state.seen.generation + 1,
-              })
-            : null,
-        released ? {} : { require: [{ key, revision }], ...(revision > 0 ? { remove: [key] } : {}) },
-      );
-      if (outcome.kind !== 'done') throw refuse(`the record could not be changed: ${outcome.reason}`);
-      this.#event(
-        'takeOver',
-        `taken over from ${record.owner}, generation ${outcome.record.generation}. ${loss.text}`,
-      );
-      if (force) leg.metadata.change({ condition: 'consistent', wentBack: null });
-      await this.#open(outcome.record, [record.owner]);
-      return { generation: outcome.record.generation, pauseMs: clock.monotonicMs() - startedMs, loss };
-    } finally {
-      this.#moving = false;
-      this.#decide();
-    }
-  }
-
-  /** Somebody who knows that the further copy is gone for good insists on the older one, here. */
-  async #serveOlder(leg: LocalLeg, record: GroupRecord): Promise<Moved> {
-    const startedMs = this.#environment.clock.monotonicMs();
-    leg.metadata.change({ wentBack: null });
-    await leg.save();
-    this.#becomeSecondary();
-    this.#decide();
-    await this.#untilNot(() => this.role !== 'primary' && this.role !== 'frozen', moveTimeoutMs);
-    if (this.role !== 'primary')
-      throw new HoldfastError('E_REFUSED', `group ${this.name}: ${this.problem ?? this.role}`);
-    const { generation = record.generation } = this.record ?? {};
-    const pauseMs = this.#environment.clock.monotonicMs() - startedMs;
-    const text = 'This copy’s disk is older than it once was: how much is lost is not known.';
-    return { generation, pauseMs, loss: { writes: null, bytes: null, seconds: null, text } };
-  }
-
-  /**
-   * The owner is asked to let go: it does if it cannot serve. What it served before is answered for, and it will not serve
-   * again without a new generation, which the record's revision decides (R11). False also when it does not answer.
-   */
-  #releasedBy({ owner, id }: GroupRecord): Promise<boolean> {
-    return this.#context.request(owner, 'group.release', { group: this.name, id }, releaseTimeoutMs).then(
-      (released) => released === true,
-      () => false,
-    );
-  }
-
-  /** Another node wants to take over: lets go of that generation, for good, if this one cannot serve it. */
-  async release(id: string): Promise<boolean> {
-    const { leg, keeper } = this;
-    if (keeper.record?.id !== id || this.#moving || this.#closing) return false;
-    const failed = this.role === 'primary' && leg !== null && leg.fault !== null;
-    const stuck = this.role === 'opening' && leg?.state.condition === 'inconsistent';
-    if (!failed && !stuck && this.role !== 'frozen' && this.role !== 'closed') return false;
-    this.#released = id;
-    this.#yieldUntilMs = this.#environment.clock.monotonicMs() + yieldMs;
-    if (failed || stuck) await this.#leave('another node takes over: this one cannot serve');
-    return true;
-  }
-
-  get #yields(): boolean {
-    return this.keeper.record?.id === this.#released && this.#environment.clock.monotonicMs() < this.#yieldUntilMs;
-  }
-
-  /** Waits until the owner's lease has lapsed; refuses when it is seen to live. */
-  async #ownerGone(owner: string): Promise<LeaseObserver | null> {
-    const { leaseOf } = this.#context;
-    const { clock } = this.#environment;
-    const alive = (): HoldfastError =>
-      new HoldfastError(
-        'E_REFUSED',
-        `group ${this.name}: ${owner} is alive and serves it, or is about to; use \`holdfast group switch-over\``,
-      );
-    const observer = leaseOf(owner);
-    if (observer === null) return null;
-    // One renewal may have been on its way before the owner died; a second one has been sent since we began to look.
-    let revision = observer.revision;
-    let renewals = 0;
-    const deadlineMs = clock.monotonicMs() + moveTimeoutMs;
-    while (!observer.lapsed(clock.monotonicMs())) {
-      if (observer.revision !== revision && ++renewals === 2) throw alive();
-      revision = observer.revision;
-      if (clock.monotonicMs() > deadlineMs) {
-        throw new HoldfastError(
-          'E_STORE_UNREACHABLE',
-          `group ${this.name}: whether ${owner} lives cannot be seen in the store`,
-        );
-      }
-      await new Promise<void>((resolve) => void clock.after(lookMs, resolve));
-    }
-    return observer;
-  }
-
   // ---- mirrors ----
 
   async pauseMirror(to: string, paused: boolean): Promise<void> {
@@ -1022,7 +768,7 @@ export class Group {
           return null;
         case 'unreachable':
           this.problem = `the record cannot be written: ${outcome.reason}`;
-          await new Promise<void>((resolve) => void this.#environment.clock.after(reopenMs / 4, resolve));
+          await pause(this.#environment.clock, reopenMs / 4);
           if (attempt !== this.#attempt || this.#closing) return null;
           break;
         default:
@@ -1038,42 +784,9 @@ export class Group {
         return;
       } catch (error) {
         this.problem = `metadata cannot be saved: ${messageOf(error)}`;
-        await new Promise<void>((resolve) => void this.#environment.clock.after(reopenMs / 2, resolve));
+        await pause(this.#environment.clock, reopenMs / 2);
         if (this.#closing) return;
       }
-    }
-  }
-
-  /** Whether `start`'s completion came in time. */
-  #within(limitMs: number, start: (done: () => void) => void): Promise<boolean> {
-    return new Promise((resolve) => {
-      const timer = this.#environment.clock.after(limitMs, () => resolve(false));
-      start(() => {
-        timer.cancel();
-        resolve(true);
-      });
-    });
-  }
-
-  /** Resolves when the condition does not hold any more, or at the latest after the limit. */
-  async #untilNot(condition: () => boolean, limitMs: number): Promise<void> {
-    const { clock } = this.#environment;
-    const deadlineMs = clock.monotonicMs() + limitMs;
-    while (condition() && clock.monotonicMs() < deadlineMs) {
-      await new Promise<void>((resolve) => void clock.after(lookMs / 5, resolve));
-    }
-  }
-
-  /** Waits a while until the new owner serves; that it does not yet is no failure of the move. */
-  async #served(to: string, generation: number): Promise<void> {
-    for (let look = 0; look < 50; look++) {
-      try {
-        const answer = await this.#context.request(to, 'group.serving', { group: this.name }, 2000);
-        if (answer === generation) return;
-      } catch {
-        // Asked again.
-      }
-      await new Promise<void>((resolve) => void this.#environment.clock.after(lookMs, resolve));
     }
   }
 

@@ -1,6 +1,6 @@
 /**
  * What is to be thought of before a copy is served that was not its group's owner's: whether it is safe, and what may be
- * lost by it (BY-7). Pure; carrying it out is `group.ts`.
+ * lost by it (BY-7). Pure; carrying it out is `moves.ts`.
  */
 import { HoldfastError } from '../base/errors.ts';
 import type { Position } from '../stream/position.ts';

@@ -369,7 +369,7 @@ export class Node implements NodeControl {
         return null;
       case 'group.release': {
         const { group, id } = z.object({ group: z.string(), id: z.string() }).parse(params);
-        return this.#groups.get(group)?.release(id) ?? false;
+        return this.#groups.get(group)?.moves.release(id) ?? false;
       }
       case 'group.serving': {
         const group = this.#groups.get(groupName.parse(params).group);
@@ -531,7 +531,7 @@ export class Node implements NodeControl {
     const group = this.#mustKnow(name);
     this.#mustBeNode(to);
     if (group?.role === 'primary') {
-      return group.switchOver(to).then((moved) => ({ group: name, owner: to, ...moved }));
+      return group.moves.switchOver(to).then((moved) => ({ group: name, owner: to, ...moved }));
     }
     const owner = this.#ownerOf(name);
     if (owner === to) throw new HoldfastError('E_REFUSED', `group ${name}: ${to} is the owner already`);
@@ -567,7 +567,7 @@ export class Node implements NodeControl {
       ) as Promise<MoveResult>;
     }
     if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${node} has no copy of it`);
-    return group.takeOver(force).then((moved) => ({ group: name, owner: node, ...moved }));
+    return group.moves.takeOver(force).then((moved) => ({ group: name, owner: node, ...moved }));
   }
 
   pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {

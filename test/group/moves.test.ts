@@ -98,7 +98,7 @@ describe('a planned switch-over', () => {
   test('loses no write and lets hosts wait meanwhile; the old owner is the target then', async () => {
     const nodes = await Nodes.synced({ seed: 'switch' });
     const told: (string | null)[] = [];
-    const moved = nodes.east.group.switchOver('west');
+    const moved = nodes.east.group.moves.switchOver('west');
     for (let count = 0; count < 5; count++) {
       void nodes.write(nodes.east, count * 512, count + 1).then((fault) => told.push(fault));
     }
@@ -116,18 +116,18 @@ describe('a planned switch-over', () => {
 
   test('is refused to the owner itself, to a node without a copy, by another than the owner, and to a copy that lacks something', async () => {
     const nodes = await Nodes.synced({ seed: 'refused' });
-    await expect(nodes.world.settle(nodes.east.group.switchOver('east'))).rejects.toMatchObject(
+    await expect(nodes.world.settle(nodes.east.group.moves.switchOver('east'))).rejects.toMatchObject(
       refused('is the owner already'),
     );
-    await expect(nodes.world.settle(nodes.east.group.switchOver('north'))).rejects.toMatchObject({
+    await expect(nodes.world.settle(nodes.east.group.moves.switchOver('north'))).rejects.toMatchObject({
       code: 'E_NOT_FOUND',
     });
-    await expect(nodes.world.settle(nodes.west.group.switchOver('east'))).rejects.toMatchObject(
+    await expect(nodes.world.settle(nodes.west.group.moves.switchOver('east'))).rejects.toMatchObject(
       refused('does not serve it'),
     );
     nodes.link(false);
     await nodes.world.run(100);
-    await expect(nodes.world.settle(nodes.east.group.switchOver('west'))).rejects.toMatchObject(
+    await expect(nodes.world.settle(nodes.east.group.moves.switchOver('west'))).rejects.toMatchObject(
       refused('not complete'),
     );
     expect(await nodes.record()).toMatchObject({ owner: 'east', generation: 1 });
@@ -142,7 +142,7 @@ describe('a take-over', () => {
     const nodes = await Nodes.synced({ seed: 'take' });
     await nodes.world.settle(nodes.write(nodes.east, 0, 7));
     nodes.end('east', 'crash');
-    const { generation, loss } = await nodes.world.settle(nodes.west.group.takeOver(false));
+    const { generation, loss } = await nodes.world.settle(nodes.west.group.moves.takeOver(false));
     expect([generation, loss.writes, loss.text]).toEqual([2, 0, 'No acknowledged write is lost.']);
     await nodes.until(() => nodes.west.group.serving);
     expect(nodes.disk(nodes.west).cached[0]).toBe(7);
@@ -155,12 +155,16 @@ describe('a take-over', () => {
 
   test('R15: of a live owner is refused, be it that only the link is cut', async () => {
     const nodes = await Nodes.synced({ seed: 'alive' });
-    await expect(nodes.world.settle(nodes.west.group.takeOver(false))).rejects.toMatchObject(
+    await expect(nodes.world.settle(nodes.west.group.moves.takeOver(false))).rejects.toMatchObject(
       refused('east is alive'),
     );
     nodes.link(false);
-    await expect(nodes.world.settle(nodes.west.group.takeOver(true))).rejects.toMatchObject(refused('switch-over'));
-    await expect(nodes.world.settle(nodes.east.group.takeOver(true))).rejects.toMatchObject(refused('owner already'));
+    await expect(nodes.world.settle(nodes.west.group.moves.takeOver(true))).rejects.toMatchObject(
+      refused('switch-over'),
+    );
+    await expect(nodes.world.settle(nodes.east.group.moves.takeOver(true))).rejects.toMatchObject(
+      refused('owner already'),
+    );
     expect(await nodes.record()).toMatchObject({ owner: 'east', generation: 1 });
   });
 
@@ -168,7 +172,7 @@ describe('a take-over', () => {
     const nodes = await Nodes.synced({ seed: 'replicates' });
     nodes.world.store.setReachable(nodes.east.process.machine, false);
     await nodes.world.run(10_000);
-    await expect(nodes.world.settle(nodes.west.group.takeOver(true))).rejects.toMatchObject(
+    await expect(nodes.world.settle(nodes.west.group.moves.takeOver(true))).rejects.toMatchObject(
       refused('still replicates'),
     );
   });
@@ -178,8 +182,10 @@ describe('a take-over', () => {
     nodes.link(false);
     await nodes.world.settle(nodes.write(nodes.east, 0, 1));
     nodes.end('east', 'crash');
-    await expect(nodes.world.settle(nodes.west.group.takeOver(false))).rejects.toMatchObject(refused('Outdated'));
-    const { loss } = await nodes.world.settle(nodes.west.group.takeOver(true));
+    await expect(nodes.world.settle(nodes.west.group.moves.takeOver(false))).rejects.toMatchObject(
+      refused('Outdated'),
+    );
+    const { loss } = await nodes.world.settle(nodes.west.group.moves.takeOver(true));
     expect([loss.writes, loss.text]).toEqual([null, expect.stringContaining('not known')]);
     await nodes.until(() => nodes.west.group.serving);
   });
@@ -196,7 +202,7 @@ describe('a take-over', () => {
     await copying.until(() => copying.west.group.leg?.state.condition === 'inconsistent');
     await copying.world.run(500);
     copying.end('east', 'crash');
-    await expect(copying.world.settle(copying.west.group.takeOver(false))).rejects.toMatchObject(
+    await expect(copying.world.settle(copying.west.group.moves.takeOver(false))).rejects.toMatchObject(
       refused('Inconsistent'),
     );
 
@@ -206,7 +212,9 @@ describe('a take-over', () => {
     unconfirmed.end('west', 'powerLoss');
     const west = unconfirmed.start('west');
     await unconfirmed.until(() => west.group.leg !== null && west.lease.isValid() && west.group.role === 'secondary');
-    await expect(unconfirmed.world.settle(west.group.takeOver(false))).rejects.toMatchObject(refused('unconfirmed'));
+    await expect(unconfirmed.world.settle(west.group.moves.takeOver(false))).rejects.toMatchObject(
+      refused('unconfirmed'),
+    );
   });
 
   test('R12: a record that goes back in time freezes the group', async () => {
@@ -245,7 +253,7 @@ describe('a take-over', () => {
       nodes.start('east');
       await nodes.until(() => nodes.east.group.role === 'frozen');
 
-      await nodes.world.settle(nodes.west.group.takeOver(false));
+      await nodes.world.settle(nodes.west.group.moves.takeOver(false));
       await nodes.until(() => nodes.classOf('east') === whole);
       expect(nodes.disk(nodes.east).cached[512]).toBe(2);
     }
@@ -265,10 +273,10 @@ describe('a take-over', () => {
     nodes.start('east');
     await nodes.until(() => nodes.east.group.role === 'frozen');
     nodes.end('west', 'crash');
-    await expect(nodes.world.settle(nodes.east.group.takeOver(false))).rejects.toMatchObject(
+    await expect(nodes.world.settle(nodes.east.group.moves.takeOver(false))).rejects.toMatchObject(
       refused('owner already'),
     );
-    const { loss } = await nodes.world.settle(nodes.east.group.takeOver(true));
+    const { loss } = await nodes.world.settle(nodes.east.group.moves.takeOver(true));
     expect(loss.text).toContain('not known');
     expect(nodes.east.group.serving).toBe(true);
   });
@@ -276,12 +284,12 @@ describe('a take-over', () => {
   test('an owner whose disk has failed lets go when asked; one that serves does not', async () => {
     const nodes = await Nodes.synced({ seed: 'release' });
     await nodes.world.settle(nodes.write(nodes.east, 0, 1));
-    expect(await nodes.east.group.release('another')).toBe(false);
-    expect(await nodes.east.group.release((await nodes.record()).id)).toBe(false);
+    expect(await nodes.east.group.moves.release('another')).toBe(false);
+    expect(await nodes.east.group.moves.release((await nodes.record()).id)).toBe(false);
     nodes.disk(nodes.east).failNext('write');
     void nodes.write(nodes.east, 512, 2);
     await nodes.until(() => nodes.east.group.leg?.fault != null);
-    await nodes.world.settle(nodes.west.group.takeOver(false));
+    await nodes.world.settle(nodes.west.group.moves.takeOver(false));
     expect([nodes.west.group.serving, nodes.east.group.role]).toEqual([true, 'secondary']);
     expect(nodes.disk(nodes.west).cached[0]).toBe(1);
   });
@@ -297,7 +305,7 @@ describe('a take-over', () => {
       () => nodes.east.group.role === 'closed' && nodes.east.group.problem?.includes('is not there') === true,
     );
     await nodes.until(() => nodes.east.group.record !== null);
-    await nodes.world.settle(nodes.west.group.takeOver(false));
+    await nodes.world.settle(nodes.west.group.moves.takeOver(false));
     expect([nodes.west.group.serving, nodes.east.group.role]).toEqual([true, 'closed']);
     expect(nodes.disk(nodes.west).cached[0]).toBe(1);
   });

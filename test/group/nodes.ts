@@ -210,7 +210,7 @@ export class Nodes {
   answer(name: string, method: string, params: unknown): Promise<unknown> {
     const { group, process } = this.node(name);
     if (!process.alive) return Promise.reject(new Error('no answer'));
-    if (method === 'group.release') return group.release((params as { id: string }).id);
+    if (method === 'group.release') return group.moves.release((params as { id: string }).id);
     if (method === 'group.look') group.look();
     return Promise.resolve(group.serving ? (group.record?.generation ?? 0) : 0);
   }

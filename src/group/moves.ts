@@ -1,0 +1,331 @@
+/**
+ * Moves of a group's ownership that people ask for: handing it over, taking it over, letting it go.
+ *
+ * Invariants:
+ * - R15: a planned move stops acknowledgements, drains and flushes both legs, then swaps; stopped it stays until the record
+ *   is known. An unplanned one waits until the old owner's lease has lapsed, unless that owner has let go.
+ * - R11: the new generation is one transaction: the record unchanged, and the lease it stands on gone.
+ * - While a move is under way the group decides nothing by itself.
+ */
+import type { Environment } from '../base/environment.ts';
+import { HoldfastError, type ErrorCode } from '../base/errors.ts';
+import { randomHex } from '../base/random.ts';
+import { pause, whileHolds, within } from '../base/waiting.ts';
+import { leaseKey } from '../store/document.ts';
+import { parseLease, type LeaseObserver } from '../store/lease.ts';
+import { childOf } from '../stream/position.ts';
+import type { LocalLeg } from '../volume/local-leg.ts';
+import type { Group, GroupContext } from './group.ts';
+import type { Owner } from './owner.ts';
+import { claimed, handedOver, type GroupRecord } from './record.ts';
+import { assertSafe, lossOf, nothingLost, type Loss } from './take-over.ts';
+
+export interface Moved {
+  readonly generation: number;
+  readonly pauseMs: number | null;
+  readonly loss: Loss;
+}
+
+/** What a move has the group do. */
+export interface MoveSteps {
+  /** The group is being stopped. */
+  readonly closing: () => boolean;
+  readonly decide: () => void;
+  readonly look: () => Promise<void>;
+  /** Becomes owner under the record's generation, without waiting for the legs `excluded`. */
+  readonly open: (record: GroupRecord, excluded: readonly string[]) => Promise<void>;
+  readonly leave: (reason: string) => Promise<void>;
+  readonly becomeSecondary: () => void;
+}
+
+const moveTimeoutMs = 60_000;
+const lookMs = 100;
+const releaseTimeoutMs = 2000;
+/** Longer than a link bears silence. */
+const linkKnownDeadMs = 6000;
+/** After it let go, a node leaves the next generation to the one that asked, for so long. */
+const yieldMs = 5000;
+
+export class Moves {
+  readonly #context: GroupContext;
+  readonly #environment: Environment;
+  readonly #group: Group;
+  readonly #steps: MoveSteps;
+  #underWay = false;
+  /** Id of a generation of this node's that it has given up, and until when it leaves the next to another. */
+  #released = '';
+  #yieldUntilMs = 0;
+
+  constructor(context: GroupContext, group: Group, steps: MoveSteps) {
+    this.#context = context;
+    this.#environment = context.environment;
+    this.#group = group;
+    this.#steps = steps;
+  }
+
+  get underWay(): boolean {
+    return this.#underWay;
+  }
+
+  /** Id of the last generation given up; empty when none was. */
+  get released(): string {
+    return this.#released;
+  }
+
+  /** A planned move to another leg, which lacks nothing. Requests are held while it lasts. */
+  async switchOver(to: string): Promise<Moved> {
+    const { owner, leg, keeper } = this.#group;
+    const { node, store, lease } = this.#context;
+    if (this.#group.role !== 'primary' || owner === null || leg === null) {
+      throw this.#refused(`${node} does not serve it, so it cannot hand it over`);
+    }
+    if (to === node) throw this.#refused(`${node} is the owner already`);
+    const target = owner.legOf(to);
+    if (target === undefined) throw this.#error('E_NOT_FOUND', `${to} has no copy of it`);
+    if (!target.complete) {
+      throw this.#refused(
+        `the copy at ${to} is not complete (${target.reason || target.phase}); wait for it, or see ` +
+          `\`holdfast why ${this.#group.name}\``,
+      );
+    }
+    if (this.#underWay) throw this.#error('E_BUSY', 'another move is under way');
+    this.#underWay = true;
+    const startedMs = this.#environment.clock.monotonicMs();
+    owner.hold('switchOver', true);
+    try {
+      await this.#drained(owner, target);
+      const last = owner.last;
+      if (!lease.isValid()) throw this.#refused(`the lease of ${node} has lapsed`);
+      const id = randomHex(this.#environment.random, 16);
+      for (let attempt = 0; ; attempt++) {
+        const entry = await store.read(leaseKey(to));
+        const holder = entry === null ? null : (parseLease(entry.value)?.leaseId ?? null);
+        if (entry === null || holder === null) {
+          throw this.#refused(`${to} holds no lease, so it cannot serve`);
+        }
+        const outcome = await keeper.change(
+          (record) => {
+            if (record?.id !== owner.lineage.id) return null;
+            const generation = Math.max(record.generation, leg.state.seen.generation) + 1;
+            const lineage =
+              last.generation === owner.lineage.generation
+                ? childOf(owner.lineage, last.seq, generation, id)
+                : { generation, id, ancestors: owner.lineage.ancestors };
+            return handedOver(record, { node: to, leaseId: holder, id, lineage, ownLegGood: leg.fault === null });
+          },
+          { require: [{ key: leaseKey(to), revision: entry.revision }] },
+        );
+        if (outcome.kind === 'done') {
+          this.#event('switchOver', `handed over to ${to}, generation ${outcome.record.generation}`);
+          await this.#steps.leave(`${to} owns the group now`);
+          await leg.see(outcome.record.generation, outcome.record.id).catch(() => {});
+          this.#context.request(to, 'group.look', { group: this.#group.name }, 5000).catch(() => {});
+          await this.#served(to, outcome.record.generation);
+          const pauseMs = this.#environment.clock.monotonicMs() - startedMs;
+          return { generation: outcome.record.generation, pauseMs, loss: nothingLost };
+        }
+        // A renewal of the target's lease between read and swap is no reason to give up.
+        if (outcome.kind === 'lost' && outcome.reason.includes(leaseKey(to)) && attempt < 5) continue;
+        throw this.#refused(`the record could not be swapped: ${outcome.reason}`);
+      }
+    } finally {
+      this.#underWay = false;
+      // R15: only while the record is known to be ours still.
+      if (this.#group.owner === owner && keeper.record?.id === owner.lineage.id) owner.hold('switchOver', false);
+      void this.#steps.look();
+    }
+  }
+
+  /** Everything acknowledged and flushed at both ends. */
+  async #drained(owner: Owner, target: { readonly complete: boolean; readonly reason: string }): Promise<void> {
+    const late = (what: string): HoldfastError =>
+      this.#error('E_TIMEOUT', `${what} within ${moveTimeoutMs / 1000} s; it goes on serving here`);
+    const drained = (): Promise<boolean> =>
+      within(this.#environment.clock, moveTimeoutMs, (done) => owner.whenDrained(done));
+    if (owner.leg.fault === null && !(await drained()) && owner.leg.fault === null) {
+      throw late('not all requests were answered');
+    }
+    let flushed = false;
+    await within(this.#environment.clock, moveTimeoutMs, (done) => {
+      owner.flushEverywhere((fault) => {
+        flushed = fault === null;
+        done();
+      });
+    });
+    // A leg that has failed cannot be flushed: the target lacks nothing acknowledged all the same.
+    if (!flushed && owner.leg.fault === null) throw late('the flush was not answered');
+    if (!target.complete) throw this.#refused(target.reason);
+    await owner.sentAll(target);
+    if (!target.complete) throw this.#refused(target.reason);
+  }
+
+  /** Unplanned: the owner is gone. Refused while it lives, and for a leg that is not safe unless forced. */
+  async takeOver(force: boolean): Promise<Moved> {
+    const { leg, keeper } = this.#group;
+    const { node, lease } = this.#context;
+    const { clock } = this.#environment;
+    if (this.#underWay) throw this.#error('E_BUSY', 'another move is under way');
+    await keeper.refresh();
+    const record = keeper.record;
+    if (record === null) throw this.#refused('there is no record of it yet; start the preferred owner first');
+    if (leg === null) throw this.#refused(this.#group.problem ?? 'its leg is not open here');
+    if (record.owner === node) {
+      if (!force || this.#group.role !== 'frozen' || leg.state.wentBack === null)
+        throw this.#refused(`${node} is the owner already`);
+      return this.#serveOlder(leg, record);
+    }
+    if (this.#group.role === 'frozen') throw this.#refused(this.#group.problem ?? 'it is frozen');
+    assertSafe(record, leg, force);
+    const startedMs = clock.monotonicMs();
+    this.#underWay = true;
+    try {
+      const released = await this.#releasedBy(record);
+      const observer = released ? null : await this.#ownerGone(record.owner);
+      // A link that was cut without a word takes a while to be known as that; one that speaks is an owner that lives.
+      if (!released) await whileHolds(clock, () => this.#group.target?.owner != null, linkKnownDeadMs);
+      if (!released && this.#group.target?.owner != null)
+        throw this.#refused(`${record.owner} still replicates to this node; use switch-over`);
+      // What the old owner may still have sent is settled now: nothing more of its generation is applied.
+      if (!((await this.#group.target?.letGo(moveTimeoutMs)) ?? true)) {
+        throw this.#refused(
+          leg.fault?.detail ??
+            `the copy here could not store all it had received: ${leg.trouble ?? 'no room is left'}`,
+        );
+      }
+      // The owner may have changed the record while it still could.
+      await keeper.refresh();
+      const judged = keeper.record;
+      if (judged?.id !== record.id)
+        throw this.#refused('the record has changed meanwhile; look at `holdfast status`');
+      assertSafe(judged, leg, force);
+      const loss = lossOf(judged, node, leg.applied, this.#group.target?.ownerStamped ?? null);
+      const { leaseId } = lease;
+      if (leaseId === null) throw this.#refused(`this node holds no lease: ${lease.reason ?? 'unknown'}`);
+      const id = randomHex(this.#environment.random, 16);
+      const revision = observer?.revision ?? 0;
+      const key = leaseKey(record.owner);
+      const outcome = await keeper.change(
+        (before) =>
+          before?.id === judged.id && before.legs[node]?.class === judged.legs[node]?.class
+            ? claimed(before, {
+                group: this.#group.name,
+                owner: node,
+                leaseId,
+                id,
+                legs: this.#group.entry.legs.map((entry) => entry.node),
+                generationMin: leg.state.seen.generation + 1,
+              })
+            : null,
+        released ? {} : { require: [{ key, revision }], ...(revision > 0 ? { remove: [key] } : {}) },
+      );
+      if (outcome.kind !== 'done') throw this.#refused(`the record could not be changed: ${outcome.reason}`);
+      this.#event(
+        'takeOver',
+        `taken over from ${record.owner}, generation ${outcome.record.generation}. ${loss.text}`,
+      );
+      if (force) leg.metadata.change({ condition: 'consistent', wentBack: null });
+      await this.#steps.open(outcome.record, [record.owner]);
+      return { generation: outcome.record.generation, pauseMs: clock.monotonicMs() - startedMs, loss };
+    } finally {
+      this.#underWay = false;
+      this.#steps.decide();
+    }
+  }
+
+  /** Somebody who knows that the further copy is gone for good insists on the older one, here. */
+  async #serveOlder(leg: LocalLeg, record: GroupRecord): Promise<Moved> {
+    const startedMs = this.#environment.clock.monotonicMs();
+    leg.metadata.change({ wentBack: null });
+    await leg.save();
+    this.#steps.becomeSecondary();
+    this.#steps.decide();
+    await whileHolds(
+      this.#environment.clock,
+      () => this.#group.role !== 'primary' && this.#group.role !== 'frozen',
+      moveTimeoutMs,
+    );
+    if (this.#group.role !== 'primary') throw this.#refused(this.#group.problem ?? this.#group.role);
+    const { generation = record.generation } = this.#group.record ?? {};
+    const pauseMs = this.#environment.clock.monotonicMs() - startedMs;
+    const text = 'This copy’s disk is older than it once was: how much is lost is not known.';
+    return { generation, pauseMs, loss: { writes: null, bytes: null, seconds: null, text } };
+  }
+
+  /**
+   * The owner is asked to let go: it does if it cannot serve. What it served before is answered for, and it will not serve
+   * again without a new generation, which the record's revision decides (R11). False also when it does not answer.
+   */
+  #releasedBy({ owner, id }: GroupRecord): Promise<boolean> {
+    return this.#context.request(owner, 'group.release', { group: this.#group.name, id }, releaseTimeoutMs).then(
+      (released) => released === true,
+      () => false,
+    );
+  }
+
+  /** Another node wants to take over: lets go of that generation, for good, if this one cannot serve it. */
+  async release(id: string): Promise<boolean> {
+    const { leg, keeper } = this.#group;
+    if (keeper.record?.id !== id || this.#underWay || this.#steps.closing()) return false;
+    const failed = this.#group.role === 'primary' && leg !== null && leg.fault !== null;
+    const stuck = this.#group.role === 'opening' && leg?.state.condition === 'inconsistent';
+    if (!failed && !stuck && this.#group.role !== 'frozen' && this.#group.role !== 'closed') return false;
+    this.#released = id;
+    this.#yieldUntilMs = this.#environment.clock.monotonicMs() + yieldMs;
+    if (failed || stuck) await this.#steps.leave('another node takes over: this one cannot serve');
+    return true;
+  }
+
+  get yields(): boolean {
+    return (
+      this.#group.keeper.record?.id === this.#released && this.#environment.clock.monotonicMs() < this.#yieldUntilMs
+    );
+  }
+
+  /** Waits until the owner's lease has lapsed; refuses when it is seen to live. */
+  async #ownerGone(owner: string): Promise<LeaseObserver | null> {
+    const { leaseOf } = this.#context;
+    const { clock } = this.#environment;
+    const alive = (): HoldfastError =>
+      this.#refused(`${owner} is alive and serves it, or is about to; use \`holdfast group switch-over\``);
+    const observer = leaseOf(owner);
+    if (observer === null) return null;
+    // One renewal may have been on its way before the owner died; a second one has been sent since we began to look.
+    let revision = observer.revision;
+    let renewals = 0;
+    const deadlineMs = clock.monotonicMs() + moveTimeoutMs;
+    while (!observer.lapsed(clock.monotonicMs())) {
+      if (observer.revision !== revision && ++renewals === 2) throw alive();
+      revision = observer.revision;
+      if (clock.monotonicMs() > deadlineMs) {
+        throw this.#error('E_STORE_UNREACHABLE', `whether ${owner} lives cannot be seen in the store`);
+      }
+      await pause(clock, lookMs);
+    }
+    return observer;
+  }
+
+  /** Waits a while until the new owner serves; that it does not yet is no failure of the move. */
+  async #served(to: string, generation: number): Promise<void> {
+    for (let look = 0; look < 50; look++) {
+      try {
+        const answer = await this.#context.request(to, 'group.serving', { group: this.#group.name }, 2000);
+        if (answer === generation) return;
+      } catch {
+        // Asked again.
+      }
+      await pause(this.#environment.clock, lookMs);
+    }
+  }
+
+  #refused(text: string): HoldfastError {
+    return this.#error('E_REFUSED', text);
+  }
+
+  #error(code: ErrorCode, text: string): HoldfastError {
+    return new HoldfastError(code, `group ${this.#group.name}: ${text}`);
+  }
+
+  #event(kind: string, message: string): void {
+    this.#context.event(this.#group.name, kind, message);
+  }
+}
