@@ -5,6 +5,7 @@
 import { formatDuration, formatSize } from '../base/units.ts';
 import type { SourceLeg } from '../mirror/source-leg.ts';
 import type { LegEntry, MirrorMode } from '../store/document.ts';
+import { comparePositions, origin } from '../stream/position.ts';
 import type { Group } from './group.ts';
 import type { Owner } from './owner.ts';
 import type {
@@ -13,6 +14,7 @@ import type {
   ForkStatus,
   GroupStatus,
   LegStatus,
+  LogStatus,
   ReplicationState,
   ServiceState,
 } from './status.ts';
@@ -56,7 +58,7 @@ export function describeGroup(group: Group, context: DescribeContext): GroupStat
       blockSizeBytes,
       exports: group.role === 'primary' ? context.exportBases.map((base) => exportUri(base, name)) : [],
     })),
-    log: null,
+    log: logOf(group, context.node),
     legs: entry.legs.map((leg) =>
       leg.node === context.node ? ownLeg(group, leg, context) : otherLeg(group, leg, context),
     ),
@@ -72,7 +74,7 @@ function exportUri(base: string, volume: string): string {
 function serviceOf(group: Group): ServiceState {
   switch (group.role) {
     case 'primary':
-      return group.serving || isOnly(group.owner, 'lag') ? 'Serving' : 'Suspended';
+      return group.serving || group.owner?.onlyPaced === true ? 'Serving' : 'Suspended';
     case 'opening':
       return 'Opening';
     case 'closed':
@@ -81,10 +83,6 @@ function serviceOf(group: Group): ServiceState {
     case 'frozen':
       return 'Unserved';
   }
-}
-
-function isOnly(owner: Owner | null, hold: 'lag'): boolean {
-  return owner !== null && owner.holds.size === 1 && owner.holds.has(hold);
 }
 
 function serviceWords(group: Group, service: ServiceState, context: DescribeContext): Words {
@@ -322,11 +320,11 @@ function otherLeg(group: Group, entry: LegEntry, context: DescribeContext): LegS
 }
 
 function sourceLeg(group: Group, owner: Owner, leg: SourceLeg, mode: MirrorMode): LegStatus {
-  const lag = leg.tracking ? unknownLag : owner.lagOf(leg);
+  const lag = lagOf(owner, leg);
   const replication = replicationOf(leg);
   const target = leg.attachedAs;
   const complete = leg.complete && leg.recordClass !== 'behind';
-  const copying = leg.phase === 'copying' || leg.phase === 'settling';
+  const copying = leg.phase === 'copying' || (leg.phase === 'settling' && !leg.merged);
   const inconsistent =
     copying || target?.condition === 'inconsistent' || target?.blank === true || neverCopied(owner, leg);
   const disk: DiskState = complete
@@ -359,9 +357,12 @@ function neverCopied(owner: Owner, leg: SourceLeg): boolean {
 
 function replicationOf(leg: SourceLeg): ReplicationState {
   if (leg.paused) return 'Paused';
+  if (leg.phase === 'settling' && leg.merged) return 'Merging';
   switch (leg.phase) {
     case 'streaming':
       return 'Established';
+    case 'merging':
+      return 'Merging';
     case 'copying':
     case 'settling':
       return 'SyncTarget';
@@ -369,11 +370,22 @@ function replicationOf(leg: SourceLeg): ReplicationState {
     case 'attaching':
     case 'attached':
     case 'refused':
-      return 'Off';
+      return leg.needsLog ? 'Logging' : 'Off';
   }
 }
 
+function lagOf(owner: Owner, leg: SourceLeg): LegStatus['lag'] {
+  if (!leg.tracking && leg.merger === null) return owner.lagOf(leg);
+  if (!leg.needsLog || owner.log === null) return unknownLag;
+  const at = comparePositions(leg.told, origin) > 0 ? leg.told : owner.leg.state.peers[leg.node]?.confirmed;
+  if (at === undefined) return unknownLag;
+  const { records, bytes, oldestWallMs } = owner.log.distanceFrom(at);
+  const seconds = oldestWallMs === null ? 0 : Math.max(0, (owner.environment.clock.wallMs() - oldestWallMs) / 1000);
+  return { writes: records, bytes, seconds };
+}
+
 function phaseWords(leg: SourceLeg): string {
+  if (leg.phase === 'merging') return 'being merged';
   return leg.phase === 'copying' || leg.phase === 'settling' ? 'being copied to' : 'not attached';
 }
 
@@ -392,6 +404,12 @@ function sourceWords(group: Group, owner: Owner, leg: SourceLeg): Words {
       nextStep: 'Wait; until it has ended this copy cannot take over.',
     };
   }
+  if (leg.phase === 'merging' || (leg.merged && leg.phase === 'settling')) {
+    return {
+      reason: 'what it missed is replayed from the log, in order; it is an image of a past moment all the time',
+      nextStep: 'Wait; it catches up by itself.',
+    };
+  }
   if (leg.phase === 'refused')
     return {
       reason: leg.reason,
@@ -403,7 +421,9 @@ function sourceWords(group: Group, owner: Owner, leg: SourceLeg): Words {
   const grace = group.entry.settings.graceMs;
   const what =
     leg.recordClass === 'behind'
-      ? `${formatSize(leg.outOfSyncBytes)} have changed since`
+      ? leg.needsLog
+        ? 'what it misses is kept in the log'
+        : `${formatSize(leg.outOfSyncBytes)} have changed since${logWords(owner)}`
       : away < grace
         ? `hosts wait for it up to ${formatDuration(grace)}`
         : 'nothing has been written since';
@@ -413,8 +433,51 @@ function sourceWords(group: Group, owner: Owner, leg: SourceLeg): Words {
   };
 }
 
+/** Why the log does not help a leg that is away. */
+function logWords({ log }: Owner): string {
+  if (log === null) return '; the group has no log';
+  const why = log.problem ?? log.endReason;
+  return why === null ? '' : `; not in the log: ${why}`;
+}
+
+/** What `status` says of the log at its owner. */
+function logOf({ owner, name }: Group, node: string): LogStatus | null {
+  const log = owner?.log ?? null;
+  if (log === null) return null;
+  const status = log.status();
+  const { problem, endReason } = log;
+  const waits = owner?.holds.has('log') === true;
+  const reason = problem ?? endReason ?? (waits ? `it is full, hosts wait: ${status?.reason ?? ''}` : null);
+  return {
+    node,
+    state: problem !== null ? 'failed' : log.on ? 'logging' : endReason !== null ? 'ended' : 'idle',
+    copies: (status?.copies ?? []).map(({ folder, dropped }) => ({ folder, problem: dropped })),
+    sizeBytes: status?.capacityBytes ?? 0,
+    usedBytes: status?.usedBytes ?? 0,
+    freeBytes: status?.freeBytes ?? 0,
+    segments: status?.segments ?? 0,
+    oldestAtMs: null,
+    fullInSeconds: status?.fullInMs == null ? null : Math.round(status.fullInMs / 1000),
+    reason,
+    nextStep:
+      reason === null
+        ? null
+        : problem !== null
+          ? 'Mend the place of the log, or assign another; what targets miss meanwhile is copied, not merged.'
+          : waits
+            ? `Let the target catch up, or: holdfast log grow ${name} --size SIZE`
+            : 'The next outage is logged again; consider a larger log.',
+  };
+}
+
 function progressOf(leg: SourceLeg): CopyProgress | null {
-  const { copier } = leg;
+  const { copier, merger } = leg;
+  if (merger !== null) {
+    const { doneBytes, bytesPerSecond } = merger;
+    const leftBytes = merger.leftBytes;
+    const secondsLeft = bytesPerSecond > 0 ? Math.ceil(leftBytes / bytesPerSecond) : null;
+    return { kind: 'merge', doneBytes, totalBytes: doneBytes + leftBytes, bytesPerSecond, secondsLeft };
+  }
   if (copier === null) return null;
   const { kind, doneBytes, totalBytes, remainingBytes, bytesPerSecond } = copier;
   const secondsLeft = bytesPerSecond > 0 ? Math.ceil(remainingBytes / bytesPerSecond) : null;

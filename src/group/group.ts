@@ -21,12 +21,13 @@ import type { LinkConnection } from '../link/link.ts';
 import { MessageType } from '../link/messages/types.ts';
 import { ForkKeeper } from '../mirror/fork-keeper.ts';
 import { refuseAttach, TargetLeg } from '../mirror/target-leg.ts';
-import type { ClusterDocument, GroupEntry, LegClass, VolumeEntry } from '../store/document.ts';
+import type { ClusterDocument, GroupEntry, LegClass, LogEntry, VolumeEntry } from '../store/document.ts';
 import type { LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { childOf, comparePositions, furtherOf } from '../stream/position.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { HostSession } from './host-access.ts';
+import { GroupLog } from './group-log.ts';
 import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
 import { openLeg } from './opening.ts';
@@ -61,6 +62,8 @@ export interface GroupContext {
   readonly request: (node: string, method: string, params: unknown, timeoutMs: number) => Promise<unknown>;
   readonly metadataFolder: string;
   readonly forkFolder: string;
+  /** Where the group's log is on this node: one folder, or two with the same contents. */
+  readonly logFolders: (log: LogEntry) => readonly string[];
   readonly pathOf: (volume: VolumeEntry) => string;
   readonly bitsSlotBytes: number;
   /** A number for an attachment or fetch, never used before on this node; `replaces` is forgotten. */
@@ -162,6 +165,7 @@ export class Group {
         await this.target?.dropVolume(entry.index);
         await leg.removeVolume(entry.index);
       }
+      if (added.length > 0) this.owner?.log?.end('a volume was added');
       for (const volume of added) await leg.addVolume(volume);
     } finally {
       for (const target of this.owner?.legs ?? []) target.attach();
@@ -448,6 +452,11 @@ export class Group {
       leg.applied,
     );
     this.owner = owner;
+    await this.#openLog(owner, excluded === null || !record.established);
+    if (attempt !== this.#attempt) {
+      await owner.log?.close();
+      return;
+    }
     for (const entry of this.#entry.legs) {
       if (entry.node === this.#context.node) continue;
       const known = record.legs[entry.node] ?? { class: 'behind' as const, paused: false };
@@ -494,6 +503,7 @@ export class Group {
       }
       current = outcome;
     }
+    owner.log?.resume(opened.lineage, opened.start);
     leg.metadata.change({ lineage: opened.lineage, condition: 'consistent', owning: true });
     leg.applied = opened.start;
     leg.intended = { generation: record.generation, seq: Number.MAX_SAFE_INTEGER };
@@ -511,6 +521,7 @@ export class Group {
       if (opened.equal.has(other.node) || (handedWell && other.needed)) other.isEqual();
       else if (other.needed)
         throw new HoldfastError('E_INTERNAL', `${other.node} is in sync but not known to be equal`);
+      else other.needsLog = owner.log?.on === true;
     }
     this.#membership = new Membership({
       environment: this.#environment,
@@ -531,6 +542,28 @@ export class Group {
     owner.open();
     this.#event('primary', `${this.#context.node} serves the group, generation ${record.generation}`);
     this.#membership?.review();
+  }
+
+  /** Opens the group's log, if it has one, and after an unclean end brings the own leg to where it ends. */
+  async #openLog(owner: Owner, recover: boolean): Promise<void> {
+    const { log: entry, settings, legs } = this.#entry;
+    if (entry === null) return;
+    this.problem = 'reading its log';
+    const log = await GroupLog.open({
+      environment: this.#environment,
+      leg: owner.leg,
+      entry,
+      folders: this.#context.logFolders(entry),
+      synchronous: legs.some(({ mode }) => mode !== 'async'),
+      onFull: settings.onLogFull,
+      pass: (change) => owner.passLogged(change),
+      ended: (reason) => owner.logEnded(reason),
+      hold: (on) => owner.hold('log', on),
+      merging: () => owner.legs.some((leg) => leg.merger !== null),
+      event: (kind, message) => this.#event(kind, message),
+    });
+    if (recover) await log.recover();
+    owner.log = log;
   }
 
   /** The lease was lost and is back: nobody took over meanwhile, or we find out now (R11). */
@@ -601,6 +634,7 @@ export class Group {
     this.#endSessions(() => true, reason);
     if (owner !== null && leg !== null) {
       await owner.close(reason);
+      await owner.log?.close();
       if (owner.wasOpen) {
         leg.applied = owner.storedPosition;
         leg.intended = owner.last;
@@ -608,6 +642,7 @@ export class Group {
         if (flushed) leg.metadata.change({ durable: furtherOf(leg.applied, leg.state.durable) });
         leg.metadata.change({ owning: false });
         const exact = flushed && comparePositions(leg.applied, leg.intended) === 0;
+        if (!exact) leg.metadata.change({ logAhead: null });
         if (!exact && leg.state.condition === 'consistent') leg.metadata.change({ condition: 'unconfirmed' });
         await leg.saveBits().catch(() => {});
         if (flushed) await leg.writeCursor();

@@ -29,6 +29,7 @@ import { comparePositions, origin, type Lineage, type Position } from '../stream
 import { recordBytesMax, recordsOverlap, type RecordKind } from '../stream/record.ts';
 import { Sequencer } from '../stream/sequencer.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
+import type { GroupLog } from './group-log.ts';
 import type { HostCompletion } from './host-access.ts';
 
 export interface OwnerOptions {
@@ -53,7 +54,16 @@ export type Hold =
   | 'lease'
   | 'ownLeg'
   /** The lag of a leg that answers before it has applied (`async`, `receive`) is at its bound, or memory is. */
-  | 'lag';
+  | 'lag'
+  /** The log is full, and waits for space (TL-20). */
+  | 'log'
+  /** A leg is being merged, and hosts had their share (TL-11). */
+  | 'merge'
+  /** `on-target-loss: suspend`, and a target is lost. */
+  | 'target';
+
+/** Reads go on under these. */
+const writeHolds: ReadonlySet<Hold> = new Set(['lag', 'log', 'merge', 'target']);
 
 /** Something that is done, to be told at the end of the turn. */
 interface Reply {
@@ -92,6 +102,8 @@ const historyBytesMax = 256 * 1024 * 1024;
 /** While the hot map is full, checkpoints follow each other this closely. */
 const pressureMs = 20;
 const sentAllLookMs = 5;
+/** However slow a merge is, hosts go on after so long. */
+const mergeHoldMs = 100;
 
 export class Owner implements SourceOwner, EndTask {
   readonly environment: Environment;
@@ -101,6 +113,8 @@ export class Owner implements SourceOwner, EndTask {
   readonly counters = { reads: 0, writes: 0, readBytes: 0, writtenBytes: 0 };
   lineage: Lineage;
   established = false;
+  /** The group's log; null when it has none. */
+  log: GroupLog | null = null;
   /** Hosts have been let in: the own leg is where the history is. */
   wasOpen = false;
 
@@ -246,7 +260,7 @@ export class Owner implements SourceOwner, EndTask {
   read(volume: number, offset: number, into: Uint8Array, done: HostCompletion): void {
     if (this.#ended(volume, done)) return;
     this.#lastHostAtMs = this.environment.clock.monotonicMs();
-    if (this.#holds.size > 0 && !this.#onlyLagHolds()) {
+    if (this.#holds.size > 0 && !this.#onlyWritesHeld()) {
       this.#held.push(() => this.read(volume, offset, into, done));
       return;
     }
@@ -270,7 +284,7 @@ export class Owner implements SourceOwner, EndTask {
     this.counters.writtenBytes += data.length;
     const finish = fua ? joined(2, done) : done;
     const change = new Change('write', { volume, offset, length: data.length }, data, false, finish);
-    if (this.#legList.some((leg) => !leg.tracking)) change.checksum = crc32c(data);
+    if (this.log?.on === true || this.#legList.some((leg) => !leg.tracking)) change.checksum = crc32c(data);
     this.#stamp(change);
     if (fua) this.#flush(volume, finish);
   }
@@ -339,7 +353,7 @@ export class Owner implements SourceOwner, EndTask {
       this.#holds.delete(why);
       if (this.#holds.size === 0) for (const request of this.#held.drain()) request();
     }
-    if (why !== 'lag') this.#options.review();
+    if (!writeHolds.has(why)) this.#options.review();
   }
 
   /** Calls `run` when no change is in flight any more; hold requests first. */
@@ -404,6 +418,7 @@ export class Owner implements SourceOwner, EndTask {
   beginGeneration(lineage: Lineage): void {
     this.lineage = lineage;
     this.#sequencer.beginGeneration(lineage.generation);
+    this.log?.beginGeneration(lineage);
     this.history.beginGeneration(lineage.generation);
     this.established = true;
     const replies = this.#awaitingLease;
@@ -456,10 +471,12 @@ export class Owner implements SourceOwner, EndTask {
     this.#flights.add(change);
     if (change.length > 0) {
       for (const leg of this.#legList) if (leg.tracking) leg.track(change.volume, change.offset, change.length);
+      this.#chargeMerges(change.length);
       for (const watch of this.#watches) if (recordsOverlap(watch, change)) watch.touched = true;
     }
     if (this.#lagAtBound()) this.hold('lag', true);
-    this.#queue.push(change);
+    if (this.log?.on === true) this.log.push(change);
+    else this.#queue.push(change);
     this.#askForTurn();
   }
 
@@ -491,6 +508,7 @@ export class Owner implements SourceOwner, EndTask {
   /** R10: other legs may have it; they are made equal again by a copy of what is here. */
   #hadNoSpace(change: Change): void {
     this.#noSpaceAtMs = this.environment.clock.monotonicMs();
+    this.log?.end('the own leg ran out of space');
     for (const leg of this.#legList) leg.repair(change.volume, change.offset, change.length);
     this.#finish(change, 'noSpace');
     this.#trim();
@@ -559,6 +577,7 @@ export class Owner implements SourceOwner, EndTask {
 
   /** What no leg will ask for any more goes. */
   #trim(): void {
+    if (this.log?.busy === true) return;
     let keepFrom = this.history.next;
     for (const leg of this.#legList) if (!leg.tracking) keepFrom = Math.min(keepFrom, leg.appliedOrdinal + 1);
     keepFrom = Math.min(keepFrom, this.#storedOrdinal + 1);
@@ -589,8 +608,88 @@ export class Owner implements SourceOwner, EndTask {
     return this.history.next - 1 - leg.appliedOrdinal >= lagWritesMax || this.history.bytes >= lagBytesMax;
   }
 
-  #onlyLagHolds(): boolean {
-    return this.#holds.size === 1 && this.#holds.has('lag');
+  #onlyWritesHeld(): boolean {
+    for (const hold of this.#holds) if (!writeHolds.has(hold)) return false;
+    return true;
+  }
+
+  // ---- the log ----
+
+  /** The log has answered for the change: it goes to the own leg. */
+  passLogged(change: Change): void {
+    if (!this.#closed && this.leg.fault === null) this.#queue.push(change);
+  }
+
+  /** A leg that has applied everything up to `lostAt` is away. Returns whether what it misses is kept in the log. */
+  logFrom(lostAt: Position): boolean {
+    const { log, history } = this;
+    if (log === null) return false;
+    if (!log.on) {
+      const changes: Change[] = [];
+      for (let at = history.first; at < history.next; at++) {
+        const change = history.at(at);
+        if (change.onlyFor === null) changes.push(change);
+      }
+      if (!log.begin(history.positionAt(history.first - 1), changes)) return false;
+    }
+    return log.covers(lostAt);
+  }
+
+  /** A reader found damage: the log is of no use for the present outage. */
+  logUnreadable(reason: string): void {
+    this.log?.end(reason);
+  }
+
+  /** The stretch of the log is lost: what was to be merged is copied. */
+  logEnded(reason: string): void {
+    for (const leg of this.#legList) leg.logLost(reason);
+  }
+
+  /** What nobody needs of the log any more goes; it is not written on when nobody needs it at all. */
+  reviewLog(): void {
+    const { log } = this;
+    if (log === null) return;
+    let needed = this.leg.metadata.saved?.durable ?? origin;
+    let wanted = false;
+    for (const leg of this.#legList) {
+      if (!leg.needsLog) continue;
+      wanted = true;
+      const { confirmed = origin } = this.leg.state.peers[leg.node] ?? {};
+      if (comparePositions(confirmed, needed) < 0) needed = confirmed;
+    }
+    if (wanted) log.release(needed);
+    else {
+      log.stop();
+      log.release(log.newest);
+    }
+  }
+
+  /** Hosts had their share until the merge has got on, or for a moment. */
+  #chargeMerges(bytes: number): void {
+    for (const leg of this.#legList) {
+      if (leg.merger === null) continue;
+      leg.merger.charge(bytes);
+      if (!leg.merger.exhausted || this.#holds.has('merge')) continue;
+      this.hold('merge', true);
+      this.environment.clock.after(mergeHoldMs, () => {
+        leg.merger?.forgive();
+        this.mergeMoved();
+      });
+    }
+  }
+
+  mergeMoved(): void {
+    if (this.#legList.every((leg) => leg.merger?.exhausted !== true)) this.hold('merge', false);
+  }
+
+  /** Hosts are slowed, no more: by a leg's lag or a merge. */
+  get onlyPaced(): boolean {
+    for (const hold of this.#holds) if (hold !== 'lag' && hold !== 'merge') return false;
+    return true;
+  }
+
+  get mergeGain(): number {
+    return this.#options.settings.mergeGain;
   }
 
   // ---- replies ----
@@ -734,6 +833,8 @@ export class Owner implements SourceOwner, EndTask {
   /** About once a second. */
   tick(): void {
     for (const leg of this.#legList) leg.tick();
+    this.log?.tick();
+    this.reviewLog();
     const now = this.environment.clock.monotonicMs();
     const idle = now - this.#lastChangeAtMs >= checkpointIdleMs;
     const { covered } = this.#marks.at(-1) ?? { covered: null };

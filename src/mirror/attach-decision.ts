@@ -13,6 +13,9 @@
  *   | the same, but may have lost what was not durable     | resync, bits and hot regions                    |
  *   | stands where the history in memory goes on           | continue there                                  |
  *   | kept all it had, and no bit was set since            | continue at the newest stamp                    |
+ *   | stands where the log goes on                         | merge from there                                |
+ *
+ * The table's order is not that of precedence: an ordered source is always preferred to bits.
  */
 import {
   comparePositions,
@@ -35,6 +38,8 @@ export interface OwnerView {
   readonly known: boolean;
   /** Records following this position are in memory. */
   readonly historyFollows: (position: Position) => boolean;
+  /** Everything following this position, up to the newest change, is in the log. */
+  readonly logFollows: (position: Position) => boolean;
   /** It was lost for good: since then bits, not the history, remember what it lacks. */
   readonly tracking: boolean;
   /** Whether change bits for it are set. */
@@ -47,6 +52,7 @@ export type AttachDecision =
   | { readonly kind: 'deposed'; readonly reason: string }
   | { readonly kind: 'wentBack'; readonly reason: string }
   | { readonly kind: 'continue'; readonly from: Position }
+  | { readonly kind: 'merge'; readonly from: Position }
   /** `describe`: what it may hold beyond must be asked for. `fork`: it keeps what the copy overwrites. */
   | {
       readonly kind: 'resync';
@@ -95,6 +101,7 @@ export function decideAttach(owner: OwnerView, target: Attached): AttachDecision
     if (!owner.tracking && owner.historyFollows(target.position)) return { kind: 'continue', from: target.position };
     if (owner.tracking && keptAll) return { kind: 'continue', from: owner.last };
   }
+  if (owner.logFollows(target.position)) return { kind: 'merge', from: target.position };
   return keptAll
     ? { kind: 'resync', what: 'bits', fork: false, reason: 'it missed changes while it was away' }
     : { kind: 'resync', what: 'bitsAndHot', fork: false, reason: 'it may have lost what was not flushed' };

@@ -25,6 +25,7 @@ import { ExtentSet } from '../volume/extents.ts';
 import type { PeerBits } from '../volume/leg-metadata.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import { decideAttach } from './attach-decision.ts';
+import { Merger, type MergeLog } from './merger.ts';
 import { Copier, type CopySource } from './copier.ts';
 import {
   attachedSchema,
@@ -46,6 +47,18 @@ export interface SourceOwner extends CopySource {
   readonly lineage: Lineage;
   /** Newest position stamped. */
   readonly last: Position;
+  /** Null: the group has none. */
+  readonly log: MergeLog | null;
+  /** Hosts write at most so many times less than a leg that is being merged takes in. */
+  readonly mergeGain: number;
+  /** A leg that has applied everything up to `lostAt` is away. Returns whether what it misses is kept in the log. */
+  logFrom(lostAt: Position): boolean;
+  /** A leg may need less of the log than before. */
+  reviewLog(): void;
+  /** The log cannot be read: what was to be merged is copied. */
+  logUnreadable(reason: string): void;
+  /** A merge has got on: hosts may write more. */
+  mergeMoved(): void;
   /** What every leg that counts holds durably. */
   readonly stable: Position;
   readonly documentVersion: number;
@@ -74,9 +87,11 @@ export type SourcePhase =
   | 'attached'
   /** Records flow; nothing is missing but what is in flight. */
   | 'streaming'
+  /** What it missed comes from the log, in order. */
+  | 'merging'
   /** Records flow, and copies of what it lacks among them. */
   | 'copying'
-  /** All is copied; waits for it to be durable. */
+  /** All is copied or merged; waits for it to be durable. */
   | 'settling'
   /** The target will not have it for the reason shown; tried again later. */
   | 'refused';
@@ -111,6 +126,10 @@ export class SourceLeg {
   joinAt = 0;
   /** The leg could not store something: it must leave the in-sync set now, without grace. */
   failed = false;
+  /** What it misses is kept in the log for it. */
+  needsLog = false;
+  /** Its link is too slow, and the log is to take its place (`on-congestion: log`). */
+  congested = false;
 
   /** Ordinals in the owner's history. */
   receivedOrdinal = 0;
@@ -126,6 +145,13 @@ export class SourceLeg {
   #connection: LinkConnection | null = null;
   #attachId = 0;
   #copier: Copier | null = null;
+  #merger: Merger | null = null;
+  /** Since the attachment began it was merged: what its bits name it has been sent in order. */
+  #merged = false;
+  /** All is to be copied, whatever the log holds. */
+  #copyAll = false;
+  /** What the target said last that it has applied, in this attachment. */
+  #told: Position = origin;
   #settlePosition: Position | null = null;
   #lastSettleAtMs = 0;
   #toldStable: Position = origin;
@@ -170,9 +196,35 @@ export class SourceLeg {
     return this.#copier;
   }
 
-  /** Whether records reach it as they are stamped. */
+  /** Not null while it is merged. */
+  get merger(): Merger | null {
+    return this.#merger;
+  }
+
+  /** What it missed came from the log, and is not known to be durable there. */
+  get merged(): boolean {
+    return this.#merged;
+  }
+
+  /** What it is known to have applied; the origin when nothing is known. */
+  get told(): Position {
+    return this.#told;
+  }
+
+  /** Whether records reach it. */
   get flowing(): boolean {
-    return this.phase === 'streaming' || this.phase === 'copying' || this.phase === 'settling';
+    switch (this.phase) {
+      case 'streaming':
+      case 'merging':
+      case 'copying':
+      case 'settling':
+        return true;
+      case 'detached':
+      case 'attaching':
+      case 'attached':
+      case 'refused':
+        return false;
+    }
   }
 
   /** Bytes that differ or may differ, copies in flight aside. */
@@ -314,8 +366,9 @@ export class SourceLeg {
   /** Sends what has been stamped. Called at the end of a turn, and when the connection has room again. */
   send(): void {
     const connection = this.#connection;
-    if (connection === null || !this.flowing) return;
-    const { history, lineage } = this.#owner;
+    if (this.phase === 'merging') this.#merger?.run();
+    if (connection === null || !this.flowing || this.phase === 'merging') return;
+    const { history } = this.#owner;
     if (this.#next < history.next) this.#toldStable = this.#owner.stable;
     while (this.#next < history.next && connection.unsentBytes < unsentBytesMax) {
       const batch: StreamRecord[] = [];
@@ -325,35 +378,27 @@ export class SourceLeg {
         batch.push(change.onlyFor === null || change.onlyFor === this.node ? change : skipped(change));
         if (change.data !== null) bytes += change.length;
       }
-      connection.send(
-        encodeRecords(
-          {
-            attachId: this.#attachId,
-            generation: lineage.generation,
-            stamped: this.#owner.last,
-            stable: this.#owner.stable,
-          },
-          batch,
-        ),
-      );
+      this.#sendRecords(batch);
     }
+  }
+
+  #sendRecords(records: readonly StreamRecord[]): void {
+    const { lineage, last: stamped, stable } = this.#owner;
+    const { generation } = lineage;
+    this.#connection?.send(encodeRecords({ attachId: this.#attachId, generation, stamped, stable }, records));
   }
 
   /** About once a second: tells the target of progress elsewhere, and has copies made durable. */
   tick(): void {
-    const connection = this.#connection;
-    if (connection === null || !this.flowing) return;
-    const { lineage, last, stable } = this.#owner;
-    if (this.#next === this.#owner.history.next && comparePositions(stable, this.#toldStable) > 0) {
+    if (this.#connection === null || !this.flowing) return;
+    const { stable, history, environment } = this.#owner;
+    if (this.#next === history.next && comparePositions(stable, this.#toldStable) > 0) {
       this.#toldStable = stable;
-      connection.send(
-        encodeRecords({ attachId: this.#attachId, generation: lineage.generation, stamped: last, stable }, []),
-      );
+      this.#sendRecords([]);
     }
-    const now = this.#owner.environment.clock.monotonicMs();
-    if (this.#copier !== null && this.#settlePosition === null && now - this.#lastSettleAtMs >= settleIntervalMs) {
-      this.#settle(this.#owner.history.positionAt(this.appliedOrdinal), false);
-    }
+    const catchesUp = this.#copier !== null || this.#merger !== null;
+    const sinceMs = environment.clock.monotonicMs() - this.#lastSettleAtMs;
+    if (catchesUp && this.#settlePosition === null && sinceMs >= settleIntervalMs) this.#settle(this.#told, false);
   }
 
   /** The record no longer counts on the leg: from here on its bits remember what it lacks. */
@@ -365,12 +410,29 @@ export class SourceLeg {
       const change = history.at(ordinal);
       if (change.length > 0 && change.onlyFor === null) this.track(change.volume, change.offset, change.length);
     }
-    this.#lostAt = history.positionAt(this.appliedOrdinal);
+    this.#lostAt = this.#merged ? this.#told : history.positionAt(this.appliedOrdinal);
     this.#addUnconfirmed(this.#owner.markBefore(this.durableOrdinal));
+    this.needsLog = !this.#copyAll && this.#owner.logFrom(this.#lostAt);
+  }
+
+  /** The log takes the place of a link that is too slow: the leg is attached anew, and merged. */
+  divert(): void {
+    this.congested = false;
+    this.#drop('hosts write more than its link takes; it follows from the log');
+    this.attach();
+  }
+
+  /** The log does not hold any more what the leg misses. */
+  logLost(reason: string): void {
+    const wasMerged = this.#merger !== null || (this.#merged && this.phase === 'settling');
+    this.needsLog = false;
+    if (wasMerged) this.stopCopy(`it cannot be merged: ${reason}`, 0);
   }
 
   /** All must be copied anew. */
   markAll(): void {
+    this.#copyAll = true;
+    this.needsLog = false;
     for (const bitmap of this.bits.values()) bitmap.setAll();
   }
 
@@ -428,6 +490,7 @@ export class SourceLeg {
           const ordinal = history.ordinalOf(position);
           return ordinal !== null && ordinal + 1 >= history.first;
         },
+        logFollows: (position) => !this.#copyAll && this.#owner.log?.covers(position) === true,
         tracking: this.tracking,
         bitsSet: this.bitsSet,
         lostAt: this.#lostAt,
@@ -444,12 +507,14 @@ export class SourceLeg {
       case 'continue':
         this.#start(target, 'continue', decision.from, false);
         return;
+      case 'merge':
+        if (this.recordClass === 'behind') this.#start(target, 'merge', decision.from, false);
+        else this.#mustFallBehind('it is brought up from the log');
+        return;
       case 'resync':
+        this.needsLog = false;
         if (this.recordClass !== 'behind') {
-          // R13: nothing may be acknowledged on the strength of a leg that is being copied to.
-          this.failed = true;
-          this.reason = decision.reason;
-          this.#owner.review();
+          this.#mustFallBehind(decision.reason);
           return;
         }
         if (decision.what === 'all') {
@@ -466,6 +531,13 @@ export class SourceLeg {
         this.#resync(target, decision.fork, decision.reason);
         return;
     }
+  }
+
+  /** R13: nothing may be acknowledged on the strength of a leg that lacks something. */
+  #mustFallBehind(reason: string): void {
+    this.failed = true;
+    this.reason = reason;
+    this.#owner.review();
   }
 
   /** The attachment cannot go on; it is tried again. */
@@ -504,7 +576,12 @@ export class SourceLeg {
     );
   }
 
-  #start(target: Extract<Attached, { ok: true }>, how: 'continue' | 'resync', from: Position, fork: boolean): void {
+  #start(
+    target: Extract<Attached, { ok: true }>,
+    how: 'continue' | 'merge' | 'resync',
+    from: Position,
+    fork: boolean,
+  ): void {
     const connection = this.#connection;
     const { history, lineage } = this.#owner;
     if (connection === null) return;
@@ -515,10 +592,24 @@ export class SourceLeg {
     this.durableOrdinal = history.ordinalOf(target.durable) ?? 0;
     this.lostAtMs = null;
     this.#toldStable = origin;
-    this.tracking = false;
+    this.#told = from;
+    this.#merged = how === 'merge';
     this.failed = false;
-    const body: Start = { attachId: this.#attachId, how, lineage, from, confirmAt: this.#owner.last, fork };
+    const body: Start = {
+      attachId: this.#attachId,
+      how: how === 'resync' ? 'resync' : 'continue',
+      lineage,
+      from,
+      confirmAt: this.#owner.last,
+      fork,
+    };
     connection.send(encodeJson(MessageType.start, body));
+    if (how === 'merge') {
+      this.#merge(from);
+      this.#owner.review();
+      return;
+    }
+    this.tracking = false;
     for (const bitmap of this.#unconfirmed.values()) bitmap.clearAll();
     if (how === 'resync') {
       this.durableOrdinal = ordinal;
@@ -530,6 +621,56 @@ export class SourceLeg {
     this.#owner.advanced(this, 0, this.answered);
     this.send();
     this.#owner.review();
+  }
+
+  /** Bits go on to be set, and are cleared only once all has been merged: without the log they are what remains. */
+  #merge(from: Position): void {
+    const { log, environment, mergeGain } = this.#owner;
+    if (log === null) return;
+    this.phase = 'merging';
+    this.reason = 'what it missed is replayed from the log';
+    this.needsLog = true;
+    this.#lastSettleAtMs = environment.clock.monotonicMs();
+    this.#merger = new Merger({
+      log,
+      after: from,
+      gain: this.mode === 'async' ? 0 : mergeGain,
+      nowMs: () => environment.clock.monotonicMs(),
+      hasRoom: () => (this.#connection?.unsentBytes ?? unsentBytesMax) < unsentBytesMax,
+      send: (records) => this.#sendRecords(records),
+      nearEnd: () => this.#keepInMemory(),
+      finished: () => {
+        this.#endMerge();
+        this.phase = 'settling';
+        this.#settle(this.#owner.last, true);
+      },
+      failed: (reason) => this.#owner.logUnreadable(reason),
+    });
+    this.#merger.run();
+  }
+
+  /** The end of the log is near: what is stamped from now on is kept in memory for the leg. */
+  #keepInMemory(): void {
+    const { history } = this.#owner;
+    const newest = history.next - 1;
+    this.#next = history.next;
+    this.appliedOrdinal = newest;
+    this.receivedOrdinal = newest;
+    this.durableOrdinal = 0;
+    this.tracking = false;
+  }
+
+  /** Memory has become too short for it: the log is read on. */
+  keepInLog(): void {
+    if (this.#merger === null || this.tracking) return;
+    this.#merger.goBack();
+    this.beginTracking();
+  }
+
+  #endMerge(): void {
+    this.#merger?.stop();
+    this.#merger = null;
+    this.#owner.mergeMoved();
   }
 
   #copy(kind: 'fullCopy' | 'resync', blank = false): void {
@@ -603,6 +744,12 @@ export class SourceLeg {
     const applied = history.ordinalOf(answer.applied);
     const durable = history.ordinalOf(answer.durable);
     const before = this.answered;
+    if (comparePositions(answer.applied, this.#told) > 0) this.#told = answer.applied;
+    if (this.#merger !== null) {
+      leg.metadata.confirm(this.node, answer.durable);
+      this.#merger.applied(answer.applied);
+      this.#owner.mergeMoved();
+    }
     if (received !== null && received > this.receivedOrdinal) this.receivedOrdinal = received;
     if (applied !== null && applied > this.appliedOrdinal) this.appliedOrdinal = applied;
     if (durable !== null && durable > this.durableOrdinal) {
@@ -623,6 +770,12 @@ export class SourceLeg {
     this.#copier = null;
     const { leg } = this.#owner;
     leg.metadata.changePeer(this.node, { known: true });
+    // What the bits named has been merged, and is durable there.
+    if (this.#merged) leg.isEqualTo(this.node);
+    this.#merged = false;
+    this.#copyAll = false;
+    this.needsLog = false;
+    this.#owner.reviewLog();
     if (this.bitsSet) {
       // Something was repaired meanwhile.
       this.#copy('resync');
@@ -644,7 +797,7 @@ export class SourceLeg {
 
   /** Whether the record may call it in sync, or within its bound. */
   get complete(): boolean {
-    return this.phase === 'streaming' && this.#joining === null && !this.failed;
+    return !this.congested && this.phase === 'streaming' && this.#joining === null && !this.failed;
   }
 
   #onFault(fault: LegFault): void {
@@ -684,6 +837,7 @@ export class SourceLeg {
     this.#copier?.stop();
     const wasCopying = this.#copier !== null;
     this.#copier = null;
+    this.#endMerge();
     this.lostAtMs ??= this.#owner.environment.clock.monotonicMs();
     const fetches = [...this.#fetches];
     this.#fetches.clear();

@@ -415,6 +415,7 @@ export class TargetLeg implements EndTask {
     leg.metadata.change({
       lineage: start.lineage,
       owning: false,
+      logAhead: null,
       ...(resync ? { condition: 'inconsistent' as const, durable: start.from, wentBack: null } : {}),
     });
     // The owner's bits, which it has completed by now, name all in which the two differ, however far the copy gets.

@@ -310,6 +310,7 @@ export class Node implements NodeControl {
         request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
         metadataFolder: this.#metadataFolder(entry.name),
         forkFolder: `${dataFolder}/forks`,
+        logFolders: (log) => log.places[this.nodeName] ?? [`${dataFolder}/logs/${entry.name}`],
         pathOf: (volume) => this.#pathOf(volume),
         bitsSlotBytes,
         newId: (group, replaces) => this.#router.newId(group, replaces),

@@ -69,6 +69,15 @@ const stateSchema = z
     condition: z.enum(['consistent', 'inconsistent', 'unconfirmed']),
     /** The leg was its owner's in the generation of `lineage`, and nobody noted how far that went: it crashed (R6). */
     owning: z.boolean(),
+    /**
+     * As owner, this leg is a cursor on the group's log: all it may hold beyond `from` is in the log, on the medium when
+     * `synchronous`. Null: it is not.
+     */
+    logAhead: z
+      .object({ from: positionSchema, synchronous: z.boolean() })
+      .readonly()
+      .nullable()
+      .default(null),
     /** Set at a clean stop, after a flush of everything: then nothing is hot. */
     clean: z.boolean(),
     bootId: z.string(),
@@ -97,6 +106,7 @@ export function newLegState(group: string, node: string, bootId: string): LegSta
     durable: { generation: 0, seq: 0 },
     condition: 'consistent',
     owning: false,
+    logAhead: null,
     clean: true,
     bootId,
     wentBack: null,

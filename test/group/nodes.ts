@@ -82,6 +82,7 @@ export class Node {
         request: (node, method, params) => nodes.answer(node, method, params),
         metadataFolder: '/data/g1',
         forkFolder: '/forks',
+        logFolders: () => ['/log'],
         pathOf: ({ index }) => volumePath(index),
         bitsSlotBytes: MiB,
         newId: () => ++this.#ids,

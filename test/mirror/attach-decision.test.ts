@@ -25,10 +25,11 @@ interface Facts {
   readonly bitsSet: boolean;
   readonly tracking: boolean;
   readonly inHistory: boolean;
+  readonly inLog: boolean;
 }
 
 type Decided =
-  'deposed' | 'wentBack' | 'continueThere' | 'continueNow' | `${'all' | 'bits' | 'bitsAndHot'}${'' | ', fork'}`;
+  'deposed' | 'wentBack' | 'continueThere' | 'continueNow' | 'merge' | `${'all' | 'bits' | 'bitsAndHot'}${'' | ', fork'}`;
 type Row = readonly [decided: Decided, when: { readonly [Fact in keyof Facts]?: readonly Facts[Fact][] }];
 
 const no = [false] as const;
@@ -39,6 +40,8 @@ const notOlder = { ...based, older: no, ownerOlder: no } as const;
 const line = { ...notOlder, fork: no } as const;
 const standing = ['consistent', 'unconfirmed'] as const;
 const whole = { ...line, condition: standing } as const;
+const logged = { ...whole, inLog: yes } as const;
+const bare = { ...whole, inLog: no } as const;
 const kept = { held: yes, asWhenLost: yes } as const;
 
 /** A full copy; what a fork wrote is kept, unless it is in pieces. */
@@ -65,14 +68,18 @@ const table: readonly Row[] = [
   ['bitsAndHot', { ...line, condition: ['inconsistent'], held: no }],
   ['continueThere', { ...whole, bitsSet: no, tracking: no, inHistory: yes }],
   ['continueNow', { ...whole, bitsSet: no, tracking: yes, ...kept }],
-  ['bits', { ...whole, bitsSet: no, tracking: no, inHistory: no, ...kept }],
-  ['bits', { ...whole, bitsSet: yes, ...kept }],
-  ['bitsAndHot', { ...whole, bitsSet: no, tracking: yes, held: yes, asWhenLost: no }],
-  ['bitsAndHot', { ...whole, bitsSet: no, tracking: yes, held: no }],
-  ['bitsAndHot', { ...whole, bitsSet: no, tracking: no, inHistory: no, held: yes, asWhenLost: no }],
-  ['bitsAndHot', { ...whole, bitsSet: no, tracking: no, inHistory: no, held: no }],
-  ['bitsAndHot', { ...whole, bitsSet: yes, held: yes, asWhenLost: no }],
-  ['bitsAndHot', { ...whole, bitsSet: yes, held: no }],
+  ['merge', { ...logged, bitsSet: yes }],
+  ['merge', { ...logged, bitsSet: no, tracking: no, inHistory: no }],
+  ['merge', { ...logged, bitsSet: no, tracking: yes, held: yes, asWhenLost: no }],
+  ['merge', { ...logged, bitsSet: no, tracking: yes, held: no }],
+  ['bits', { ...bare, bitsSet: no, tracking: no, inHistory: no, ...kept }],
+  ['bits', { ...bare, bitsSet: yes, ...kept }],
+  ['bitsAndHot', { ...bare, bitsSet: no, tracking: yes, held: yes, asWhenLost: no }],
+  ['bitsAndHot', { ...bare, bitsSet: no, tracking: yes, held: no }],
+  ['bitsAndHot', { ...bare, bitsSet: no, tracking: no, inHistory: no, held: yes, asWhenLost: no }],
+  ['bitsAndHot', { ...bare, bitsSet: no, tracking: no, inHistory: no, held: no }],
+  ['bitsAndHot', { ...bare, bitsSet: yes, held: yes, asWhenLost: no }],
+  ['bitsAndHot', { ...bare, bitsSet: yes, held: no }],
 ];
 
 /** The owner is at 5:100; generation 4 was left at 50. A fork is 4:60, ahead is 5:120, all else 5:80. */
@@ -86,6 +93,7 @@ function viewOf(facts: Facts): { owner: OwnerView; target: Attached } {
     known: facts.ownerKnows,
     historyFollows: ({ generation, seq }) =>
       facts.inHistory && generation === position.generation && seq === position.seq,
+    logFollows: ({ seq }) => facts.inLog && seq === position.seq,
     tracking: facts.tracking,
     bitsSet: facts.bitsSet,
     lostAt: facts.asWhenLost ? (facts.fork ? at(4, 60) : at(5, 80)) : facts.held ? at(5, 1000) : null,
@@ -110,7 +118,7 @@ function viewOf(facts: Facts): { owner: OwnerView; target: Attached } {
 }
 
 function* cases(): Generator<Facts> {
-  for (let bits = 0; bits < 2 ** 14; bits++) {
+  for (let bits = 0; bits < 2 ** 15; bits++) {
     const bit = (place: number): boolean => ((bits >> place) & 1) === 1;
     // A fork is not on the lineage, hence never ahead on it.
     if (bit(1) && bit(6)) continue;
@@ -131,6 +139,7 @@ function* cases(): Generator<Facts> {
         tracking: bit(11),
         inHistory: bit(12),
         ownerOlder: bit(13),
+        inLog: bit(14),
       };
     }
   }
@@ -167,7 +176,7 @@ describe('what becomes of a target that has said where it stands', () => {
     for (const facts of cases()) {
       const { owner, target } = viewOf(facts);
       const decision = decideAttach(owner, target);
-      if (decision.kind !== 'continue') expect(decision.reason).not.toBe('');
+      if (decision.kind !== 'continue' && decision.kind !== 'merge') expect(decision.reason).not.toBe('');
     }
   });
 });

@@ -1,0 +1,410 @@
+/**
+ * What a group's owner does with the group's log (TL-9, TL-16): while a leg is away, every change is written there before
+ * it is given to the own leg, which thereby becomes a cursor on the log like any other.
+ *
+ *   off ──begin──► on ──stop, end──► ending ──► off        on ──full──► waiting ──space──► on
+ *
+ * The *stretch* is the part of the log from which a leg may be merged: everything after `from` that was stamped on the
+ * present lineage. It ends where something could not be written.
+ *
+ * Invariants:
+ * - While `on`, a change reaches the own leg only after the log has answered for it; in stamp order at all times.
+ * - The leg's metadata says `logAhead` only while that holds, and says so no more before the first change that goes
+ *   without the log. Hence after a crash what the log holds is what the own leg holds (`recover`).
+ * - `ended` is told once for a stretch that was lost; change bits name what it held.
+ */
+import { assert } from '../base/assert.ts';
+import { crc32c } from '../base/crc32c.ts';
+import type { Environment } from '../base/environment.ts';
+import { messageOf, type HoldfastError } from '../base/errors.ts';
+import type { EndTask } from '../base/turn.ts';
+import { Journal, journalDefaults, type JournalStatus } from '../journal/journal.ts';
+import type { JournalReader } from '../journal/reader.ts';
+import type { Distance } from '../journal/segment-table.ts';
+import type { LogEntry, OnLogFull } from '../store/document.ts';
+import type { Change } from '../stream/change.ts';
+import { comparePositions, formatPosition, furtherOf, origin, type Lineage, type Position } from '../stream/position.ts';
+import { positionOf } from '../stream/record.ts';
+import type { LocalLeg } from '../volume/local-leg.ts';
+import { replay } from './log-replay.ts';
+
+export interface GroupLogOptions {
+  readonly environment: Environment;
+  readonly leg: LocalLeg;
+  readonly entry: LogEntry;
+  readonly folders: readonly string[];
+  /** Answers wait for the medium: some leg of the group is synchronous (TL-9). */
+  readonly synchronous: boolean;
+  readonly onFull: OnLogFull;
+  /** The change may go to the own leg. */
+  readonly pass: (change: Change) => void;
+  /** The stretch is lost: legs that were to be merged from it need another source. */
+  readonly ended: (reason: string) => void;
+  /** Hosts wait for space. */
+  readonly hold: (on: boolean) => void;
+  /** A leg is being merged: space will come. */
+  readonly merging: () => boolean;
+  readonly event: (kind: string, message: string) => void;
+}
+
+type State = 'off' | 'on' | 'ending' | 'waiting';
+
+const saveRetryMs = 1000;
+/** Warned of once it is this full, and again only after it was emptier. */
+const warnShare = 0.8;
+
+export class GroupLog implements EndTask {
+  readonly #options: GroupLogOptions;
+  #journal: Journal | null;
+  #problem: string | null;
+  #state: State = 'off';
+  #from: Position | null = null;
+  #newest: Position = origin;
+  /** Records up to here that are not of a recovered stretch may be of a history given up. */
+  #foreignUpTo: Position = origin;
+  /** Where `recover` brought the own leg. */
+  #recoveredAt: Position | null = null;
+  /** Why the last stretch ended before its legs were merged; null when it did not. */
+  #endReason: string | null = null;
+  /** Stamped in this turn. */
+  #batch: Change[] = [];
+  #turnAsked = false;
+  /** Given to the log, not answered. */
+  #unanswered = 0;
+  /** What may go to the own leg only when the state has settled. */
+  readonly #behind: Change[] = [];
+  /** Records of before the stretch that the log still reads: their data must stay. */
+  #given = 0;
+  #warned = false;
+  #closed = false;
+
+  private constructor(options: GroupLogOptions, journal: Journal | null, problem: string | null) {
+    this.#options = options;
+    this.#journal = journal;
+    this.#problem = problem;
+  }
+
+  /** A log that cannot be opened says so, and is as if there were none. */
+  static async open(options: GroupLogOptions): Promise<GroupLog> {
+    const { environment, leg, entry, folders, synchronous } = options;
+    try {
+      const journal = await Journal.open(environment, {
+        group: leg.group,
+        start: leg.applied,
+        folders,
+        capacityBytes: entry.sizeBytes,
+        segmentBytes: segmentBytesFor(entry.sizeBytes),
+        synchronous,
+        flushIntervalMs: journalDefaults.flushIntervalMs,
+        retentionMs: entry.retentionMs,
+        retentionBytes: entry.retentionBytes,
+      });
+      for (const { segment, reason } of journal.damages)
+        environment.log.error(`log of group ${leg.group}: segment ${segment}: ${reason}`);
+      return new GroupLog(options, journal, null);
+    } catch (error) {
+      options.event('log', `the log cannot be opened: ${messageOf(error)}`);
+      return new GroupLog(options, null, messageOf(error));
+    }
+  }
+
+  /** Changes must be given to `push` instead of the own leg. */
+  get on(): boolean {
+    return this.#state !== 'off';
+  }
+
+  /** Records given at the beginning of the stretch are still being read. */
+  get busy(): boolean {
+    return this.#given > 0;
+  }
+
+  /** The newest change that was given to it. */
+  get newest(): Position {
+    return this.#newest;
+  }
+
+  /** Where the stretch begins; null when there is none. */
+  get from(): Position | null {
+    return this.#from;
+  }
+
+  get endReason(): string | null {
+    return this.#endReason;
+  }
+
+  get problem(): string | null {
+    return this.#problem ?? (this.#journal?.state === 'failed' ? this.#journal.status().reason : null);
+  }
+
+  // ---- after a start ----
+
+  /**
+   * After an unclean end of the owner this leg was: brings the leg to where the log ends, exactly. A stretch that cannot be
+   * gone on with is forgotten. Nothing else may touch the leg meanwhile.
+   */
+  async recover(): Promise<void> {
+    const { leg } = this.#options;
+    const ahead = leg.state.logAhead;
+    if (ahead === null) return;
+    const journal = this.#journal;
+    const exact = leg.held && comparePositions(leg.applied, leg.intended) === 0;
+    const usable = journal !== null && leg.state.condition !== 'inconsistent';
+    if (usable && exact && comparePositions(journal.end, leg.applied) <= 0) {
+      this.#from = ahead.from;
+    } else if (usable && !exact && leg.state.owning && (leg.held || ahead.synchronous)) {
+      const start = furtherOf(ahead.from, leg.state.durable);
+      // What was on the medium must reach to where the log can be read from; what this kernel still has, does.
+      const reaches = leg.held || comparePositions(leg.state.durable, ahead.from) >= 0;
+      if (reaches && (await replay(this.#options.environment, leg, journal, start))) this.#from = ahead.from;
+    }
+    if (this.#from !== null) {
+      this.#recoveredAt = leg.applied;
+      return;
+    }
+    leg.metadata.change({ logAhead: null });
+    this.#endReason = 'this node went down in the middle of it';
+  }
+
+  /** The own leg goes on from `start` in a new generation, before hosts are let in. */
+  resume(lineage: Lineage, start: Position): void {
+    const journal = this.#journal;
+    if (journal === null) return;
+    journal.beginGeneration(lineage.generation, lineage.id);
+    if (this.#from !== null && this.#recoveredAt !== null && comparePositions(start, this.#recoveredAt) !== 0) {
+      // Another leg had more than the log: what was fetched from it is named by bits only.
+      this.#from = null;
+      this.#endReason = 'the own leg was brought up from another one';
+      this.#options.leg.metadata.change({ logAhead: null });
+    }
+    this.#newest = journal.end;
+    if (this.#from === null) this.#foreignUpTo = journal.end;
+    else this.#state = 'on';
+  }
+
+  beginGeneration(lineage: Lineage): void {
+    this.#flushBatch();
+    this.#journal?.beginGeneration(lineage.generation, lineage.id);
+  }
+
+  // ---- writing ----
+
+  /**
+   * From here on changes go to the log first.
+   * @param from a position up to which no leg that is to be merged lacks anything
+   * @param changes everything stamped after it, which the own leg has been given already
+   * Returns false when there is no log to write to.
+   */
+  begin(from: Position, changes: readonly Change[]): boolean {
+    const journal = this.#journal;
+    if (journal === null || this.#closed || this.#state !== 'off') return false;
+    if (journal.state === 'full') journal.retry();
+    if (journal.state !== 'open') return false;
+    const { end } = journal;
+    if (comparePositions(end, from) < 0) journal.skipTo(from);
+    const { start } = journal.status();
+    this.#from = furtherOf(furtherOf(from, this.#foreignUpTo), comparePositions(start, end) < 0 ? start : from);
+    this.#endReason = null;
+    this.#state = 'on';
+    const fresh = changes.filter((change) => comparePositions(change, furtherOf(end, from)) > 0);
+    for (const change of fresh) {
+      // Stamped when nobody was to be sent it.
+      if (change.data !== null && change.checksum === 0) change.checksum = crc32c(change.data);
+    }
+    const members = [...this.#options.leg.volumes].map(({ entry }) => ({
+      volume: entry.index,
+      wwid: entry.wwid,
+      sizeBytes: entry.sizeBytes,
+    }));
+    journal.setMembers(members, () => {});
+    const last = fresh.at(-1);
+    this.#newest = last === undefined ? furtherOf(this.#newest, from) : positionOf(last);
+    this.#given++;
+    journal.append(fresh, (error) => {
+      this.#given--;
+      if (error !== null) this.#refused(error, []);
+      else this.#sayAhead();
+    });
+    this.#options.event('log', `what is written from ${formatPosition(from)} on is kept in the log`);
+    return true;
+  }
+
+  /** The change goes to the log, then to the own leg. */
+  push(change: Change): void {
+    this.#batch.push(change);
+    this.#newest = positionOf(change);
+    if (this.#turnAsked) return;
+    this.#turnAsked = true;
+    this.#options.environment.turn.atEnd(this);
+  }
+
+  endOfTurn(): void {
+    this.#turnAsked = false;
+    this.#flushBatch();
+  }
+
+  #flushBatch(): void {
+    const batch = this.#batch;
+    if (batch.length === 0) return;
+    this.#batch = [];
+    if (this.#state === 'on') this.#append(batch);
+    else this.#behind.push(...batch);
+  }
+
+  #append(batch: Change[]): void {
+    const journal = this.#journal;
+    assert(journal !== null, 'a log that is written was never opened');
+    this.#unanswered++;
+    journal.append(batch, (error) => {
+      this.#unanswered--;
+      if (error !== null) this.#refused(error, batch);
+      else for (const change of batch) this.#options.pass(change);
+      this.#settle();
+    });
+  }
+
+  /** Full, or failed: answers of all that waited come here, in order. */
+  #refused(error: HoldfastError, batch: readonly Change[]): void {
+    this.#behind.push(...batch);
+    if (this.#state !== 'on') return;
+    const { onFull, merging, hold } = this.#options;
+    const waits = onFull === 'suspend' || (onFull === 'throttle' && merging());
+    if (this.#journal?.state === 'full' && waits) {
+      this.#state = 'waiting';
+      hold(true);
+      this.#options.event('log', `hosts wait for space: ${error.message}`);
+    } else this.end(error.message);
+  }
+
+  /** Space may have come, or the settings have changed. About once a second, and after history was let go of. */
+  retry(): void {
+    const journal = this.#journal;
+    if (this.#state !== 'waiting' || journal === null || this.#unanswered > 0) return;
+    const { onFull, merging } = this.#options;
+    if (onFull === 'bitmap' || (onFull === 'throttle' && !merging())) {
+      this.end('the log is full, and nothing is being merged from it');
+      return;
+    }
+    const { freeBytes } = journal.status();
+    const waiting = this.#behind.reduce((sum, change) => sum + change.length, 0);
+    if (freeBytes < waiting + journalDefaults.segmentBytes / 64) return;
+    journal.retry();
+    this.#state = 'on';
+    this.#options.hold(false);
+    if (this.#behind.length > 0) this.#append(this.#behind.splice(0));
+  }
+
+  /** Nobody needs what is written any more. */
+  stop(): void {
+    if (this.#state !== 'on') return;
+    this.#flushBatch();
+    this.#state = 'ending';
+    this.#options.event('log', 'every leg has what was logged; the log is not written any more');
+    this.#unsayAhead();
+  }
+
+  /** The stretch is lost from here on; what it held is named by change bits. */
+  end(reason: string): void {
+    if (this.#from === null && this.#state === 'off') return;
+    const held = this.#state === 'waiting';
+    this.#from = null;
+    this.#endReason = reason;
+    if (this.#state === 'on' || held) {
+      this.#flushBatch();
+      this.#state = 'ending';
+      this.#unsayAhead();
+    }
+    this.#options.event('log', `the log ends, change bits remember the rest: ${reason}`);
+    this.#options.ended(reason);
+    if (held) this.#options.hold(false);
+  }
+
+  #sayAhead(): void {
+    const { leg, synchronous } = this.#options;
+    if (this.#state !== 'on' || this.#from === null) return;
+    leg.metadata.change({ logAhead: { from: this.#from, synchronous } });
+    void leg.save().catch(() => {});
+  }
+
+  #unsayAhead(): void {
+    const { leg, environment } = this.#options;
+    leg.metadata.change({ logAhead: null });
+    leg.save().then(
+      () => this.#settle(),
+      () => {
+        if (this.#closed) return;
+        environment.clock.after(saveRetryMs, () => this.#unsayAhead());
+      },
+    );
+  }
+
+  /** Once the metadata does not promise it any more, and the log has answered for all, changes go without it. */
+  #settle(): void {
+    const { leg, pass } = this.#options;
+    if (this.#state !== 'ending' || this.#unanswered > 0 || this.#closed) return;
+    if (leg.metadata.saved?.logAhead != null) return;
+    this.#state = 'off';
+    this.#flushBatch();
+    if (this.#endReason === null) this.#from = null;
+    for (const change of this.#behind.splice(0)) pass(change);
+  }
+
+  // ---- reading ----
+
+  /** Whether everything after the position can be read, up to the newest change. */
+  covers(position: Position): boolean {
+    const journal = this.#journal;
+    if (this.#from === null || journal === null || this.#state === 'ending') return false;
+    return (
+      comparePositions(position, this.#from) >= 0 &&
+      (comparePositions(position, journal.status().start) >= 0 || comparePositions(position, journal.end) >= 0)
+    );
+  }
+
+  read(after: Position, onMore: () => void): JournalReader | null {
+    return this.covers(after) ? (this.#journal?.read(after, { onMore }) ?? null) : null;
+  }
+
+  distanceFrom(position: Position): Distance {
+    return this.#journal?.distanceFrom(position) ?? { records: 0, bytes: 0, oldestWallMs: null };
+  }
+
+  /** Legs, the own one too, have everything up to the position on their media (R5). */
+  release(position: Position): void {
+    this.#journal?.release(position);
+    this.retry();
+  }
+
+  /** About once a second. */
+  tick(): void {
+    this.retry();
+    const journal = this.#journal;
+    if (journal === null || this.#state !== 'on') return;
+    const { usedBytes, capacityBytes, fullInMs } = journal.status();
+    const filling = usedBytes >= warnShare * capacityBytes;
+    if (filling && !this.#warned) {
+      const left = fullInMs === null ? '' : `; full in ${Math.round(fullInMs / 1000)} s at this rate`;
+      this.#options.event('log', `${Math.round((100 * usedBytes) / capacityBytes)} % of the log are used${left}`);
+    }
+    this.#warned = filling;
+  }
+
+  status(): JournalStatus | null {
+    return this.#journal?.status() ?? null;
+  }
+
+  setCapacity(bytes: number): void {
+    this.#journal?.setCapacity(bytes);
+    this.retry();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#journal?.close();
+    this.#journal = null;
+  }
+}
+
+/** So that there are at least sixteen: space is given back by whole segments. */
+function segmentBytesFor(sizeBytes: number): number {
+  return Math.min(journalDefaults.segmentBytes, Math.max(64 * 1024, Math.floor(sizeBytes / 16)));
+}

@@ -1,0 +1,59 @@
+/**
+ * Brings an owner's own leg to where its log ends, after an unclean end (architecture, the ways a write can go, 3): every
+ * change was in the log before it was begun on the leg, so what the log holds is what was ever stamped.
+ */
+import type { Environment } from '../base/environment.ts';
+import type { Journal } from '../journal/journal.ts';
+import { ApplyQueue } from '../stream/apply-queue.ts';
+import type { Position } from '../stream/position.ts';
+import type { StreamRecord } from '../stream/record.ts';
+import type { LocalLeg } from '../volume/local-leg.ts';
+
+/**
+ * Applies what the log holds after `start`. Resolves false when it cannot be read or stored whole: then the leg holds an
+ * unknown part of it, as after a crash without a log. On success the leg is exact, and all of it durable.
+ */
+export async function replay(
+  environment: Environment,
+  leg: LocalLeg,
+  journal: Journal,
+  start: Position,
+): Promise<boolean> {
+  const reader = journal.read(start);
+  if (reader === null) return false;
+  let failed = false;
+  const queue = new ApplyQueue<StreamRecord>({
+    turn: environment.turn,
+    strict: false,
+    device: (volume) => leg.device(volume),
+    gate: leg.hot,
+    applied: (_record, fault) => {
+      failed ||= fault !== null;
+    },
+  });
+  const idle = (): Promise<void> => new Promise((resolve) => queue.whenIdle(resolve));
+  try {
+    for (let item = await reader.next(); item !== null && !failed; item = await reader.next()) {
+      if (item.kind === 'damage') return false;
+      if (item.kind !== 'records') continue;
+      for (const record of item.records) {
+        // Flushes stand for what hosts were told; one at the end covers all.
+        if (record.kind === 'flush') continue;
+        if (!leg.has(record.volume)) return false;
+        queue.push(record);
+      }
+      await idle();
+    }
+  } finally {
+    queue.stop();
+    await idle();
+    await reader.close();
+  }
+  if (failed || !(await leg.flush())) return false;
+  leg.applied = journal.end;
+  leg.intended = journal.end;
+  leg.held = true;
+  leg.metadata.change({ durable: journal.end, owning: false, condition: 'consistent' });
+  await leg.save();
+  return true;
+}
