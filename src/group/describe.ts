@@ -148,6 +148,19 @@ function suspendedWords(group: Group, owner: Owner, context: DescribeContext): W
       nextStep: 'Check the coordination store; it goes on by itself when the lease is back.',
     };
   }
+  if (owner.holds.has('log')) {
+    return {
+      reason: `the log is full (${owner.log?.status()?.reason ?? 'no space'}); writes wait, reads go on`,
+      nextStep: `Let the target catch up, or: holdfast log grow ${group.name} --size SIZE`,
+    };
+  }
+  if (owner.holds.has('target')) {
+    const lost = owner.legs.find((leg) => !leg.complete)?.node ?? 'a target';
+    return {
+      reason: `${lost} lacks writes, and on-target-loss is "suspend"; writes wait, reads go on`,
+      nextStep: `Bring ${lost} back, or go on without it: holdfast mirror pause ${group.name} --to ${lost}`,
+    };
+  }
   return { reason: 'it is being handed over; hosts wait', nextStep: 'Wait.' };
 }
 

@@ -113,6 +113,11 @@ export class GroupLog implements EndTask {
     return this.#state !== 'off';
   }
 
+  /** It is written, or would be. */
+  get usable(): boolean {
+    return this.#state === 'on' || (this.#state === 'off' && this.#journal?.state === 'open');
+  }
+
   /** Records given at the beginning of the stretch are still being read. */
   get busy(): boolean {
     return this.#given > 0;

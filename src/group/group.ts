@@ -528,6 +528,7 @@ export class Group {
       owner,
       keeper: this.keeper,
       graceMs: settings.graceMs,
+      suspends: settings.onTargetLoss === 'suspend',
       mine: (now) => now.generation === record.generation || now.generation === this.#opened,
       lost: () => void this.#look(),
       event: (kind, message) => this.#event(kind, message),

@@ -9,6 +9,9 @@
  *   | is away, and bits remember what it lacks             | behind                              |
  *   | is away, lacks something, and the grace time is over | behind                              |
  *   | is away otherwise                                    | as it is                            |
+ *
+ * With `on-target-loss: suspend` hosts wait from the end of the grace time on while a leg that is not asynchronous, nor
+ * paused, lacks something (TL-20); it falls behind in the record all the same.
  */
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
@@ -23,6 +26,8 @@ export interface MembershipOptions {
   readonly owner: Owner;
   readonly keeper: RecordKeeper;
   readonly graceMs: number;
+  /** `on-target-loss: suspend`. */
+  readonly suspends: boolean;
   /** Whether the record is still the one this owner may change. */
   readonly mine: (record: GroupRecord) => boolean;
   readonly lost: (reason: string) => void;
@@ -55,6 +60,7 @@ export class Membership {
     if (this.#changing || this.#closed || !owner.established) return;
     if (this.#retryAt !== null && now < this.#retryAt) return;
     this.#retryAt = null;
+    this.#holdForTarget();
     for (const leg of owner.legs) {
       const wanted = this.#wanted(leg, now);
       if (leg.needed && leg.recordClass !== 'inSync' && !leg.complete) {
@@ -75,7 +81,7 @@ export class Membership {
 
   #wanted(leg: SourceLeg, nowMs: number): LegClass {
     const { owner, graceMs } = this.#options;
-    if (leg.paused || leg.failed) return 'behind';
+    if (leg.paused || leg.failed || leg.congested) return 'behind';
     if (leg.complete) return leg.mode === 'async' ? 'withinBound' : this.#joining(leg);
     // It was lost while the record was being changed: nothing is kept for it any more.
     if (leg.flowing || leg.tracking) return 'behind';
@@ -95,6 +101,15 @@ export class Membership {
       leg.joinAt = this.#options.owner.history.next - 1;
     }
     return leg.recordClass === 'inSync' || leg.answered >= leg.joinAt ? 'inSync' : leg.recordClass;
+  }
+
+  /** Before the class changes: nothing is acknowledged because a leg was let go. */
+  #holdForTarget(): void {
+    const { owner, suspends } = this.#options;
+    const lost = suspends && owner.legs.some((leg) => leg.mode !== 'async' && !leg.paused && isLost(leg));
+    if (lost === owner.holds.has('target')) return;
+    owner.hold('target', lost);
+    if (!lost) owner.reconsider();
   }
 
   #lookAfter(delayMs: number): void {
@@ -145,9 +160,12 @@ export class Membership {
 
   #confirmed(leg: SourceLeg): void {
     const { owner } = this.#options;
+    this.#holdForTarget();
     leg.needed = leg.recordClass === 'inSync';
     leg.bounded = leg.recordClass === 'withinBound';
-    if (leg.recordClass === 'behind' && !leg.flowing) {
+    if (leg.recordClass === 'behind' && leg.congested) {
+      leg.divert();
+    } else if (leg.recordClass === 'behind' && !leg.flowing) {
       leg.beginTracking();
       leg.failed = false;
     }
@@ -155,6 +173,11 @@ export class Membership {
     owner.review();
     leg.proceed();
   }
+}
+
+/** It fell behind, and has not yet all that it missed. */
+function isLost(leg: SourceLeg): boolean {
+  return leg.recordClass === 'behind' && !leg.complete;
 }
 
 const words: Readonly<Record<LegClass, string>> = {

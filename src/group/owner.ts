@@ -474,7 +474,7 @@ export class Owner implements SourceOwner, EndTask {
       this.#chargeMerges(change.length);
       for (const watch of this.#watches) if (recordsOverlap(watch, change)) watch.touched = true;
     }
-    if (this.#lagAtBound()) this.hold('lag', true);
+    if (this.#lagAtBound() && !this.#logTakesOver()) this.hold('lag', true);
     if (this.log?.on === true) this.log.push(change);
     else this.#queue.push(change);
     this.#askForTurn();
@@ -517,7 +517,7 @@ export class Owner implements SourceOwner, EndTask {
 
   /** R16: the one place where an acknowledgement is decided. Whether the lease is valid is looked at when it is told. */
   #mayAcknowledge(change: Change): boolean {
-    if (!change.stored || change.finished) return false;
+    if (!change.stored || change.finished || this.#holds.has('target')) return false;
     for (const leg of this.#legList) {
       // (a) every leg the record calls in sync has answered; R13 keeps `needed` set from before to after.
       if (leg.needed && !leg.has(change)) return false;
@@ -598,6 +598,25 @@ export class Owner implements SourceOwner, EndTask {
     // One disk that hangs keeps everything behind it, whatever other volumes do.
     if (history.next - history.first >= historyRecordsMax || history.bytes >= historyBytesMax) return true;
     return this.#legList.some((leg) => (!leg.tracking || leg.bounded) && this.#atBound(leg));
+  }
+
+  /** Whether every leg at its bound can follow from the log instead: none of them makes hosts wait then (TL-20). */
+  #logTakesOver(): boolean {
+    let takes = true;
+    for (const leg of this.#legList) {
+      if ((leg.tracking && !leg.bounded) || !this.#atBound(leg)) continue;
+      if (leg.merger !== null) {
+        leg.keepInLog();
+        continue;
+      }
+      takes = false;
+      // Until the record no longer says that it is within its bound, hosts wait all the same (R13).
+      if (leg.mode !== 'async' || this.#options.settings.onCongestion !== 'log' || leg.congested) continue;
+      if (this.log?.usable !== true || leg.phase !== 'streaming') continue;
+      leg.congested = true;
+      this.#options.review();
+    }
+    return takes && !this.#lagAtBound();
   }
 
   #atBound(leg: SourceLeg): boolean {
