@@ -65,7 +65,7 @@ export const fakeLog: LogStatus = {
   usedBytes: 3 * 2 ** 30,
   freeBytes: 5 * 2 ** 30,
   segments: 48,
-  oldestAtMs: -125_000,
+  oldestAtMs: 0,
   fullInSeconds: 11_100,
   reason: null,
   nextStep: null,
