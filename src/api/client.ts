@@ -72,11 +72,13 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
     throw new HoldfastError('E_PROTOCOL', `${url}${path} answered in a form this version does not know${where}`);
   }
 
-  async function tell(method: string, path: string): Promise<void> {
-    (await request(method, path)).resume();
+  async function tell(method: string, path: string, content?: unknown): Promise<void> {
+    (await request(method, path, content)).resume();
   }
 
   const mirror = (group: string, to: string) => `/v1/groups/${part(group)}/mirrors/${part(to)}`;
+
+  const logOf = (group: string) => `/v1/groups/${part(group)}/log`;
 
   return {
     version: () => ask(schemas.versionInformation, 'GET', '/v1/version'),
@@ -92,6 +94,17 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
     pauseMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/pause`),
     resumeMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resume`),
     resyncMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resync`),
+    listLogs: () => ask(schemas.logRows, 'GET', '/v1/logs'),
+    createLog: ({ group, ...request }) => tell('POST', logOf(group), request),
+    assignLog: ({ group, node, folders }) => tell('PUT', `${logOf(group)}/places/${part(node)}`, { folders }),
+    setLogSize: ({ group, sizeBytes }) => tell('PUT', `${logOf(group)}/size`, { sizeBytes }),
+    setLogRetention: ({ group, ...request }) => tell('PUT', `${logOf(group)}/retention`, request),
+    removeLog: ({ group, force }) => tell('DELETE', `${logOf(group)}?force=${force}`),
+    markLog: ({ group, name }) => ask(schemas.logMark, 'POST', `${logOf(group)}/marks`, { name }),
+    logMoments: ({ group, after, limit, extents }) => {
+      const from = after === undefined ? '' : `&after=${part(after)}`;
+      return ask(schemas.logMoments, 'GET', `${logOf(group)}/moments?limit=${limit}&extents=${extents}${from}`);
+    },
     async *events(signal) {
       const response = await request('GET', '/v1/events', undefined, signal);
       const decoder = new TextDecoder();

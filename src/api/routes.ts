@@ -10,22 +10,13 @@ import { errorKinds, HoldfastError, messageOf, type ErrorCode } from '../base/er
 import type { NodeControl } from '../node/control.ts';
 import { EventQueue } from './event-queue.ts';
 import { guard, limitBody } from './guard.ts';
+import { addLogRoutes } from './log-routes.ts';
+import { body, done, fails, groupPath, json } from './route-parts.ts';
 import * as schemas from './schemas.ts';
 
 /** Event streams open at once; each holds a connection and a queue. */
 export const eventClientsMax = 32;
 
-const json = <Schema extends z.ZodType>(schema: Schema, description: string) => ({
-  description,
-  content: { 'application/json': { schema } },
-});
-const body = <Schema extends z.ZodType>(schema: Schema) => ({
-  required: true,
-  content: { 'application/json': { schema } },
-});
-const fails = json(schemas.failure, 'It was not done: why, and what to do about it.');
-const done = { 204: { description: 'Done.' }, default: fails };
-const groupPath = z.object({ group: z.string() });
 const mirrorPath = z.object({ group: z.string(), node: z.string() });
 
 const routes = {
@@ -180,6 +171,8 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
     await control.resyncMirror({ group, to: node });
     return context.body(null, 204);
   });
+
+  addLogRoutes(app, control);
 
   let eventClients = 0;
   app.openapi(routes.events, (context) => {

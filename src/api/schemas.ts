@@ -4,8 +4,13 @@
  * through these schemas and the client hands these out as those, so a difference in either direction does not compile.
  */
 import { z } from '@hono/zod-openapi';
-import { namePattern, volumeBytesMin } from '../node/configuration-schema.ts';
+import { markNameBytesMax } from '../journal/entry.ts';
+import { logFoldersMax, logRetentionMsMax, namePattern, volumeBytesMin } from '../node/configuration-schema.ts';
+import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
+
+/** So many moments of a log are told at once. */
+export const logMomentsMax = 1000;
 
 const listOf = <Item extends z.ZodType>(item: Item) => z.array(item).readonly();
 const count = z.number().nonnegative();
@@ -28,7 +33,9 @@ const legStatus = z
     mode: mirrorMode,
     class: z.enum(['inSync', 'withinBound', 'behind']),
     connection: z.enum(['StandAlone', 'Connecting', 'Connected']).nullable(),
-    replication: z.enum(['Established', 'Logging', 'Merging', 'SyncSource', 'SyncTarget', 'Paused', 'Off']).nullable(),
+    replication: z
+      .enum(['Established', 'Logging', 'Merging', 'SyncSource', 'SyncTarget', 'Paused', 'Off'])
+      .nullable(),
     lag: z.object({ writes: count.nullable(), bytes: count.nullable(), seconds: count.nullable() }),
     outOfSyncBytes: count.nullable(),
     progress: copyProgress.nullable(),
@@ -121,6 +128,13 @@ export const clusterStatus = z
   })
   .openapi('ClusterStatus');
 
+const logEntry = z.object({
+  sizeBytes: count,
+  places: z.record(z.string(), listOf(z.string())),
+  retentionMs: count,
+  retentionBytes: count,
+});
+
 export const clusterDocument = z
   .object({
     schema: z.literal(1),
@@ -145,14 +159,7 @@ export const clusterDocument = z
           }),
         ),
         legs: listOf(z.object({ node: z.string(), mode: mirrorMode })),
-        log: z
-          .object({
-            sizeBytes: count,
-            places: z.record(z.string(), listOf(z.string())),
-            retentionMs: count,
-            retentionBytes: count,
-          })
-          .nullable(),
+        log: logEntry.nullable(),
         settings: z.object({
           graceMs: count,
           lagWritesMax: count,
@@ -231,6 +238,63 @@ export const moveResult = z
     }),
   })
   .openapi('MoveResult');
+
+export const logRows = listOf(
+  z.object({ group: z.string(), log: logEntry.nullable(), status: logStatus.nullable() }).openapi('Log'),
+);
+
+const logBytes = z.int().min(logBytesMin, { error: 'must be at least 64 MiB' });
+const logFolders = z.array(z.string().min(1)).min(1).max(logFoldersMax).readonly();
+const retention = {
+  retentionMs: z.int().min(0).max(logRetentionMsMax).exactOptional(),
+  retentionBytes: z.int().min(0).exactOptional(),
+};
+
+export const createLogRequest = z
+  .strictObject({ sizeBytes: logBytes, places: z.record(name, logFolders).default({}), ...retention })
+  .openapi('CreateLogRequest');
+export const assignLogRequest = z.strictObject({ folders: logFolders }).openapi('AssignLogRequest');
+export const logSizeRequest = z.strictObject({ sizeBytes: logBytes }).openapi('LogSizeRequest');
+export const logRetentionRequest = z.strictObject(retention).openapi('LogRetentionRequest');
+
+export const markLogRequest = z
+  .strictObject({
+    name: z
+      .string()
+      .regex(/^[^\p{Cc}]+$/u, { error: 'must be a name without line breaks and the like' })
+      .refine((text) => Buffer.byteLength(text) <= markNameBytesMax, {
+        error: `must be at most ${markNameBytesMax} bytes`,
+      }),
+  })
+  .openapi('MarkLogRequest');
+export const logMark = z.object({ position: z.string(), atMs: z.number() }).openapi('LogMark');
+
+/** As they stand in a query: text. */
+export const logMomentsQuery = z.object({
+  after: z
+    .string()
+    .regex(/^\d+:\d+$/, { error: 'must be GENERATION:NUMBER' })
+    .exactOptional(),
+  limit: z.coerce.number().int().min(1).max(logMomentsMax).default(100),
+  extents: z.enum(['true', 'false']).default('false'),
+});
+export const logMoments = z
+  .object({
+    moments: listOf(
+      z.object({
+        kind: z.enum(['epochEnd', 'mark', 'damage']),
+        position: z.string(),
+        atMs: z.number().nullable(),
+        name: z.string().nullable(),
+        reason: z.string().nullable(),
+        records: count,
+        bytes: count,
+        extents: listOf(z.object({ volume: z.string(), offset: count, length: count })).nullable(),
+      }),
+    ),
+    more: z.boolean(),
+  })
+  .openapi('LogMoments');
 
 export const versionInformation = z.object({ version: z.string(), node: z.string() });
 

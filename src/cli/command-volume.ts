@@ -3,17 +3,21 @@ import { Option, type Command } from 'commander';
 import { mirrorMode } from '../api/schemas.ts';
 import { HoldfastError } from '../base/errors.ts';
 import { formatSize } from '../base/units.ts';
+import { volumeBytesMin } from '../node/configuration-schema.ts';
+import { volumeBytesMax } from '../volume/change-bitmap.ts';
 import {
   clientOf,
   collectPairs,
   nodeVerb,
   noun,
-  readVolumeSize,
+  readSize,
   writeJson,
   type Building,
   type NodeVerbOptions,
 } from './command.ts';
 import { renderTable } from './table.ts';
+
+const readVolumeSize = readSize(volumeBytesMin, volumeBytesMax, '512MiB or 1GiB');
 
 interface CreateOptions extends NodeVerbOptions {
   readonly size: number;

@@ -6,8 +6,6 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { connectToApi, type ControlClient } from '../api/client.ts';
 import { parseAddress } from '../base/network.ts';
 import { formatSize, parseSize } from '../base/units.ts';
-import { volumeBytesMin } from '../node/configuration-schema.ts';
-import { volumeBytesMax } from '../volume/change-bitmap.ts';
 import type { CommandStatus, Io } from './io.ts';
 
 export const defaultApi = '127.0.0.1:8009';
@@ -60,11 +58,14 @@ function readApiAddress(text: string): string {
   throw new InvalidArgumentError(`It should be host:port, such as ${defaultApi}.`);
 }
 
-export function readVolumeSize(text: string): number {
-  const bytes = parseSize(text);
-  if (bytes !== null && bytes >= volumeBytesMin && bytes <= volumeBytesMax) return bytes;
-  const range = `from ${formatSize(volumeBytesMin)} to ${formatSize(volumeBytesMax)}`;
-  throw new InvalidArgumentError(`It should be a size ${range}, such as 512MiB or 1GiB.`);
+/** For sizes in a range; `example` is one of them. */
+export function readSize(min: number, max: number, example: string): (text: string) => number {
+  return (text) => {
+    const bytes = parseSize(text);
+    if (bytes !== null && bytes >= min && bytes <= max) return bytes;
+    const range = `from ${formatSize(min)} to ${formatSize(max)}`;
+    throw new InvalidArgumentError(`It should be a size ${range}, such as ${example}.`);
+  };
 }
 
 export function readWhole(min: number, max: number): (text: string) => number {

@@ -6,6 +6,7 @@ import { formatDuration, formatRate, formatSize } from '../base/units.ts';
 import type { ClusterStatus, CopyProgress, GroupStatus, LegStatus } from '../group/status.ts';
 import { defaultApi } from './command.ts';
 import type { Colours } from './io.ts';
+import { renderBusyLogs } from './log-text.ts';
 import { renderTable } from './table.ts';
 
 /** How the reader would ask the node that gave the answer: next steps are commands to copy. */
@@ -14,7 +15,8 @@ export interface Asking {
   readonly api: string;
 }
 
-const commandPattern = /\bholdfast ((?:why|(?:group|mirror) [a-z-]+) \w[\w.-]*\b(?: --(?:to|node) \w[\w.-]*\b)?)/g;
+const commandPattern =
+  /\bholdfast ((?:why|(?:group|mirror|log) [a-z-]+) \w[\w.-]*\b(?: --(?:to|node|size) \w[\w.-]*\b)?)/g;
 
 /** A next step with its command completed: without an address it would ask the default node, which may be the dead one. */
 export function completed(nextStep: string, { program, api }: Asking): string {
@@ -73,6 +75,8 @@ export function renderStatus(status: ClusterStatus, asking: Asking, colours: Col
         colours,
       ),
     );
+    const logs = renderBusyLogs(status.groups, colours);
+    if (logs !== '') blocks.push(logs);
   }
   const findings = [...progressLines(status), ...findingLines(status, asking, colours)];
   if (findings.length > 0) blocks.push(findings.join('\n'));
@@ -86,7 +90,7 @@ function legRow(group: GroupStatus, leg: LegStatus, colours: Colours): string[] 
     leg.disk === 'UpToDate' ? colours.green(leg.disk) : colours.yellow(leg.disk),
     leg.mode,
     replicationOf(leg),
-    leg.role === 'Primary' ? '-' : lagOf(leg),
+    leg.role === 'Primary' ? '-' : isBehind(leg) ? ageOf(leg) : lagOf(leg),
   ];
 }
 
@@ -107,12 +111,26 @@ export function lagOf({ lag }: LegStatus): string {
   return parts.filter((part) => part !== null).join(', ');
 }
 
+/** What it lacks is in the log: more than fits into a table. */
+const isBehind = ({ replication }: LegStatus): boolean => replication === 'Logging' || replication === 'Merging';
+
+/** Its age where that is known, which says most. */
+function ageOf(leg: LegStatus): string {
+  const { seconds, bytes } = leg.lag;
+  return seconds !== null ? formatDuration(seconds * 1000) : bytes !== null ? formatSize(bytes) : lagOf(leg);
+}
+
 function progressLines(status: ClusterStatus): string[] {
-  return status.groups.flatMap((group) =>
-    group.legs.flatMap((leg) =>
-      leg.progress ? [`  ${group.name} to ${leg.node}: ${renderProgress(leg.progress, 16)}`] : [],
-    ),
-  );
+  return status.groups.flatMap((group) => group.legs.flatMap((leg) => legProgress(group, leg)));
+}
+
+/** How far a copy or merge is, and of a leg that the log serves how far behind it is. */
+function legProgress(group: GroupStatus, leg: LegStatus): string[] {
+  const where = `  ${group.name} to ${leg.node}: `;
+  const bar = leg.progress === null ? [] : [`${where}${renderProgress(leg.progress, 16)}`];
+  if (leg.replication === null || !isBehind(leg)) return bar;
+  const distance = `${lagOf(leg)} behind`;
+  return bar.length > 0 ? [...bar, `    ${distance}`] : [`${where}${leg.replication.toLowerCase()}  ${distance}`];
 }
 
 /** `full copy  ██████░░░░  60 %  120 MiB/s  3 s left`; without a bar the amounts instead. */
@@ -120,7 +138,7 @@ export function renderProgress(progress: CopyProgress, barLength: number): strin
   const share = progress.totalBytes === 0 ? 1 : Math.min(1, progress.doneBytes / progress.totalBytes);
   const filled = Math.floor(share * barLength);
   const words = [
-    progress.kind === 'fullCopy' ? 'full copy' : 'resync',
+    progress.kind === 'fullCopy' ? 'full copy' : progress.kind,
     barLength > 0
       ? '█'.repeat(filled) + '░'.repeat(barLength - filled)
       : `${formatSize(progress.doneBytes)} of ${formatSize(progress.totalBytes)}`,
@@ -142,6 +160,13 @@ export function findingLines(status: ClusterStatus, asking: Asking, colours: Col
   for (const group of status.groups) {
     add(group.name, group.reason, group.nextStep);
     for (const leg of group.legs) add(`${group.name} on ${leg.node}`, leg.reason, leg.nextStep);
+    if (group.log !== null) {
+      const log = `log of ${group.name} on ${group.log.node}`;
+      add(log, group.log.reason, group.log.nextStep);
+      for (const { folder, problem } of group.log.copies) {
+        if (problem !== null) add(log, `the copy in ${folder} is not used: ${problem}`, null);
+      }
+    }
     for (const fork of group.forks) {
       const kept = fork.image === null ? '' : `; what was overwritten is kept in ${fork.image}`;
       const what = `history of generation ${fork.generation} given up, ${formatSize(fork.bytes)} in ${fork.extents} extents`;

@@ -135,5 +135,6 @@ ${sides.map(node).join('')}groups:
     mirrors:
       - to: west
         mode: sync
+    log: 1GiB
 `;
 }

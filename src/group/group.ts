@@ -28,6 +28,7 @@ import { childOf, comparePositions, furtherOf } from '../stream/position.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { HostSession } from './host-access.ts';
 import { GroupLog } from './group-log.ts';
+import type { LogMark, LogMoments, LogMomentsOptions } from './log-moment.ts';
 import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
 import { openLeg } from './opening.ts';
@@ -767,6 +768,18 @@ export class Group {
     await this.pauseMirror(to, true);
     this.owner?.legOf(to)?.markAll();
     await this.pauseMirror(to, false);
+  }
+
+  // ---- the log ----
+
+  /** A bookmark between what was acknowledged before and what comes later. At the owner only (`E_REFUSED`). */
+  markLog(_name: string): Promise<LogMark> {
+    return Promise.reject(new HoldfastError('E_REFUSED', `group ${this.name} has no log`));
+  }
+
+  /** What its log holds, oldest first. At the owner only (`E_REFUSED`). */
+  logMoments(_options: LogMomentsOptions): Promise<LogMoments> {
+    return Promise.reject(new HoldfastError('E_REFUSED', `group ${this.name} has no log`));
   }
 
   // ---- helpers ----

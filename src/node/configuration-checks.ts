@@ -2,9 +2,10 @@
  * What takes more than one value of `holdfast.yaml` to judge: names that refer, names and addresses that collide. Reads
  * the declaration leniently, a malformed part counting as absent, so that these findings stand beside those of form.
  */
+import { normalize } from 'node:path';
 import { z } from 'zod';
 import { formatAddress, parseAddress, type Address } from '../base/network.ts';
-import { parseSize } from '../base/units.ts';
+import { formatSize, parseDurationMs, parseSize } from '../base/units.ts';
 import { didYouMean } from './configuration-positions.ts';
 import type { Finding } from './configuration-schema.ts';
 
@@ -12,6 +13,7 @@ const text = z.string().catch('');
 const size = z.union([z.number(), z.string().transform((value) => parseSize(value) ?? 0)]).catch(0);
 const items = <Item extends z.ZodType>(item: Item) => z.array(item).catch([]);
 const absentVolume = { name: '', size: 0, 'block-size': 512, paths: {} };
+const absentLog = { size: 0, places: {}, retention: 0, 'retention-size': null };
 const absentNode = { name: '', site: '', replication: '', api: '', nbd: [] };
 
 const sketch = z
@@ -36,8 +38,16 @@ const sketch = z
               .catch(absentVolume),
           ),
           mirrors: items(z.object({ to: text }).catch({ to: '' })),
+          log: z
+            .object({
+              size,
+              places: z.record(z.string(), z.union([items(text), text.transform((one) => [one])])).catch({}),
+              retention: text.transform((value) => parseDurationMs(value) ?? 0),
+              'retention-size': size.nullable().default(null),
+            })
+            .catch(absentLog),
         })
-        .catch({ name: '', owner: '', volumes: [], mirrors: [] }),
+        .catch({ name: '', owner: '', volumes: [], mirrors: [], log: absentLog }),
     ),
   })
   .catch({ sites: [], nodes: [], groups: [] });
@@ -46,7 +56,12 @@ type Sketch = z.infer<typeof sketch>;
 
 export function crossCheck(declared: unknown): readonly Finding[] {
   const configuration = sketch.parse(declared);
-  return [...checkNames(configuration), ...checkAddresses(configuration), ...checkVolumes(configuration)];
+  return [
+    ...checkNames(configuration),
+    ...checkAddresses(configuration),
+    ...checkVolumes(configuration),
+    ...checkLogs(configuration),
+  ];
 }
 
 function* checkNames({ sites, nodes, groups }: Sketch): Generator<Finding> {
@@ -118,7 +133,7 @@ function* checkAddresses({ nodes }: Sketch): Generator<Finding> {
 function* checkVolumes({ nodes, groups }: Sketch): Generator<Finding> {
   const paths: { value: string; path: PropertyKey[] }[] = [];
   for (const [index, group] of groups.entries()) {
-    const legs = [group.owner, ...group.mirrors.map((mirror) => mirror.to)];
+    const legs = legsOf(group);
     for (const [volumeIndex, volume] of group.volumes.entries()) {
       const at = ['groups', index, 'volumes', volumeIndex];
       const blockSize = volume['block-size'];
@@ -129,12 +144,9 @@ function* checkVolumes({ nodes, groups }: Sketch): Generator<Finding> {
       }
       for (const [node, value] of Object.entries(volume.paths)) {
         const path = [...at, 'paths', node];
-        if (!nodes.some((candidate) => candidate.name === node)) {
-          yield* refers('node', node, legs, path).map((finding) => ({ ...finding, onKey: true }));
-        } else if (!legs.includes(node)) {
-          const message = `"${node}" has no copy of the group; its nodes are ${legs.join(', ')}`;
-          yield { path, message, onKey: true };
-        } else paths.push({ value: `${node}\0${value}`, path });
+        const wrong = checkHolder(nodes, legs, node, path);
+        if (wrong.length > 0) yield* wrong;
+        else paths.push({ value: `${node}\0${value}`, path });
       }
     }
   }
@@ -142,6 +154,46 @@ function* checkVolumes({ nodes, groups }: Sketch): Generator<Finding> {
     const [node = '', path = ''] = value.split('\0');
     return `two volumes on "${node}" have the file ${path}; each needs its own`;
   });
+}
+
+function* checkLogs({ nodes, groups }: Sketch): Generator<Finding> {
+  const folders: { value: string; path: PropertyKey[] }[] = [];
+  for (const [index, group] of groups.entries()) {
+    const at = ['groups', index, 'log'];
+    const { size: bytes, retention, 'retention-size': retained } = group.log;
+    if (retained !== null && retention === 0) {
+      const message = 'without "retention" nothing is kept; write how long, such as retention: 24h';
+      yield { path: [...at, 'retention-size'], message, onKey: true };
+    } else if (retained !== null && retained > bytes) {
+      const message = `${formatSize(retained)} do not fit into a log of ${formatSize(bytes)}; write less, or a larger size`;
+      yield { path: [...at, 'retention-size'], message };
+    }
+    for (const [node, places] of Object.entries(group.log.places)) {
+      const path = [...at, 'places', node];
+      yield* checkHolder(nodes, legsOf(group), node, path);
+      for (const [place, folder] of places.entries()) {
+        const plain = normalize(folder).replace(/(?<=.)\/$/, '');
+        if (folder !== '') folders.push({ value: `${node}\0${plain}`, path: [...path, place] });
+      }
+    }
+  }
+  yield* duplicates(folders, (value) => {
+    const [node = '', folder = ''] = value.split('\0');
+    return `two logs or copies of one on "${node}" are in ${folder}; each needs a folder of its own, copies one on another disk`;
+  });
+}
+
+const legsOf = ({ owner, mirrors }: Sketch['groups'][number]): string[] => [
+  owner,
+  ...mirrors.map((mirror) => mirror.to),
+];
+
+/** That the key at `path` is a node with a copy of the group. */
+function checkHolder(nodes: Sketch['nodes'], legs: readonly string[], node: string, path: PropertyKey[]): Finding[] {
+  const known = nodes.some((candidate) => candidate.name === node);
+  if (!known) return refers('node', node, legs, path).map((finding) => ({ ...finding, onKey: true }));
+  if (legs.includes(node)) return [];
+  return [{ path, message: `"${node}" has no copy of the group; its nodes are ${legs.join(', ')}`, onKey: true }];
 }
 
 /** One finding at every occurrence after the first. Empty values are malformed and reported as such elsewhere. */

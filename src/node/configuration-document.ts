@@ -23,7 +23,7 @@ export function toClusterDocument(configuration: Configuration, random: Random):
       volumes: group.volumes.map((volume, index) => ({ ...volume, index, wwid: makeWwid(random) })),
       nextVolumeIndex: group.volumes.length,
       legs: legsOf(group),
-      log: null,
+      log: group.log,
       settings: group.settings,
     })),
   };

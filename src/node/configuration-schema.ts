@@ -4,7 +4,8 @@
  */
 import { z } from 'zod';
 import { parseAddress, type Address } from '../base/network.ts';
-import { parseDurationMs, parseSize } from '../base/units.ts';
+import { formatSize, parseDurationMs, parseSize } from '../base/units.ts';
+import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
 import { didYouMean } from './configuration-positions.ts';
 
@@ -18,6 +19,10 @@ export interface Finding {
 
 const mebibyte = 1024 ** 2;
 export const volumeBytesMin = mebibyte;
+export const logBytesMax = volumeBytesMax;
+/** A log is kept once, or twice on different disks. */
+export const logFoldersMax = 2;
+export const logRetentionMsMax = 365 * 86_400_000;
 
 /** A value refused with a sentence of its own. */
 class Wrong {
@@ -91,11 +96,14 @@ const size = field('a size such as 512MiB, 1GiB or 4TiB', (value) => {
   return typeof value === 'string' ? parseSize(value) : null;
 });
 
-const volumeSize = size.transform((bytes, context) => {
-  if (bytes >= volumeBytesMin && bytes <= volumeBytesMax) return bytes;
-  context.addIssue({ code: 'custom', message: `${bytes} bytes: a volume has from 1MiB to 64TiB` });
-  return z.NEVER;
-});
+/** A size in a range, such as `a volume has from 1MiB to 64TiB`. */
+const sizeFrom = (what: string, min: number, max: number) =>
+  size.transform((bytes, context) => {
+    if (bytes >= min && bytes <= max) return bytes;
+    const range = `from ${formatSize(min)} to ${formatSize(max)}`.replaceAll(/(\d) /g, '$1');
+    context.addIssue({ code: 'custom', message: `${bytes} bytes: ${what} ${range}` });
+    return z.NEVER;
+  });
 
 const blockSize = field('512 or 4096', (value): 512 | 4096 | null =>
   value === 512 || value === 4096 ? value : null,
@@ -152,23 +160,19 @@ const storeKind = field('"file"', (value): 'file' | null | Wrong => {
   return value === 'file' ? value : null;
 });
 
-const mode = field('one of sync, receive, async', (value): 'sync' | 'receive' | 'async' | null =>
-  value === 'sync' || value === 'receive' || value === 'async' ? value : null,
-);
+const oneOf = <Word extends string>(words: readonly Word[]) =>
+  field(`one of ${words.join(', ')}`, (value): Word | null => words.find((word) => word === value) ?? null);
 
-const share = field('a share from 0.05 to 1', (value) =>
-  typeof value === 'number' && value >= 0.05 && value <= 1 ? value : null,
-);
+const mode = oneOf(['sync', 'receive', 'async']);
 
-const lagBytes = size.transform((bytes, context) => {
-  if (bytes >= mebibyte && bytes <= 1024 ** 4) return bytes;
-  context.addIssue({ code: 'custom', message: `${bytes} bytes: the bound may be from 1MiB to 1TiB` });
-  return z.NEVER;
-});
+const numberFrom = (what: string, min: number, max: number) =>
+  field(`${what} from ${min} to ${max}`, (value) =>
+    typeof value === 'number' && value >= min && value <= max ? value : null,
+  );
 
 const volume = section('a volume', {
   name,
-  size: volumeSize,
+  size: sizeFrom('a volume has', volumeBytesMin, volumeBytesMax),
   'block-size': blockSize.optional(),
   paths: z
     .record(z.string(), path, { error: (issue) => `${show(issue.input)} is not of the form NODE: PATH` })
@@ -178,16 +182,43 @@ const volume = section('a volume', {
 const settings = section('settings', {
   grace: duration(100, 3_600_000, 'from 100ms to 1h').optional(),
   'lag-writes': whole(1, 1_000_000).optional(),
-  'lag-bytes': lagBytes.optional(),
-  'resync-share': share.optional(),
+  'lag-bytes': sizeFrom('the bound may be', mebibyte, 1024 ** 4).optional(),
+  'resync-share': numberFrom('a share', 0.05, 1).optional(),
   'hot-regions': whole(16, 65_536).optional(),
+  'on-target-loss': oneOf(['log', 'suspend']).optional(),
+  'on-congestion': oneOf(['throttle', 'log']).optional(),
+  'on-log-full': oneOf(['throttle', 'bitmap', 'suspend']).optional(),
+  'merge-gain': numberFrom('a number', 1.1, 10).optional(),
 });
+
+/** `log: 8GiB` is short for a log of that size about which nothing else is said; one folder, for a list of one. */
+const log = z.preprocess(
+  (value) => (typeof value === 'string' || typeof value === 'number' ? { size: value } : value),
+  section('a log', {
+    size: sizeFrom('a log has', logBytesMin, logBytesMax),
+    places: z
+      .record(
+        z.string(),
+        z.preprocess(
+          (value): unknown => (Array.isArray(value) ? value : [value]),
+          list(path, 'folders', { min: 1 }).max(logFoldersMax, {
+            error: `has too many; a log has ${logFoldersMax} copies at most`,
+          }),
+        ),
+        { error: (issue) => `${show(issue.input)} is not of the form NODE: FOLDER` },
+      )
+      .optional(),
+    retention: duration(0, logRetentionMsMax, 'from 0s to 365d').optional(),
+    'retention-size': size.optional(),
+  }),
+);
 
 const group = section('a group', {
   name,
   owner: name,
   volumes: list(volume, 'volumes', { min: 1 }),
   mirrors: list(section('a mirror', { to: name, mode: mode.optional() }), 'mirrors', { min: 0 }).optional(),
+  log: log.optional(),
   settings: settings.optional(),
 });
 

@@ -8,9 +8,10 @@ import { dirname, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { formatAddress, type Address } from '../base/network.ts';
-import { defaultGroupSettings, type GroupSettings, type MirrorMode } from '../store/document.ts';
+import { defaultGroupSettings, type GroupSettings, type LogEntry, type MirrorMode } from '../store/document.ts';
 import { crossCheck } from './configuration-checks.ts';
 import { positionOf } from './configuration-positions.ts';
+import { retentionOf } from './log-changes.ts';
 import { configurationSchema, type DeclaredConfiguration, type Finding } from './configuration-schema.ts';
 
 export interface Configuration {
@@ -50,6 +51,8 @@ export interface GroupConfiguration {
   readonly owner: string;
   readonly volumes: readonly VolumeConfiguration[];
   readonly mirrors: readonly { readonly to: string; readonly mode: MirrorMode }[];
+  /** Folders are absolute. Null: none. */
+  readonly log: LogEntry | null;
   readonly settings: GroupSettings;
 }
 
@@ -171,16 +174,28 @@ export function describeConfiguration(configuration: Configuration): unknown {
         paths: volume.paths,
       })),
       mirrors: group.mirrors,
+      ...(group.log === null ? {} : { log: describeLog(group.log) }),
       settings: {
         grace: `${group.settings.graceMs}ms`,
         'lag-writes': group.settings.lagWritesMax,
         'lag-bytes': group.settings.lagBytesMax,
         'resync-share': group.settings.resyncShare,
         'hot-regions': group.settings.hotRegionsMax,
+        'on-target-loss': group.settings.onTargetLoss,
+        'on-congestion': group.settings.onCongestion,
+        'on-log-full': group.settings.onLogFull,
+        'merge-gain': group.settings.mergeGain,
       },
     })),
   };
 }
+
+const describeLog = ({ sizeBytes, places, retentionMs, retentionBytes }: LogEntry): unknown => ({
+  size: sizeBytes,
+  places,
+  retention: `${retentionMs}ms`,
+  ...(retentionMs === 0 ? {} : { 'retention-size': retentionBytes }),
+});
 
 function withPaths(declared: DeclaredConfiguration, file: string): Configuration {
   const folder = dirname(resolve(file));
@@ -212,21 +227,35 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
           ),
         })),
         mirrors: (group.mirrors ?? []).map(({ to, mode }) => ({ to, mode: mode ?? 'sync' })),
+        log: group.log === undefined ? null : logEntry(group.log, folder),
         settings: {
           graceMs: set.grace ?? defaultGroupSettings.graceMs,
           lagWritesMax: set['lag-writes'] ?? defaultGroupSettings.lagWritesMax,
           lagBytesMax: set['lag-bytes'] ?? defaultGroupSettings.lagBytesMax,
           resyncShare: set['resync-share'] ?? defaultGroupSettings.resyncShare,
           hotRegionsMax: set['hot-regions'] ?? defaultGroupSettings.hotRegionsMax,
-          onTargetLoss: defaultGroupSettings.onTargetLoss,
-          onCongestion: defaultGroupSettings.onCongestion,
-          onLogFull: defaultGroupSettings.onLogFull,
-          mergeGain: defaultGroupSettings.mergeGain,
+          onTargetLoss: set['on-target-loss'] ?? defaultGroupSettings.onTargetLoss,
+          onCongestion: set['on-congestion'] ?? defaultGroupSettings.onCongestion,
+          onLogFull: set['on-log-full'] ?? defaultGroupSettings.onLogFull,
+          mergeGain: set['merge-gain'] ?? defaultGroupSettings.mergeGain,
         },
       };
     }),
   };
 }
+
+type DeclaredLog = NonNullable<NonNullable<DeclaredConfiguration['groups']>[number]['log']>;
+
+const logEntry = (declared: DeclaredLog, folder: string): LogEntry => ({
+  sizeBytes: declared.size,
+  places: Object.fromEntries(
+    Object.entries(declared.places ?? {}).map(([node, places]) => [
+      node,
+      places.map((place) => resolve(folder, place)),
+    ]),
+  ),
+  ...retentionOf(declared.size, declared.retention, declared['retention-size']),
+});
 
 function wrong(problems: ConfigurationProblem[]): ParsedConfiguration {
   const sorted = problems.sort((a, b) => a.line - b.line || a.column - b.column);

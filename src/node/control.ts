@@ -3,8 +3,9 @@
  * called on any node; a node that is not the one concerned passes the request on over its link. Rejections are
  * `HoldfastError`s whose message is fit to be shown.
  */
-import type { ClusterStatus, GroupStatus } from '../group/status.ts';
-import type { ClusterDocument, MirrorMode } from '../store/document.ts';
+import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moment.ts';
+import type { ClusterStatus, GroupStatus, LogStatus } from '../group/status.ts';
+import type { ClusterDocument, LogEntry, MirrorMode } from '../store/document.ts';
 
 export interface NodeControl {
   readonly nodeName: string;
@@ -23,6 +24,19 @@ export interface NodeControl {
   resumeMirror(request: { group: string; to: string }): Promise<void>;
   /** Copies everything anew. */
   resyncMirror(request: { group: string; to: string }): Promise<void>;
+  /** Every group, with its log where it has one. */
+  listLogs(): Promise<readonly LogRow[]>;
+  createLog(request: CreateLogRequest): Promise<void>;
+  /** Makes the log there, or moves it there with what it holds. */
+  assignLog(request: AssignLogRequest): Promise<void>;
+  /** Refused (`E_REFUSED`) for less than targets still need. */
+  setLogSize(request: LogSizeRequest): Promise<void>;
+  setLogRetention(request: LogRetentionRequest): Promise<void>;
+  /** Refused (`E_REFUSED`) while a target needs it, unless `force`: then that target is brought up by a resync. */
+  removeLog(request: { group: string; force: boolean }): Promise<void>;
+  /** Sets a bookmark, which reaches the targets in its place among the writes. */
+  markLog(request: { group: string; name: string }): Promise<LogMark>;
+  logMoments(request: LogMomentsOptions & { readonly group: string }): Promise<LogMoments>;
   /** Returns a function that ends the subscription. */
   onEvent(listener: (event: NodeEvent) => void): () => void;
 }
@@ -38,6 +52,44 @@ export interface CreateVolumeRequest {
   /** For a new group: its targets. */
   readonly mirrors: readonly { readonly node: string; readonly mode: MirrorMode }[];
   readonly paths: Readonly<Record<string, string>>;
+}
+
+export interface LogRow {
+  readonly group: string;
+  /** As the document has it; null: the group has none. */
+  readonly log: LogEntry | null;
+  /** As its owner has it; null where that cannot be asked. */
+  readonly status: LogStatus | null;
+}
+
+export interface CreateLogRequest {
+  readonly group: string;
+  readonly sizeBytes: number;
+  /** Whole paths per node: a folder, or two on different disks. Default `<data folder>/logs/<group>`. */
+  readonly places: Readonly<Record<string, readonly string[]>>;
+  /** Default 0: nothing is kept. */
+  readonly retentionMs?: number;
+  /** Default a quarter of the log, where something is kept at all. */
+  readonly retentionBytes?: number;
+}
+
+export interface AssignLogRequest {
+  readonly group: string;
+  readonly node: string;
+  /** One, or two on different disks. */
+  readonly folders: readonly string[];
+}
+
+export interface LogSizeRequest {
+  readonly group: string;
+  readonly sizeBytes: number;
+}
+
+/** What is left out stays. */
+export interface LogRetentionRequest {
+  readonly group: string;
+  readonly retentionMs?: number;
+  readonly retentionBytes?: number;
 }
 
 export interface MoveResult {

@@ -11,6 +11,7 @@ import { randomHex } from '../base/random.ts';
 import type { DeviceProvider } from '../block/device.ts';
 import { describeGroup, type DescribeContext } from '../group/describe.ts';
 import { Group } from '../group/group.ts';
+import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moment.ts';
 import type { ClusterStatus, ConnectionEntry, GroupStatus, NodeStatus } from '../group/status.ts';
 import type { LinkConnection } from '../link/link.ts';
 import { LinkTable } from '../link/link-table.ts';
@@ -25,11 +26,24 @@ import {
 import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { makeWwid } from '../volume/wwid.ts';
-import type { CreateVolumeRequest, Explanation, MoveResult, NodeControl, NodeEvent } from './control.ts';
+import type {
+  AssignLogRequest,
+  CreateLogRequest,
+  CreateVolumeRequest,
+  Explanation,
+  LogRetentionRequest,
+  LogRow,
+  LogSizeRequest,
+  MoveResult,
+  NodeControl,
+  NodeEvent,
+} from './control.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
+import { LogControl } from './log-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
 import { Rates } from './rates.ts';
+import { differs, parseDocument } from './stored-document.ts';
 import { withoutVolume, withVolume } from './volume-changes.ts';
 
 export interface NodeOptions {
@@ -66,6 +80,7 @@ export class Node implements NodeControl {
   readonly #environment: Environment;
   readonly #groups = new Map<string, Group>();
   readonly #router: FrameRouter;
+  readonly #logs: LogControl;
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #lease: LeaseHolder;
   readonly #incarnation: string;
@@ -89,6 +104,15 @@ export class Node implements NodeControl {
     this.#incarnation = randomHex(options.environment.random, 16);
     this.exports = new NodeExports(this.#groups);
     this.#router = new FrameRouter(this.#groups);
+    this.#logs = new LogControl({
+      node: options.name,
+      document: () => this.#document,
+      changeDocument: (change) => this.#changeDocument(change),
+      status: () => this.status(),
+      group: (name) => this.#groups.get(name),
+      ownerOf: (name) => this.#ownerOf(name),
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+    });
     const { clock, turn, random } = options.environment;
     this.#lease = new LeaseHolder({
       clock,
@@ -395,6 +419,9 @@ export class Node implements NodeControl {
         await this.#mirror(method, group, node, false);
         return null;
       }
+      case 'log.mark':
+      case 'log.moments':
+        return this.#logs.called(method, params);
       default:
         throw new HoldfastError('E_PROTOCOL', `this version knows no request ${method}`);
     }
@@ -472,6 +499,11 @@ export class Node implements NodeControl {
         reason: leg.reason,
         nextStep: leg.nextStep ?? '',
       });
+    }
+    const { log } = group;
+    if (log !== null && log.reason !== null) {
+      const { state, reason, nextStep } = log;
+      findings.push({ subject: `log of ${group.name} at ${log.node}`, state, reason, nextStep: nextStep ?? '' });
     }
     for (const fork of group.forks) {
       findings.push({
@@ -581,6 +613,38 @@ export class Node implements NodeControl {
 
   resyncMirror({ group, to }: { group: string; to: string }): Promise<void> {
     return this.#mirror('mirror.resync', group, to, true);
+  }
+
+  listLogs(): Promise<readonly LogRow[]> {
+    return this.#logs.listLogs();
+  }
+
+  createLog(request: CreateLogRequest): Promise<void> {
+    return this.#logs.createLog(request);
+  }
+
+  assignLog(request: AssignLogRequest): Promise<void> {
+    return this.#logs.assignLog(request);
+  }
+
+  setLogSize(request: LogSizeRequest): Promise<void> {
+    return this.#logs.setLogSize(request);
+  }
+
+  setLogRetention(request: LogRetentionRequest): Promise<void> {
+    return this.#logs.setLogRetention(request);
+  }
+
+  removeLog(request: { group: string; force: boolean }): Promise<void> {
+    return this.#logs.removeLog(request);
+  }
+
+  markLog(request: { group: string; name: string }): Promise<LogMark> {
+    return this.#logs.markLog(request);
+  }
+
+  logMoments(request: LogMomentsOptions & { readonly group: string }): Promise<LogMoments> {
+    return this.#logs.logMoments(request);
   }
 
   onEvent(listener: (event: NodeEvent) => void): () => void {
@@ -725,32 +789,4 @@ export class Node implements NodeControl {
     this.#environment.log.info(group === null ? message : `group ${group}: ${message}`, { kind });
     for (const listener of this.#listeners) listener(event);
   }
-}
-
-function parseDocument(text: string): ClusterDocument {
-  // Written by nodes of this cluster only, and validated before it was.
-  return JSON.parse(text) as ClusterDocument;
-}
-
-/** Whether a file declares something else than the store has, identities aside. */
-function differs(stored: ClusterDocument, declared: ClusterDocument): boolean {
-  const shape = (document: ClusterDocument): string =>
-    JSON.stringify([
-      document.cluster,
-      document.sites,
-      document.nodes,
-      document.groups.map(({ name, preferredOwner, volumes, legs, settings }) => [
-        name,
-        preferredOwner,
-        volumes.map(({ name: volume, sizeBytes, blockSizeBytes, paths }) => [
-          volume,
-          sizeBytes,
-          blockSizeBytes,
-          paths,
-        ]),
-        legs,
-        settings,
-      ]),
-    ]);
-  return shape(stored) !== shape(declared);
 }

@@ -60,17 +60,53 @@ describe('answers', () => {
     ]);
   });
 
+  it('about logs reach the node with everything that was asked', async () => {
+    const group = 'g1';
+    const create = { group, sizeBytes: 2 ** 30, places: { west: ['/a', '/b'] }, retentionMs: 5, retentionBytes: 7 };
+    await client.createLog(create);
+    await client.createLog({ group, sizeBytes: 2 ** 30, places: {} });
+    await client.assignLog({ group, node: 'west', folders: ['/x'] });
+    await client.setLogSize({ group, sizeBytes: 2 ** 31 });
+    await client.setLogRetention({ group, retentionBytes: 9 });
+    await client.removeLog({ group, force: true });
+    expect(await client.markLog({ group, name: 'before the upgrade' })).toMatchObject({ position: '7:1042' });
+    expect(await client.logMoments({ group, after: '7:1', limit: 1, extents: true })).toEqual({
+      moments: control.moments.slice(0, 1),
+      more: true,
+    });
+    await client.logMoments({ group, limit: 1000, extents: false });
+    expect(await client.listLogs()).toEqual(await control.listLogs());
+    expect(control.asked).toEqual([
+      ['createLog', create],
+      ['createLog', { group, sizeBytes: 2 ** 30, places: {} }],
+      ['assignLog', { group, node: 'west', folders: ['/x'] }],
+      ['setLogSize', { group, sizeBytes: 2 ** 31 }],
+      ['setLogRetention', { group, retentionBytes: 9 }],
+      ['removeLog', { group, force: true }],
+      ['markLog', { group, name: 'before the upgrade' }],
+      ['logMoments', { group, after: '7:1', limit: 1, extents: true }],
+      ['logMoments', { group, limit: 1000, extents: false }],
+    ]);
+  });
+
   it('are described by an OpenAPI document that has every route', async () => {
     const document = (await (await fetch(`${url}/openapi.json`)).json()) as { openapi: string; paths: object };
     expect(document.openapi).toBe('3.1.0');
     expect(Object.keys(document.paths).sort()).toEqual([
       '/v1/document',
       '/v1/events',
+      '/v1/groups/{group}/log',
+      '/v1/groups/{group}/log/marks',
+      '/v1/groups/{group}/log/moments',
+      '/v1/groups/{group}/log/places/{node}',
+      '/v1/groups/{group}/log/retention',
+      '/v1/groups/{group}/log/size',
       '/v1/groups/{group}/mirrors/{node}/pause',
       '/v1/groups/{group}/mirrors/{node}/resume',
       '/v1/groups/{group}/mirrors/{node}/resync',
       '/v1/groups/{group}/switch-over',
       '/v1/groups/{group}/take-over',
+      '/v1/logs',
       '/v1/status',
       '/v1/version',
       '/v1/volumes',
@@ -111,6 +147,18 @@ describe('failures', () => {
       'sizeBytes: must be a multiple of blockSizeBytes',
     );
     await expect(client.switchOver({ group: 'g1', to: '../x' })).rejects.toThrow(/^to: must be letters/);
+    const log = { group: 'g1', sizeBytes: 5, places: {} };
+    await expect(client.createLog(log)).rejects.toThrow('sizeBytes: must be at least 64 MiB');
+    await expect(client.markLog({ group: 'g1', name: 'two\nlines' })).rejects.toThrow(
+      /^name: must be a name without/,
+    );
+    await expect(client.markLog({ group: 'g1', name: 'ä'.repeat(128) })).rejects.toThrow(
+      /^name: must be at most 255/,
+    );
+    await expect(client.logMoments({ group: 'g1', limit: 1001, extents: false })).rejects.toThrow(/^limit: /);
+    await expect(client.logMoments({ group: 'g1', after: '5', limit: 1, extents: false })).rejects.toThrow(
+      'after: must be GENERATION:NUMBER',
+    );
     for (const body of ['', '{', 'null', '[]', '{"to":"west","extra":1}']) {
       const headers = { 'content-type': 'application/json' };
       const response = await fetch(`${url}/v1/groups/g1/switch-over`, { method: 'POST', body, headers });

@@ -1,6 +1,7 @@
 /** A node of a small invented cluster, for the rooms above `node/`: answers from a table, remembers what it was asked. */
 import { HoldfastError } from '../../src/base/errors.ts';
-import type { GroupStatus, LegStatus, ClusterStatus } from '../../src/group/status.ts';
+import type { LogMoment } from '../../src/group/log-moment.ts';
+import type { ClusterStatus, GroupStatus, LegStatus, LogStatus } from '../../src/group/status.ts';
 import type { MoveResult, NodeControl, NodeEvent } from '../../src/node/control.ts';
 import { defaultGroupSettings, type ClusterDocument } from '../../src/store/document.ts';
 
@@ -9,6 +10,8 @@ export interface FakeControl extends NodeControl {
   readonly asked: [string, unknown][];
   /** What `status` answers; may be replaced. */
   state: ClusterStatus;
+  /** What the log of g1 holds; may be replaced. */
+  moments: readonly LogMoment[];
   emit(event: NodeEvent): void;
   readonly listenerCount: () => number;
 }
@@ -53,6 +56,46 @@ export function fakeGroup(westLeg: Partial<LegStatus> = {}, more: Partial<GroupS
     ...more,
   };
 }
+
+export const fakeLog: LogStatus = {
+  node: 'east',
+  state: 'logging',
+  copies: [{ folder: '/data/logs/g1', problem: null }],
+  sizeBytes: 2 ** 33,
+  usedBytes: 3 * 2 ** 30,
+  freeBytes: 5 * 2 ** 30,
+  segments: 48,
+  oldestAtMs: 0,
+  fullInSeconds: 11_100,
+  reason: null,
+  nextStep: null,
+};
+
+const fakeMoments: readonly LogMoment[] = [
+  {
+    kind: 'epochEnd',
+    position: '7:1041',
+    atMs: Date.UTC(2026, 0, 2, 3, 4, 5, 600),
+    name: null,
+    reason: null,
+    records: 2,
+    bytes: 12_288,
+    extents: [
+      { volume: 'vol1', offset: 1_048_576, length: 4096 },
+      { volume: '#3', offset: 0, length: 8192 },
+    ],
+  },
+  {
+    kind: 'mark',
+    position: '7:1041',
+    atMs: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
+    name: 'before-upgrade',
+    reason: null,
+    records: 0,
+    bytes: 0,
+    extents: null,
+  },
+];
 
 export function fakeStatus(group: GroupStatus = fakeGroup()): ClusterStatus {
   const node = (name: string, site: string) => ({
@@ -109,7 +152,7 @@ const document: ClusterDocument = {
         { node: 'east', mode: 'sync' },
         { node: 'west', mode: 'sync' },
       ],
-      log: null,
+      log: { sizeBytes: 2 ** 33, places: { west: ['/fast/log'] }, retentionMs: 0, retentionBytes: 0 },
       settings: defaultGroupSettings,
     },
   ],
@@ -132,6 +175,7 @@ export function fakeControl(): FakeControl {
     nodeName: 'east',
     asked,
     state: fakeStatus(),
+    moments: fakeMoments,
     emit: (event) => listeners.forEach((listener) => listener(event)),
     listenerCount: () => listeners.size,
     async status() {
@@ -182,6 +226,43 @@ export function fakeControl(): FakeControl {
     async resyncMirror(request) {
       find(request.group);
       asked.push(['resyncMirror', request]);
+    },
+    async listLogs() {
+      const [group] = this.state.groups;
+      return [
+        { group: 'g1', log: document.groups[0]?.log ?? null, status: group?.log ?? null },
+        { group: 'g2', log: null, status: null },
+      ];
+    },
+    async createLog(request) {
+      find(request.group);
+      asked.push(['createLog', request]);
+    },
+    async assignLog(request) {
+      find(request.group);
+      asked.push(['assignLog', request]);
+    },
+    async setLogSize(request) {
+      find(request.group);
+      asked.push(['setLogSize', request]);
+    },
+    async setLogRetention(request) {
+      find(request.group);
+      asked.push(['setLogRetention', request]);
+    },
+    async removeLog(request) {
+      find(request.group);
+      asked.push(['removeLog', request]);
+    },
+    async markLog(request) {
+      find(request.group);
+      asked.push(['markLog', request]);
+      return { position: '7:1042', atMs: Date.UTC(2026, 0, 2, 3, 4, 5, 678) };
+    },
+    async logMoments(request) {
+      find(request.group);
+      asked.push(['logMoments', request]);
+      return { moments: this.moments.slice(0, request.limit), more: this.moments.length > request.limit };
     },
     onEvent(listener) {
       listeners.add(listener);

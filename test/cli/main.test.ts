@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startApi, type RunningApi } from '../../src/api/api.ts';
 import { createProgram, main } from '../../src/cli/main.ts';
-import { fakeControl, fakeGroup, fakeStatus, type FakeControl } from '../api/fake-control.ts';
+import { fakeControl, fakeGroup, fakeLog, fakeStatus, type FakeControl } from '../api/fake-control.ts';
 import { fakeIo, type FakeIo } from './fake-io.ts';
 
 let control: FakeControl;
@@ -24,7 +24,7 @@ afterEach(async () => {
 
 async function run(words: string, io: FakeIo = fakeIo()): Promise<{ status: number; out: string; err: string }> {
   const argv = words.split(' ').filter((word) => word !== '');
-  const usesApi = /^(status|why|volume|group|mirror|config show)/.test(words);
+  const usesApi = /^(status|why|volume|group|mirror|log|config show)/.test(words);
   const status = await main(usesApi ? [...argv, '--api', `127.0.0.1:${api.address.port}`] : argv, io);
   return { status, out: io.outText(), err: io.errText() };
 }
@@ -87,6 +87,10 @@ describe('exit status', () => {
       'volume create v',
       'group switch-over g1',
       'mirror pause',
+      'log create g1',
+      'log set g1',
+      'log assign g1 west',
+      'log show g1 --after yesterday',
       'status --frob',
       'volume',
     ]) {
@@ -167,6 +171,51 @@ describe('status', () => {
     expect((await run('status')).out).toContain(
       '  g1 to west: resync  ████████░░░░░░░░  50 %  128 MiB/s  4 s left\n',
     );
+  });
+
+  it('shows how far behind a target is that the log is written for, and the log (TL-16, TL-20)', async () => {
+    const behind = { lag: { writes: 1234, bytes: 3 * 2 ** 30, seconds: 125 }, disk: 'Consistent' as const };
+    const full = {
+      ...fakeLog,
+      copies: [{ folder: '/fast/log', problem: 'it cannot be written: EROFS' }],
+      reason: 'it will be full in 3 h 5 min',
+      nextStep: 'holdfast log grow g1 --size 16GiB',
+    };
+    control.state = fakeStatus(fakeGroup({ ...behind, replication: 'Logging' }, { log: full }));
+    const { out } = await run('status');
+    const tables = out.split('\n').filter((line) => !/^(!|  →)/.test(line));
+    for (const line of tables) expect(line.length).toBeLessThanOrEqual(80);
+    expect(out).toMatch(/^g1 on west +Secondary +Consistent +sync +Logging +2 min 5 s$/m);
+    expect(out).toContain('  g1 to west: logging  1234 writes, 3 GiB, 2 min 5 s behind\n');
+    expect(out).toMatch(/^g1 on east +logging +3 GiB of 8 GiB +5 GiB +3 h 5 min$/m);
+    const api80 = `--api 127.0.0.1:${api.address.port}`;
+    expect(out).toContain(
+      `! log of g1 on east: it will be full in 3 h 5 min\n  → holdfast log grow g1 --size 16GiB ${api80}\n`,
+    );
+    expect(out).toContain('! log of g1 on east: the copy in /fast/log is not used: it cannot be written: EROFS\n');
+  });
+
+  it('shows bar, rate, time left and distance of a merge (TL-11)', async () => {
+    const progress = {
+      kind: 'merge' as const,
+      doneBytes: 2 ** 29,
+      totalBytes: 2 ** 30,
+      bytesPerSecond: 2 ** 27,
+      secondsLeft: 4,
+    };
+    const lag = { writes: 70_000, bytes: 2 ** 29, seconds: null };
+    control.state = fakeStatus(fakeGroup({ disk: 'Outdated', replication: 'Merging', lag, progress }));
+    const { out } = await run('status');
+    for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+    expect(out).toMatch(/^g1 on west +Secondary +Outdated +sync +Merging +512 MiB$/m);
+    expect(out).toContain(
+      '  g1 to west: merge  ████████░░░░░░░░  50 %  128 MiB/s  4 s left\n    70000 writes, 512 MiB behind\n',
+    );
+  });
+
+  it('says nothing of a log that rests', async () => {
+    control.state = fakeStatus(fakeGroup({}, { log: { ...fakeLog, state: 'idle' } }));
+    expect((await run('status')).out).not.toContain('LOG ');
   });
 
   it('as JSON is what the node answers', async () => {
@@ -306,6 +355,87 @@ describe('mirrors', () => {
     const { status, err } = await run('mirror resync g1 --to west --wait', io);
     expect(status).toBe(1);
     expect(err).toContain('it goes on by itself');
+  });
+});
+
+describe('logs', () => {
+  it('are listed with what they hold, in 80 columns', async () => {
+    control.state = fakeStatus(fakeGroup({}, { log: { ...fakeLog, reason: 'it fills' } }));
+    const { out } = await run('log list', Object.assign(fakeIo(), { wallMs: () => 125_000 }));
+    for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+    expect(out).toMatch(/^g1 +east +logging +3 GiB \/ 8 GiB +48 +2 min 5 s +3 h 5 min$/m);
+    expect(out).toMatch(/^g2 +- +none +- +- +- +-$/m);
+    expect(out).toContain('! log of g1: it fills\n');
+    control.state = fakeStatus();
+    expect((await run('log list')).out).toMatch(/^g1 +- +unknown +- \/ 8 GiB +- +- +-$/m);
+    expect(JSON.parse((await run('log list --json')).out)).toEqual(await control.listLogs());
+  });
+
+  it('are created, assigned, grown, set and removed as was said', async () => {
+    const sentences = [
+      await run('log create g1 --size 8GiB --place west=/a,/b --place east=/c --place east=/d --retention 24h'),
+      await run('log assign g1 west=/a=b,/c'),
+      await run('log grow g1 --size 16GiB'),
+      await run('log set g1 --retention-size 2GiB'),
+      await run('log remove g1'),
+      await run('log remove g1 --force'),
+    ].map(({ out }) => out);
+    expect(sentences).toEqual([
+      'group g1 has a log of 8 GiB now\n',
+      'log of g1 on west: in /a=b and /c from now on\n',
+      'log of g1: 16 GiB from now on\n',
+      'log of g1: what it keeps was changed\n',
+      'log of g1 removed\n',
+      'log of g1 removed\n',
+    ]);
+    const [group, GiB] = ['g1', 2 ** 30];
+    expect(control.asked).toEqual([
+      [
+        'createLog',
+        { group, sizeBytes: 8 * GiB, places: { west: ['/a', '/b'], east: ['/c', '/d'] }, retentionMs: 86_400_000 },
+      ],
+      ['assignLog', { group, node: 'west', folders: ['/a=b', '/c'] }],
+      ['setLogSize', { group, sizeBytes: 16 * GiB }],
+      ['setLogRetention', { group, retentionBytes: 2 * GiB }],
+      ['removeLog', { group, force: false }],
+      ['removeLog', { group, force: true }],
+    ]);
+    expect(JSON.parse((await run('log grow g1 --size 1GiB --json')).out)).toEqual({ group, sizeBytes: GiB });
+    expect((await run('log create g1 --size 1MiB')).err).toContain('a size from 64 MiB to 64 TiB, such as 8GiB');
+    expect((await run('log set g1 --retention 2')).err).toContain('a time up to 365d');
+    expect((await run('log remove g7')).status).toBe(2);
+  });
+
+  it('show their moments, extents and damage, in 80 columns, and how to go on (BY-3)', async () => {
+    expect((await run('log show g1 --limit 1 --extents')).out.split('\n').map((line) => line.trim())).toEqual([
+      expect.stringMatching(/^POSITION +TIME +WHAT +WRITES +BYTES$/),
+      expect.stringMatching(/^7:1041 +2026-01-02 03:04:05\.600Z +end of an epoch +2 +12 KiB$/),
+      expect.stringMatching(/^vol1 at 1048576 +4 KiB$/),
+      expect.stringMatching(/^#3 at 0 +8 KiB$/),
+      'more: holdfast log show g1 --after 7:1041',
+      '',
+    ]);
+    const reason = 'entry 5 of segment 3 is rotten; what came after 7:1041 up to 7:1090 is lost';
+    const none = { name: null, records: 0, bytes: 0, extents: null };
+    control.moments = [...control.moments, { ...none, kind: 'damage', position: '7:1041', atMs: null, reason }];
+    const { out } = await run('log show g1 --after 7:1000');
+    for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(100);
+    expect(out).toMatch(/^7:1041 +2026-01-02 03:04:05\.678Z +mark before-upgrade +- +-$/m);
+    expect(out).toMatch(/^7:1041 +- +damage +- +-$/m);
+    expect(out).toContain(`! damage after 7:1041: ${reason}\n`);
+    expect(control.asked.map(([, request]) => request)).toEqual([
+      { group: 'g1', limit: 1, extents: true },
+      { group: 'g1', limit: 100, extents: false, after: '7:1000' },
+    ]);
+    control.moments = [];
+    expect((await run('log show g1')).out).toBe('the log of g1 holds nothing\n');
+  });
+
+  it('take bookmarks', async () => {
+    expect((await run('log mark g1 before-upgrade')).out).toBe(
+      'bookmark before-upgrade set in the log of g1 after 7:1042, 2026-01-02 03:04:05.678Z\n',
+    );
+    expect(control.asked).toEqual([['markLog', { group: 'g1', name: 'before-upgrade' }]]);
   });
 });
 

@@ -19,6 +19,7 @@ groups:
     volumes: [{ name: v, size: 1GiB, paths: { west: /dev/null } }]
     mirrors: [{ to: west, mode: async }]
     settings: { grace: 2s, resync-share: 0.5 }
+    log: { size: 8GiB, places: { west: [/a, /b] }, retention: 1h }
 `;
 
 const words = [

@@ -8,6 +8,7 @@ import {
   parseConfiguration,
   requireConfiguration,
 } from '../../src/node/configuration.ts';
+import { defaultGroupSettings } from '../../src/store/document.ts';
 
 const right = `cluster: demo
 store: { kind: file, path: store }
@@ -39,6 +40,10 @@ groups:
       - to: west
         mode: async
     settings: { grace: 2s, lag-bytes: 8MiB }
+    log:
+      size: 8GiB
+      places: { east: logs, west: [/fast/log, /other/log] }
+      retention: 24h
 `;
 
 /** The problems of the right file with one piece of text replaced. */
@@ -81,7 +86,13 @@ describe('a right configuration', () => {
           { name: 'vol2', sizeBytes: 2 ** 26, blockSizeBytes: 4096, paths: { west: '/dev/null' } },
         ],
         mirrors: [{ to: 'west', mode: 'async' }],
-        settings: { graceMs: 2000, lagWritesMax: 4096, lagBytesMax: 2 ** 23, resyncShare: 0.3, hotRegionsMax: 1024 },
+        log: {
+          sizeBytes: 2 ** 33,
+          places: { east: ['/etc/logs'], west: ['/fast/log', '/other/log'] },
+          retentionMs: 86_400_000,
+          retentionBytes: 2 ** 31,
+        },
+        settings: { ...defaultGroupSettings, graceMs: 2000, lagBytesMax: 2 ** 23 },
       },
     ]);
   });
@@ -90,6 +101,30 @@ describe('a right configuration', () => {
     const configuration = requireConfiguration(right, '/etc/holdfast.yaml');
     const again = requireConfiguration(stringify(describeConfiguration(configuration)), '/etc/holdfast.yaml');
     expect(again).toEqual(configuration);
+  });
+
+  it('may say of a log its size only (TL-9), or nothing: then there is none', () => {
+    const logIn = (text: string) => requireConfiguration(text, '/etc/holdfast.yaml').groups[0]?.log;
+    const without = right.slice(0, right.indexOf('    log:'));
+    expect(logIn(without)).toBeNull();
+    const plain = { sizeBytes: 2 ** 33, places: {}, retentionMs: 0, retentionBytes: 0 };
+    expect(logIn(`${without}    log: 8GiB\n`)).toEqual(plain);
+    expect(logIn(`${without}    log: { size: 8GiB, retention: 1h, retention-size: 1MiB }\n`)).toEqual({
+      ...plain,
+      retentionMs: 3_600_000,
+      retentionBytes: 2 ** 20,
+    });
+  });
+
+  it('says what a lost or slow target and a full log do to hosts (TL-20)', () => {
+    const said = 'on-target-loss: suspend, on-congestion: log, on-log-full: throttle, merge-gain: 1.5';
+    const text = right.replace('grace: 2s', `grace: 2s, ${said}`);
+    expect(requireConfiguration(text, '/etc/holdfast.yaml').groups[0]?.settings).toMatchObject({
+      onTargetLoss: 'suspend',
+      onCongestion: 'log',
+      onLogFull: 'throttle',
+      mergeGain: 1.5,
+    });
   });
 
   it('becomes a cluster document with identities and without what only one node needs', () => {
@@ -104,6 +139,7 @@ describe('a right configuration', () => {
       { node: 'east', mode: 'async' },
       { node: 'west', mode: 'async' },
     ]);
+    expect(group?.log).toMatchObject({ sizeBytes: 2 ** 33, retentionMs: 86_400_000 });
     expect(group?.volumes.map((volume) => volume.index)).toEqual([0, 1]);
     expect(group?.volumes[0]?.wwid).toMatch(/^6[0-9a-f]{31}$/);
   });
@@ -276,6 +312,82 @@ describe('a wrong configuration is refused with place, fault and what would be r
       ['26:18 groups[0].volumes[1].paths.wesst: there is no node "wesst" (did you mean "west"?)'],
     ],
     [
+      'log too small',
+      'size: 8GiB',
+      'size: 1MiB',
+      ['32:13 groups[0].log.size: 1048576 bytes: a log has from 64MiB to 64TiB'],
+    ],
+    [
+      'log in short form, without sense',
+      '    log:\n',
+      '    log: much\n    settings:\n',
+      ['31:10 groups[0].log.size: "much" is not a size such as 512MiB, 1GiB or 4TiB'],
+    ],
+    [
+      'log on an unknown node',
+      'places: { east',
+      'places: { esat',
+      ['33:17 groups[0].log.places.esat: there is no node "esat" (did you mean "east"?)'],
+    ],
+    [
+      'log on a node without a copy',
+      'to: west',
+      'to: wets',
+      ['33:29 groups[0].log.places.west: "west" has no copy of the group; its nodes are east, wets'],
+    ],
+    [
+      'log in three places',
+      '/other/log]',
+      '/other/log, /third]',
+      ['33:35 groups[0].log.places.west: has too many; a log has 2 copies at most'],
+    ],
+    [
+      'log twice in one place',
+      '/other/log]',
+      '/fast/log/]',
+      [
+        '33:47 groups[0].log.places.west[1]: two logs or copies of one on "west" are in /fast/log; each needs a folder of its own, copies one on another disk',
+      ],
+    ],
+    [
+      'log without a place',
+      'east: logs',
+      'east: ',
+      ['33:23 groups[0].log.places.east[0]: is missing; it should be the path of a file or folder'],
+    ],
+    [
+      'retention without unit',
+      'retention: 24h',
+      'retention: 24',
+      ['34:18 groups[0].log.retention: 24 has no unit; write for example 24s or 24ms'],
+    ],
+    [
+      'retention larger than the log',
+      'retention: 24h',
+      'retention: 24h\n      retention-size: 9GiB',
+      ['35:23 groups[0].log.retention-size: 9 GiB do not fit into a log of 8 GiB; write less, or a larger size'],
+    ],
+    [
+      'retention of a size for no time',
+      'retention: 24h',
+      'retention-size: 1GiB',
+      [
+        '34:7 groups[0].log.retention-size: without "retention" nothing is kept; write how long, such as retention: 24h',
+      ],
+    ],
+    [
+      'what a full log does',
+      'grace: 2s',
+      'on-log-full: explode',
+      ['30:30 groups[0].settings.on-log-full: "explode" is not one of throttle, bitmap, suspend'],
+    ],
+    [
+      'gain of a merge',
+      'grace: 2s',
+      'merge-gain: 1',
+      ['30:29 groups[0].settings.merge-gain: 1 is not a number from 1.1 to 10'],
+    ],
+    [
       'list expected',
       'sites: [here, there]',
       'sites: here',
@@ -301,6 +413,7 @@ describe('a wrong configuration is refused with place, fault and what would be r
       '2:16 store.kind: "x" is not "file"',
       '19:12 groups[0].owner: there is no node "esat" (did you mean "east"?)',
       '22:15 groups[0].volumes[0].size: "big" is not a size such as 512MiB, 1GiB or 4TiB',
+      '33:17 groups[0].log.places.east: "east" has no copy of the group; its nodes are esat, west',
     ]);
   });
 
