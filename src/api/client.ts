@@ -72,8 +72,8 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
     throw new HoldfastError('E_PROTOCOL', `${url}${path} answered in a form this version does not know${where}`);
   }
 
-  async function tell(method: string, path: string): Promise<void> {
-    (await request(method, path)).resume();
+  async function tell(method: string, path: string, content?: unknown): Promise<void> {
+    (await request(method, path, content)).resume();
   }
 
   const mirror = (group: string, to: string) => `/v1/groups/${part(group)}/mirrors/${part(to)}`;
@@ -92,6 +92,7 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
     pauseMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/pause`),
     resumeMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resume`),
     resyncMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resync`),
+    setMirror: ({ group, to, mode }) => tell('PATCH', mirror(group, to), { mode }),
     async *events(signal) {
       const response = await request('GET', '/v1/events', undefined, signal);
       const decoder = new TextDecoder();

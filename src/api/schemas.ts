@@ -28,7 +28,9 @@ const legStatus = z
     mode: mirrorMode,
     class: z.enum(['inSync', 'withinBound', 'behind']),
     connection: z.enum(['StandAlone', 'Connecting', 'Connected']).nullable(),
-    replication: z.enum(['Established', 'Logging', 'Merging', 'SyncSource', 'SyncTarget', 'Paused', 'Off']).nullable(),
+    replication: z
+      .enum(['Established', 'Logging', 'Merging', 'SyncSource', 'SyncTarget', 'Paused', 'Off'])
+      .nullable(),
     lag: z.object({ writes: count.nullable(), bytes: count.nullable(), seconds: count.nullable() }),
     outOfSyncBytes: count.nullable(),
     progress: copyProgress.nullable(),
@@ -216,6 +218,8 @@ export const switchOverRequest = z.strictObject({ to: name }).openapi('SwitchOve
 export const takeOverRequest = z
   .strictObject({ node: name, force: z.boolean().default(false) })
   .openapi('TakeOverRequest');
+
+export const setMirrorRequest = z.strictObject({ mode: mirrorMode }).openapi('SetMirrorRequest');
 
 export const moveResult = z
   .object({

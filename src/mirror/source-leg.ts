@@ -92,7 +92,6 @@ const settleIntervalMs = 5000;
 
 export class SourceLeg {
   readonly node: string;
-  mode: MirrorMode;
   /** As the group's record says, confirmed. */
   recordClass: LegClass;
   /** Acknowledgements wait for this leg. */
@@ -125,6 +124,11 @@ export class SourceLeg {
   #attached: Extract<Attached, { ok: true }> | null = null;
   #connection: LinkConnection | null = null;
   #attachId = 0;
+  #mode: MirrorMode;
+  /** As the last `attach` said. */
+  #toldMode: MirrorMode;
+  /** The target knows that what it has received counts as answered: it then owns up to what it has to drop. */
+  #answersForReceipt = false;
   #copier: Copier | null = null;
   #settlePosition: Position | null = null;
   #lastSettleAtMs = 0;
@@ -141,7 +145,8 @@ export class SourceLeg {
   ) {
     this.#owner = owner;
     this.node = leg.node;
-    this.mode = leg.mode;
+    this.#mode = leg.mode;
+    this.#toldMode = leg.mode;
     this.recordClass = leg.class;
     this.paused = leg.paused;
     this.tracking = !leg.equal;
@@ -150,6 +155,20 @@ export class SourceLeg {
     this.lostAtMs = owner.environment.clock.monotonicMs();
     // Lost before our time, or never equal: all that is hot here may be lacking there.
     if (!leg.equal) this.#addUnconfirmed(-1);
+  }
+
+  get mode(): MirrorMode {
+    return this.#mode;
+  }
+
+  /**
+   * Changed in use (R13): its class follows by `review`. A target whose duties differ is attached anew with the next tick;
+   * until then its answers count as before, or less.
+   */
+  changeMode(mode: MirrorMode): void {
+    if (mode === this.#mode) return;
+    this.#mode = mode;
+    this.#owner.review();
   }
 
   get connected(): boolean {
@@ -206,7 +225,7 @@ export class SourceLeg {
 
   /** Ordinal up to which its answers count. */
   get answered(): number {
-    return this.mode === 'receive' ? this.receivedOrdinal : this.appliedOrdinal;
+    return this.#mode === 'receive' && this.#answersForReceipt ? this.receivedOrdinal : this.appliedOrdinal;
   }
 
   /** A change is stamped while the leg is away. */
@@ -249,12 +268,13 @@ export class SourceLeg {
     this.#attached = null;
     this.phase = 'attaching';
     this.reason = 'being attached';
+    this.#toldMode = this.#mode;
     const body: Attach = {
       attachId: this.#attachId,
       group: this.#owner.group,
       generation: lineage.generation,
       generationId: lineage.id,
-      mode: this.mode,
+      mode: this.#toldMode,
       volumes: [...this.#owner.leg.volumes].map(({ entry }) => ({
         index: entry.index,
         wwid: entry.wwid,
@@ -343,6 +363,11 @@ export class SourceLeg {
   tick(): void {
     const connection = this.#connection;
     if (connection === null || !this.flowing) return;
+    const agreed = this.#answersForReceipt === (this.#mode === 'receive');
+    if (!agreed && this.phase === 'streaming' && this.recordClass !== 'behind') {
+      this.attach();
+      return;
+    }
     const { lineage, last, stable } = this.#owner;
     if (this.#next === this.#owner.history.next && comparePositions(stable, this.#toldStable) > 0) {
       this.#toldStable = stable;
@@ -512,6 +537,7 @@ export class SourceLeg {
     this.#next = ordinal + 1;
     this.appliedOrdinal = ordinal;
     this.receivedOrdinal = ordinal;
+    this.#answersForReceipt = this.#toldMode === 'receive';
     this.durableOrdinal = history.ordinalOf(target.durable) ?? 0;
     this.lostAtMs = null;
     this.#toldStable = origin;

@@ -23,6 +23,8 @@ export interface NodeControl {
   resumeMirror(request: { group: string; to: string }): Promise<void>;
   /** Copies everything anew. */
   resyncMirror(request: { group: string; to: string }): Promise<void>;
+  /** How the copy is written to while another node owns the group; hosts are served all the while. */
+  setMirror(request: { group: string; to: string; mode: MirrorMode }): Promise<void>;
   /** Returns a function that ends the subscription. */
   onEvent(listener: (event: NodeEvent) => void): () => void;
 }

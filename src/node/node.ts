@@ -20,6 +20,7 @@ import {
   leaseKey,
   type ClusterDocument,
   type GroupEntry,
+  type MirrorMode,
   type VolumeEntry,
 } from '../store/document.ts';
 import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
@@ -30,7 +31,7 @@ import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
 import { Rates } from './rates.ts';
-import { withoutVolume, withVolume } from './volume-changes.ts';
+import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
 
 export interface NodeOptions {
   readonly environment: Environment;
@@ -580,6 +581,10 @@ export class Node implements NodeControl {
 
   resyncMirror({ group, to }: { group: string; to: string }): Promise<void> {
     return this.#mirror('mirror.resync', group, to, true);
+  }
+
+  async setMirror(request: { group: string; to: string; mode: MirrorMode }): Promise<void> {
+    await this.#changeDocument((document) => withMode(document, request));
   }
 
   onEvent(listener: (event: NodeEvent) => void): () => void {

@@ -183,6 +183,10 @@ export function fakeControl(): FakeControl {
       find(request.group);
       asked.push(['resyncMirror', request]);
     },
+    async setMirror(request) {
+      find(request.group);
+      asked.push(['setMirror', request]);
+    },
     onEvent(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
