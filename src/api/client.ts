@@ -105,6 +105,7 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
       const from = after === undefined ? '' : `&after=${part(after)}`;
       return ask(schemas.logMoments, 'GET', `${logOf(group)}/moments?limit=${limit}&extents=${extents}${from}`);
     },
+    setMirror: ({ group, to, mode }) => tell('PATCH', mirror(group, to), { mode }),
     async *events(signal) {
       const response = await request('GET', '/v1/events', undefined, signal);
       const decoder = new TextDecoder();

@@ -103,6 +103,13 @@ const routes = {
     request: { params: mirrorPath },
     responses: done,
   }),
+  setMirror: createRoute({
+    method: 'patch',
+    path: '/v1/groups/{group}/mirrors/{node}',
+    summary: 'Change how a copy is written to, in use',
+    request: { params: mirrorPath, body: body(schemas.setMirrorRequest) },
+    responses: done,
+  }),
   events: createRoute({
     method: 'get',
     path: '/v1/events',
@@ -169,6 +176,11 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
   app.openapi(routes.resync, async (context) => {
     const { group, node } = context.req.valid('param');
     await control.resyncMirror({ group, to: node });
+    return context.body(null, 204);
+  });
+  app.openapi(routes.setMirror, async (context) => {
+    const { group, node } = context.req.valid('param');
+    await control.setMirror({ group, to: node, ...context.req.valid('json') });
     return context.body(null, 204);
   });
 

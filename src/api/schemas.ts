@@ -224,6 +224,8 @@ export const takeOverRequest = z
   .strictObject({ node: name, force: z.boolean().default(false) })
   .openapi('TakeOverRequest');
 
+export const setMirrorRequest = z.strictObject({ mode: mirrorMode }).openapi('SetMirrorRequest');
+
 export const moveResult = z
   .object({
     group: z.string(),

@@ -1,7 +1,9 @@
 /** `holdfast mirror …`: the copies of a group on other nodes. */
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import type { ControlClient } from '../api/client.ts';
+import { mirrorMode } from '../api/schemas.ts';
 import { HoldfastError } from '../base/errors.ts';
+import type { MirrorMode } from '../store/document.ts';
 import { clientOf, nodeVerb, noun, writeJson, type Building, type NodeVerbOptions } from './command.ts';
 import type { Io } from './io.ts';
 import { LiveArea } from './live-area.ts';
@@ -12,7 +14,7 @@ type MirrorOptions = NodeVerbOptions & { readonly to: string; readonly wait?: bo
 const waitIntervalMs = 500;
 
 export function addMirrorCommands(program: Command, { io }: Building): void {
-  const mirror = noun(program, 'mirror', 'Pause, resume and renew the copies of a group').addHelpText(
+  const mirror = noun(program, 'mirror', 'Pause, resume, renew and set up the copies of a group').addHelpText(
     'after',
     '\nExample:\n  $ holdfast mirror pause g1 --to west',
   );
@@ -42,6 +44,16 @@ export function addMirrorCommands(program: Command, { io }: Building): void {
       await client.resyncMirror({ group, to: options.to });
       if (options.wait) await waitForCopy(client, io, group, options);
       tell(io, options, group, options.wait ? 'established' : 'being copied anew');
+    });
+  mirrorVerb('set', 'Change how it is written to there, in use', 'holdfast mirror set g1 --to west --mode async')
+    .addOption(
+      new Option('--mode <mode>', 'sync: stored there, receive: in its memory, async: not waited for')
+        .choices(mirrorMode.options)
+        .makeOptionMandatory(),
+    )
+    .action(async (group: string, options: MirrorOptions & { readonly mode: MirrorMode }) => {
+      await clientOf(options, io).setMirror({ group, to: options.to, mode: options.mode });
+      tell(io, options, group, `${options.mode} from now on`);
     });
 }
 

@@ -143,9 +143,10 @@ export class Group {
     if (this.keeper.version !== before) this.#decide();
   }
 
-  /** The document has changed. Rejects when a new volume cannot be opened; tried again with the next tick. */
+  /** The document has changed: modes and volumes. Rejects when a new volume cannot be opened; tried again with the next tick. */
   changeEntry(entry: GroupEntry): Promise<void> {
     this.#entry = entry;
+    for (const { node, mode } of entry.legs) this.owner?.legOf(node)?.changeMode(mode);
     const changed = this.#changing.catch(() => {}).then(() => this.#followEntry());
     this.#changing = changed;
     return changed;

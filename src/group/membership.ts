@@ -63,12 +63,13 @@ export class Membership {
     this.#holdForTarget();
     for (const leg of owner.legs) {
       const wanted = this.#wanted(leg, now);
-      if (leg.needed && leg.recordClass !== 'inSync' && !leg.complete) {
-        // It was to join, and was lost first: the record never said so.
+      const joins = leg.complete && leg.mode !== 'async';
+      if (leg.needed && leg.recordClass !== 'inSync' && !joins) {
+        // It was to join, and was lost or made asynchronous first: the record never said so.
         leg.needed = false;
         owner.reconsider();
       }
-      if (leg.bounded && leg.recordClass !== 'withinBound' && !leg.complete) {
+      if (leg.bounded && leg.recordClass !== 'withinBound' && (joins || !leg.complete)) {
         leg.bounded = false;
         owner.reconsider();
       }

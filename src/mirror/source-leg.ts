@@ -107,7 +107,6 @@ const settleIntervalMs = 5000;
 
 export class SourceLeg {
   readonly node: string;
-  mode: MirrorMode;
   /** As the group's record says, confirmed. */
   recordClass: LegClass;
   /** Acknowledgements wait for this leg. */
@@ -144,6 +143,11 @@ export class SourceLeg {
   #attached: Extract<Attached, { ok: true }> | null = null;
   #connection: LinkConnection | null = null;
   #attachId = 0;
+  #mode: MirrorMode;
+  /** As the last `attach` said. */
+  #toldMode: MirrorMode;
+  /** The target knows that what it has received counts as answered: it then owns up to what it has to drop. */
+  #answersForReceipt = false;
   #copier: Copier | null = null;
   #merger: Merger | null = null;
   /** Since the attachment began it was merged: what its bits name it has been sent in order. */
@@ -167,7 +171,8 @@ export class SourceLeg {
   ) {
     this.#owner = owner;
     this.node = leg.node;
-    this.mode = leg.mode;
+    this.#mode = leg.mode;
+    this.#toldMode = leg.mode;
     this.recordClass = leg.class;
     this.paused = leg.paused;
     this.tracking = !leg.equal;
@@ -176,6 +181,20 @@ export class SourceLeg {
     this.lostAtMs = owner.environment.clock.monotonicMs();
     // Lost before our time, or never equal: all that is hot here may be lacking there.
     if (!leg.equal) this.#addUnconfirmed(-1);
+  }
+
+  get mode(): MirrorMode {
+    return this.#mode;
+  }
+
+  /**
+   * Changed in use (R13): its class follows by `review`. A target whose duties differ is attached anew with the next tick;
+   * until then its answers count as before, or less.
+   */
+  changeMode(mode: MirrorMode): void {
+    if (mode === this.#mode) return;
+    this.#mode = mode;
+    this.#owner.review();
   }
 
   get connected(): boolean {
@@ -258,7 +277,7 @@ export class SourceLeg {
 
   /** Ordinal up to which its answers count. */
   get answered(): number {
-    return this.mode === 'receive' ? this.receivedOrdinal : this.appliedOrdinal;
+    return this.#mode === 'receive' && this.#answersForReceipt ? this.receivedOrdinal : this.appliedOrdinal;
   }
 
   /** A change is stamped while the leg is away. */
@@ -301,12 +320,13 @@ export class SourceLeg {
     this.#attached = null;
     this.phase = 'attaching';
     this.reason = 'being attached';
+    this.#toldMode = this.#mode;
     const body: Attach = {
       attachId: this.#attachId,
       group: this.#owner.group,
       generation: lineage.generation,
       generationId: lineage.id,
-      mode: this.mode,
+      mode: this.#toldMode,
       volumes: [...this.#owner.leg.volumes].map(({ entry }) => ({
         index: entry.index,
         wwid: entry.wwid,
@@ -391,6 +411,11 @@ export class SourceLeg {
   /** About once a second: tells the target of progress elsewhere, and has copies made durable. */
   tick(): void {
     if (this.#connection === null || !this.flowing) return;
+    const agreed = this.#answersForReceipt === (this.#mode === 'receive');
+    if (!agreed && this.phase === 'streaming' && this.recordClass !== 'behind') {
+      this.attach();
+      return;
+    }
     const { stable, history, environment } = this.#owner;
     if (this.#next === history.next && comparePositions(stable, this.#toldStable) > 0) {
       this.#toldStable = stable;
@@ -589,6 +614,7 @@ export class SourceLeg {
     this.#next = ordinal + 1;
     this.appliedOrdinal = ordinal;
     this.receivedOrdinal = ordinal;
+    this.#answersForReceipt = this.#toldMode === 'receive';
     this.durableOrdinal = history.ordinalOf(target.durable) ?? 0;
     this.lostAtMs = null;
     this.#toldStable = origin;

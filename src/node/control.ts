@@ -37,6 +37,8 @@ export interface NodeControl {
   /** Sets a bookmark, which reaches the targets in its place among the writes. */
   markLog(request: { group: string; name: string }): Promise<LogMark>;
   logMoments(request: LogMomentsOptions & { readonly group: string }): Promise<LogMoments>;
+  /** How the copy is written to while another node owns the group; hosts are served all the while. */
+  setMirror(request: { group: string; to: string; mode: MirrorMode }): Promise<void>;
   /** Returns a function that ends the subscription. */
   onEvent(listener: (event: NodeEvent) => void): () => void;
 }

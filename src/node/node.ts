@@ -21,6 +21,7 @@ import {
   leaseKey,
   type ClusterDocument,
   type GroupEntry,
+  type MirrorMode,
   type VolumeEntry,
 } from '../store/document.ts';
 import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
@@ -44,7 +45,7 @@ import { LogControl } from './log-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
 import { Rates } from './rates.ts';
 import { differs, parseDocument } from './stored-document.ts';
-import { withoutVolume, withVolume } from './volume-changes.ts';
+import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
 
 export interface NodeOptions {
   readonly environment: Environment;
@@ -645,6 +646,10 @@ export class Node implements NodeControl {
 
   logMoments(request: LogMomentsOptions & { readonly group: string }): Promise<LogMoments> {
     return this.#logs.logMoments(request);
+  }
+
+  async setMirror(request: { group: string; to: string; mode: MirrorMode }): Promise<void> {
+    await this.#changeDocument((document) => withMode(document, request));
   }
 
   onEvent(listener: (event: NodeEvent) => void): () => void {

@@ -1,6 +1,12 @@
 /** Changes of the cluster document that an administrator asks for: pure, refused by `HoldfastError`s. */
 import { HoldfastError } from '../base/errors.ts';
-import { defaultGroupSettings, type ClusterDocument, type GroupEntry, type VolumeEntry } from '../store/document.ts';
+import {
+  defaultGroupSettings,
+  type ClusterDocument,
+  type GroupEntry,
+  type MirrorMode,
+  type VolumeEntry,
+} from '../store/document.ts';
 import type { CreateVolumeRequest } from './control.ts';
 
 /** Adds a volume to its group, or to a new group of its own (`E_EXISTS`, `E_NOT_FOUND`, `E_USAGE`). */
@@ -47,6 +53,21 @@ export function withVolume(
     settings: defaultGroupSettings,
   };
   return { ...document, groups: [...document.groups, group] };
+}
+
+/** How a copy is written to, from now on (`E_NOT_FOUND`). */
+export function withMode(
+  document: ClusterDocument,
+  { group: name, to, mode }: { readonly group: string; readonly to: string; readonly mode: MirrorMode },
+): ClusterDocument {
+  const group = document.groups.find((entry) => entry.name === name);
+  if (group === undefined) throw new HoldfastError('E_NOT_FOUND', `there is no group ${name}`);
+  if (!group.legs.some((leg) => leg.node === to)) {
+    const known = group.legs.map((leg) => leg.node).join(', ');
+    throw new HoldfastError('E_NOT_FOUND', `group ${name}: ${to} has no copy of it (those that have: ${known})`);
+  }
+  const legs = group.legs.map((leg) => (leg.node === to ? { ...leg, mode } : leg));
+  return { ...document, groups: document.groups.map((entry) => (entry === group ? { ...entry, legs } : entry)) };
 }
 
 /** Takes a volume out; a group without volumes goes with its last one. */

@@ -49,6 +49,7 @@ describe('answers', () => {
     await client.pauseMirror({ group: 'g1', to: 'west' });
     await client.resumeMirror({ group: 'g1', to: 'west' });
     await client.resyncMirror({ group: 'g1', to: 'west' });
+    await client.setMirror({ group: 'g1', to: 'west', mode: 'async' });
     expect(control.asked).toEqual([
       ['createVolume', volume],
       ['deleteVolume', { name: 'v', force: true }],
@@ -57,6 +58,7 @@ describe('answers', () => {
       ['pauseMirror', { group: 'g1', to: 'west' }],
       ['resumeMirror', { group: 'g1', to: 'west' }],
       ['resyncMirror', { group: 'g1', to: 'west' }],
+      ['setMirror', { group: 'g1', to: 'west', mode: 'async' }],
     ]);
   });
 
@@ -101,6 +103,7 @@ describe('answers', () => {
       '/v1/groups/{group}/log/places/{node}',
       '/v1/groups/{group}/log/retention',
       '/v1/groups/{group}/log/size',
+      '/v1/groups/{group}/mirrors/{node}',
       '/v1/groups/{group}/mirrors/{node}/pause',
       '/v1/groups/{group}/mirrors/{node}/resume',
       '/v1/groups/{group}/mirrors/{node}/resync',

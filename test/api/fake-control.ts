@@ -264,6 +264,10 @@ export function fakeControl(): FakeControl {
       asked.push(['logMoments', request]);
       return { moments: this.moments.slice(0, request.limit), more: this.moments.length > request.limit };
     },
+    async setMirror(request) {
+      find(request.group);
+      asked.push(['setMirror', request]);
+    },
     onEvent(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

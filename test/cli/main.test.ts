@@ -327,6 +327,13 @@ describe('mirrors', () => {
     expect(control.asked.map(([what]) => what)).toEqual(['pauseMirror', 'resumeMirror', 'resyncMirror']);
   });
 
+  it('are given another mode, one there is', async () => {
+    expect((await run('mirror set g1 --to west --mode async')).out).toBe('mirror of g1 to west: async from now on\n');
+    expect(control.asked).toEqual([['setMirror', { group: 'g1', to: 'west', mode: 'async' }]]);
+    expect(await run('mirror set g1 --to west --mode fast')).toMatchObject({ status: 2 });
+    expect(await run('mirror set g1 --to west')).toMatchObject({ status: 2 });
+  });
+
   it('are waited for: a bar on a terminal, a line per tenth in a pipe', async () => {
     for (const isTerminal of [true, false]) {
       control.state = copying;

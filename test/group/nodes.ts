@@ -183,6 +183,14 @@ export class Nodes {
     for (const node of this.#nodes.values()) node.out?.close('the other side is gone');
   }
 
+  /** The document says so, and both nodes have read it. */
+  setMode(to: string, mode: MirrorMode): void {
+    for (const { group, process } of this.#nodes.values()) {
+      const legs = group.entry.legs.map((leg) => (leg.node === to ? { ...leg, mode } : leg));
+      process.call(() => void group.changeEntry({ ...group.entry, legs }));
+    }
+  }
+
   /** Cuts the links between the nodes, or mends them. */
   link(linked: boolean): void {
     this.linked = linked;
