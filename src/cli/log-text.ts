@@ -1,6 +1,6 @@
 /** Logs as text: their state for `status` and `log list`, their history for `log show`. */
 import { formatDuration, formatSize } from '../base/units.ts';
-import type { LogMoment, LogMoments } from '../group/log-moment.ts';
+import type { LogMoment, LogMoments } from '../group/log-moments.ts';
 import type { LogStatus } from '../group/status.ts';
 import type { LogRow } from '../node/control.ts';
 import type { Colours } from './io.ts';

@@ -18,12 +18,20 @@ import { crc32c } from '../base/crc32c.ts';
 import type { Environment } from '../base/environment.ts';
 import { messageOf, type HoldfastError } from '../base/errors.ts';
 import type { EndTask } from '../base/turn.ts';
+import { momentsOf, type Moment } from '../journal/history.ts';
 import { Journal, journalDefaults, type JournalStatus } from '../journal/journal.ts';
 import type { JournalReader } from '../journal/reader.ts';
 import type { Distance } from '../journal/segment-table.ts';
 import type { LogEntry, OnLogFull } from '../store/document.ts';
 import type { Change } from '../stream/change.ts';
-import { comparePositions, formatPosition, furtherOf, origin, type Lineage, type Position } from '../stream/position.ts';
+import {
+  comparePositions,
+  formatPosition,
+  furtherOf,
+  origin,
+  type Lineage,
+  type Position,
+} from '../stream/position.ts';
 import { positionOf } from '../stream/record.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import { replay } from './log-replay.ts';
@@ -265,6 +273,28 @@ export class GroupLog implements EndTask {
       else for (const change of batch) this.#options.pass(change);
       this.#settle();
     });
+  }
+
+  /** A bookmark behind everything up to the position. */
+  mark(name: string, position: Position): void {
+    const journal = this.#journal;
+    if (journal === null || journal.state !== 'open' || this.#state === 'ending') return;
+    this.#flushBatch();
+    if (comparePositions(this.#newest, position) < 0 && this.#state === 'off') journal.skipTo(position);
+    journal.mark(name, () => {});
+  }
+
+  /** What it holds, for people. */
+  async *moments(after: Position): AsyncGenerator<Moment> {
+    const journal = this.#journal;
+    const { start } = journal?.status() ?? { start: after };
+    const reader = journal?.read(furtherOf(after, start)) ?? null;
+    if (reader === null) return;
+    try {
+      yield* momentsOf(reader);
+    } finally {
+      await reader.close();
+    }
   }
 
   /** Full, or failed: answers of all that waited come here, in order. */

@@ -24,11 +24,11 @@ import { refuseAttach, TargetLeg } from '../mirror/target-leg.ts';
 import type { ClusterDocument, GroupEntry, LegClass, LogEntry, VolumeEntry } from '../store/document.ts';
 import type { LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
-import { childOf, comparePositions, furtherOf } from '../stream/position.ts';
+import { childOf, comparePositions, formatPosition, furtherOf } from '../stream/position.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { HostSession } from './host-access.ts';
 import { GroupLog } from './group-log.ts';
-import type { LogMark, LogMoments, LogMomentsOptions } from './log-moment.ts';
+import { momentsOf, type LogMark, type LogMoments, type LogMomentsOptions } from './log-moments.ts';
 import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
 import { openLeg } from './opening.ts';
@@ -774,13 +774,20 @@ export class Group {
   // ---- the log ----
 
   /** A bookmark between what was acknowledged before and what comes later. At the owner only (`E_REFUSED`). */
-  markLog(_name: string): Promise<LogMark> {
-    return Promise.reject(new HoldfastError('E_REFUSED', `group ${this.name} has no log`));
+  async markLog(name: string): Promise<LogMark> {
+    const { owner } = this;
+    if (owner === null || this.role !== 'primary')
+      throw new HoldfastError('E_REFUSED', `group ${this.name}: it is not being served by ${this.#context.node}`);
+    const { position, atMs } = await owner.mark(name);
+    return { position: formatPosition(position), atMs };
   }
 
   /** What its log holds, oldest first. At the owner only (`E_REFUSED`). */
-  logMoments(_options: LogMomentsOptions): Promise<LogMoments> {
-    return Promise.reject(new HoldfastError('E_REFUSED', `group ${this.name} has no log`));
+  async logMoments(options: LogMomentsOptions): Promise<LogMoments> {
+    const log = this.owner?.log ?? null;
+    if (log === null) throw new HoldfastError('E_REFUSED', `group ${this.name} has no log`);
+    if (log.problem !== null) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${log.problem}`);
+    return momentsOf(log, this.#entry.volumes, options);
   }
 
   // ---- helpers ----

@@ -28,6 +28,7 @@ import { History } from '../stream/history.ts';
 import { comparePositions, origin, type Lineage, type Position } from '../stream/position.ts';
 import { recordBytesMax, recordsOverlap, type RecordKind } from '../stream/record.ts';
 import { Sequencer } from '../stream/sequencer.ts';
+import type { Bookmark } from '../volume/leg-metadata.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import type { GroupLog } from './group-log.ts';
 import type { HostCompletion } from './host-access.ts';
@@ -681,6 +682,20 @@ export class Owner implements SourceOwner, EndTask {
       log.stop();
       log.release(log.newest);
     }
+  }
+
+  /**
+   * A bookmark: everything stamped so far is before it, in an epoch of its own. Resolves when it is on the medium here;
+   * rejects with `E_IO`, `E_NO_SPACE`.
+   */
+  async mark(name: string): Promise<Bookmark> {
+    this.#sequencer.completed();
+    const mark = { name, position: this.last, atMs: this.environment.clock.wallMs() };
+    this.leg.metadata.addBookmarks([mark]);
+    this.log?.mark(name, mark.position);
+    for (const leg of this.#legList) leg.sendMarks([mark]);
+    await this.leg.save();
+    return mark;
   }
 
   /** Hosts had their share until the merge has got on, or for a moment. */

@@ -14,9 +14,17 @@ export type Moment =
       readonly wallMs: number;
       readonly records: number;
       readonly bytes: number;
+      /** What it changed, in order. */
+      readonly extents: readonly Extent[];
     }
   | { readonly kind: 'mark'; readonly name: string; readonly position: Position; readonly wallMs: number }
   | { readonly kind: 'damage'; readonly damage: Damage };
+
+export interface Extent {
+  readonly volume: number;
+  readonly offset: number;
+  readonly length: number;
+}
 
 type EpochEnd = Extract<Moment, { kind: 'epochEnd' }>;
 
@@ -51,12 +59,16 @@ export async function* momentsOf(reader: JournalReader): AsyncGenerator<Moment> 
 }
 
 function joined(open: EpochEnd | null, record: StreamRecord, wallMs: number): EpochEnd {
+  const extents = (open?.extents ?? []) as Extent[];
+  const { generation, seq, epoch, volume, offset, length } = record;
+  if (length > 0) extents.push({ volume, offset, length });
   return {
     kind: 'epochEnd',
-    epoch: record.epoch,
-    position: { generation: record.generation, seq: record.seq },
+    epoch,
+    position: { generation, seq },
     wallMs,
     records: (open?.records ?? 0) + 1,
     bytes: (open?.bytes ?? 0) + (record.data?.length ?? 0),
+    extents,
   };
 }

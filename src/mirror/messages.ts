@@ -14,10 +14,11 @@
  *                                            ←      answer …  (fault, when a record cannot be stored)
  *   settle   position                        →      "make durable"; at the end of a resync: "you are consistent then"
  *                                            ←      answer with durable at or beyond it
+ *   marks    names, positions                →      bookmarks; all at the start, later ones as they are set
  *   detach   reason                          ↔      the attachment has ended; the owner begins another
  */
 import { z } from 'zod';
-import { lineageSchema } from '../volume/leg-metadata.ts';
+import { lineageSchema, bookmarkSchema, bookmarksMax } from '../volume/leg-metadata.ts';
 
 const position = z.object({ generation: z.int().min(0), seq: z.int().min(0) }).readonly();
 const attachId = z.int().min(1).max(0xffff_ffff);
@@ -94,6 +95,8 @@ export const settleSchema = z.object({
 });
 
 export const detachSchema = z.object({ attachId, reason: text });
+
+export const marksSchema = z.object({ attachId, marks: z.array(bookmarkSchema).max(bookmarksMax) });
 
 export type Attach = z.infer<typeof attachSchema>;
 export type Attached = z.infer<typeof attachedSchema>;

@@ -22,7 +22,7 @@ import type { History } from '../stream/history.ts';
 import { comparePositions, origin, type Lineage, type Position } from '../stream/position.ts';
 import type { StreamRecord } from '../stream/record.ts';
 import { ExtentSet } from '../volume/extents.ts';
-import type { PeerBits } from '../volume/leg-metadata.ts';
+import type { Bookmark, PeerBits } from '../volume/leg-metadata.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import { decideAttach } from './attach-decision.ts';
 import { Merger, type MergeLog } from './merger.ts';
@@ -408,6 +408,12 @@ export class SourceLeg {
     this.#connection?.send(encodeRecords({ attachId: this.#attachId, generation, stamped, stable }, records));
   }
 
+  /** Bookmarks bear their places: the target needs them once, in whatever company they travel. */
+  sendMarks(marks: readonly Bookmark[]): void {
+    if (marks.length > 0 && this.flowing)
+      this.#connection?.send(encodeJson(MessageType.marks, { attachId: this.#attachId, marks }));
+  }
+
   /** About once a second: tells the target of progress elsewhere, and has copies made durable. */
   tick(): void {
     if (this.#connection === null || !this.flowing) return;
@@ -632,6 +638,7 @@ export class SourceLeg {
     connection.send(encodeJson(MessageType.start, body));
     if (how === 'merge') {
       this.#merge(from);
+      this.sendMarks(this.#owner.leg.state.marks);
       this.#owner.review();
       return;
     }
@@ -644,6 +651,7 @@ export class SourceLeg {
       this.phase = 'streaming';
       this.reason = '';
     }
+    this.sendMarks(this.#owner.leg.state.marks);
     this.#owner.advanced(this, 0, this.answered);
     this.send();
     this.#owner.review();

@@ -32,6 +32,7 @@ import {
   attachSchema,
   describeSchema,
   detachSchema,
+  marksSchema,
   settleSchema,
   startSchema,
   type Attach,
@@ -146,6 +147,12 @@ export class TargetLeg implements EndTask {
         return;
       case MessageType.synced:
         this.#mine(connection, frame, settleSchema, (held, settle) => this.#settle(held, settle));
+        return;
+      case MessageType.marks:
+        this.#mine(connection, frame, marksSchema, (_held, { marks }) => {
+          this.#leg.metadata.addBookmarks(marks);
+          void this.#leg.save().catch(() => {});
+        });
         return;
       case MessageType.detach:
         this.#mine(connection, frame, detachSchema, () => this.#release());

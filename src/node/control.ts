@@ -3,7 +3,7 @@
  * called on any node; a node that is not the one concerned passes the request on over its link. Rejections are
  * `HoldfastError`s whose message is fit to be shown.
  */
-import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moment.ts';
+import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moments.ts';
 import type { ClusterStatus, GroupStatus, LogStatus } from '../group/status.ts';
 import type { ClusterDocument, LogEntry, MirrorMode } from '../store/document.ts';
 

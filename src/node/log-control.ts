@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { HoldfastError } from '../base/errors.ts';
 import { formatSize } from '../base/units.ts';
 import type { Group } from '../group/group.ts';
-import type { LogMark, LogMoments } from '../group/log-moment.ts';
+import type { LogMark, LogMoments } from '../group/log-moments.ts';
 import type { ClusterStatus, GroupStatus } from '../group/status.ts';
 import type { ClusterDocument } from '../store/document.ts';
 import type {

@@ -11,7 +11,7 @@ import { randomHex } from '../base/random.ts';
 import type { DeviceProvider } from '../block/device.ts';
 import { describeGroup, type DescribeContext } from '../group/describe.ts';
 import { Group } from '../group/group.ts';
-import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moment.ts';
+import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moments.ts';
 import type { ClusterStatus, ConnectionEntry, GroupStatus, NodeStatus } from '../group/status.ts';
 import type { LinkConnection } from '../link/link.ts';
 import { LinkTable } from '../link/link-table.ts';

@@ -51,6 +51,16 @@ const forkSchema = z
   })
   .readonly();
 
+export const bookmarkSchema = z
+  .object({
+    name: z.string().max(255),
+    /** Everything up to it belongs before the mark. */
+    position: positionSchema,
+    /** Wall clock. */
+    atMs: z.number(),
+  })
+  .readonly();
+
 const stateSchema = z
   .object({
     schema: z.literal(1),
@@ -73,11 +83,7 @@ const stateSchema = z
      * As owner, this leg is a cursor on the group's log: all it may hold beyond `from` is in the log, on the medium when
      * `synchronous`. Null: it is not.
      */
-    logAhead: z
-      .object({ from: positionSchema, synchronous: z.boolean() })
-      .readonly()
-      .nullable()
-      .default(null),
+    logAhead: z.object({ from: positionSchema, synchronous: z.boolean() }).readonly().nullable().default(null),
     /** Set at a clean stop, after a flush of everything: then nothing is hot. */
     clean: z.boolean(),
     bootId: z.string(),
@@ -89,12 +95,17 @@ const stateSchema = z
     /** Volumes this leg holds, by index: a backing file that vanished is not made anew. */
     volumes: z.array(z.object({ index: z.int(), wwid: z.string(), sizeBytes: z.int() }).readonly()).readonly(),
     forks: z.array(forkSchema).readonly(),
+    /** Bookmarks, oldest first; very old ones are forgotten. */
+    marks: z.array(bookmarkSchema).readonly().default([]),
   })
   .readonly();
 
 export type LegState = z.infer<typeof stateSchema>;
 export type PeerState = z.infer<typeof peerSchema>;
 export type Fork = z.infer<typeof forkSchema>;
+export type Bookmark = z.infer<typeof bookmarkSchema>;
+
+export const bookmarksMax = 64;
 
 export function newLegState(group: string, node: string, bootId: string): LegState {
   return {
@@ -114,6 +125,7 @@ export function newLegState(group: string, node: string, bootId: string): LegSta
     peers: {},
     volumes: [],
     forks: [],
+    marks: [],
   };
 }
 
@@ -183,6 +195,18 @@ export class LegMetadata {
   confirm(node: string, durable: Position): void {
     const known = this.#state.peers[node]?.confirmed;
     if (known === undefined || comparePositions(durable, known) > 0) this.changePeer(node, { confirmed: durable });
+  }
+
+  /** Adds bookmarks, each once, in the order of their places. Saved with the next save. */
+  addBookmarks(marks: readonly Bookmark[]): void {
+    const known = this.#state.marks;
+    const fresh = marks.filter(
+      ({ name, position }) =>
+        !known.some((mark) => mark.name === name && comparePositions(mark.position, position) === 0),
+    );
+    if (fresh.length === 0) return;
+    const all = [...known, ...fresh].sort((a, b) => comparePositions(a.position, b.position));
+    this.change({ marks: all.slice(-bookmarksMax) });
   }
 
   /** Resolves when the state as it is now is on the medium. Rejects with `E_IO`, `E_NO_SPACE`. */

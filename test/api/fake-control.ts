@@ -1,6 +1,6 @@
 /** A node of a small invented cluster, for the rooms above `node/`: answers from a table, remembers what it was asked. */
 import { HoldfastError } from '../../src/base/errors.ts';
-import type { LogMoment } from '../../src/group/log-moment.ts';
+import type { LogMoment } from '../../src/group/log-moments.ts';
 import type { ClusterStatus, GroupStatus, LegStatus, LogStatus } from '../../src/group/status.ts';
 import type { MoveResult, NodeControl, NodeEvent } from '../../src/node/control.ts';
 import { defaultGroupSettings, type ClusterDocument } from '../../src/store/document.ts';

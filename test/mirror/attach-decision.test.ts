@@ -29,7 +29,12 @@ interface Facts {
 }
 
 type Decided =
-  'deposed' | 'wentBack' | 'continueThere' | 'continueNow' | 'merge' | `${'all' | 'bits' | 'bitsAndHot'}${'' | ', fork'}`;
+  | 'deposed'
+  | 'wentBack'
+  | 'continueThere'
+  | 'continueNow'
+  | 'merge'
+  | `${'all' | 'bits' | 'bitsAndHot'}${'' | ', fork'}`;
 type Row = readonly [decided: Decided, when: { readonly [Fact in keyof Facts]?: readonly Facts[Fact][] }];
 
 const no = [false] as const;

@@ -16,6 +16,7 @@ export const MessageType = {
   description: 20,
   synced: 21,
   detach: 22,
+  marks: 23,
   // Of the legs, defined here:
   records: 32,
   answer: 33,
