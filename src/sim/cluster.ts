@@ -4,13 +4,13 @@
  */
 import type { Group } from '../group/group.ts';
 import { Node } from '../node/node.ts';
-import { defaultGroupSettings, type ClusterDocument, type VolumeEntry } from '../store/document.ts';
+import { defaultGroupSettings, type ClusterDocument, type LegEntry, type VolumeEntry } from '../store/document.ts';
 import type { Prng } from './world/prng.ts';
 import type { SimDisk } from './world/disk.ts';
 import type { SimMachine } from './world/machine.ts';
 import type { ProcessEnd, SimProcess } from './world/process.ts';
 import type { World } from './world/world.ts';
-import { other, type GroupPlan, type Script } from './script.ts';
+import { legsOf, type GroupPlan, type Script } from './script.ts';
 
 export interface Running {
   readonly name: string;
@@ -60,6 +60,20 @@ export class Cluster {
 
   group(name: string, group: string): Group | undefined {
     return this.running(name)?.node.groups.get(group);
+  }
+
+  get nodes(): readonly string[] {
+    return this.#script.nodes;
+  }
+
+  /** In order of succession. */
+  legsOf(group: string): readonly LegEntry[] {
+    return this.document.groups.find(({ name }) => name === group)?.legs ?? [];
+  }
+
+  /** The legs that follow while `owner` owns the group. */
+  targetsOf(group: string, owner: string): readonly LegEntry[] {
+    return this.legsOf(group).filter(({ node }) => node !== owner);
   }
 
   volumesOf(group: string): readonly VolumeEntry[] {
@@ -152,10 +166,7 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
         blockSizeBytes,
         paths: {},
       })),
-      legs: [
-        { node: group.owner, mode: group.mode },
-        { node: other(group.owner), mode: group.mode },
-      ],
+      legs: legsOf(group, script.nodes),
       log: null,
       settings: {
         ...defaultGroupSettings,

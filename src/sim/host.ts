@@ -7,7 +7,7 @@ import type { HostCompletion, HostFault, HostSession, HostVolume } from '../grou
 import type { Cluster } from './cluster.ts';
 import type { Ledger, Write } from './ledger.ts';
 import { Violation } from './ledger.ts';
-import { nodeNames, type HostPlan } from './script.ts';
+import type { HostPlan } from './script.ts';
 import { fillSectors, sectorAt } from './symbols.ts';
 import { sectorBytes } from './world/disk.ts';
 import type { Prng } from './world/prng.ts';
@@ -95,7 +95,7 @@ export class Host {
   #connect(): void {
     if (this.#session !== null) return;
     const { cluster, ledger, plan } = this.#options;
-    const node = nodeNames[this.#tries++ % nodeNames.length] ?? '';
+    const node = cluster.nodes[this.#tries++ % cluster.nodes.length] ?? '';
     const running = cluster.running(node);
     if (running === null) {
       this.#reconnect();
