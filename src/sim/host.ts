@@ -51,6 +51,7 @@ export class Host {
   #session: Session | null = null;
   #tries = 0;
   #stopped = false;
+  #restUntilMs = 0;
   readonly #open = new Set<Request>();
   #waiting: (() => void)[] = [];
   completions = 0;
@@ -78,6 +79,15 @@ export class Host {
   start(): void {
     this.#reconnect();
     for (let lane = 0; lane < this.#options.plan.lanes; lane++) this.#think();
+  }
+
+  get group(): string {
+    return this.#options.plan.group;
+  }
+
+  /** No new requests for a while. */
+  rest(forMs: number): void {
+    this.#restUntilMs = Math.max(this.#restUntilMs, this.#options.world.nowMs + forMs);
   }
 
   /** No new requests; those under way are waited for by the scene. */
@@ -174,6 +184,11 @@ export class Host {
 
   #next(): void {
     if (this.#stopped) return;
+    const restMs = this.#restUntilMs - this.#options.world.nowMs;
+    if (restMs > 0) {
+      this.#later(restMs, () => this.#think());
+      return;
+    }
     const session = this.#session;
     if (session === null) {
       this.#waiting.push(() => this.#next());

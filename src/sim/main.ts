@@ -15,7 +15,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { drawScriptFor, plantedBugs, type PlantedBug } from './planted.ts';
-import { drawScript, type Script } from './script.ts';
+import { drawScript, faultClasses, type FaultClass, type Script } from './script.ts';
 import { playScript, type SceneOptions } from './scene.ts';
 import { shrink } from './shrink.ts';
 
@@ -31,6 +31,7 @@ interface Played {
 const usage = `usage: npm run sim -- [--fresh N | --from SEED --count N | --minutes M | --replay SEED|FILE] [options]
   --planted NAME   with a planted bug: ${Object.keys(plantedBugs).join(', ')}
   --nodes N        scenes of 2 or of 3 nodes only
+  --only CLASS,…   with these classes of fault: ${faultClasses.join(', ')}
   --marks          list the rare places that were reached
   --quiet          with --replay: no story`;
 
@@ -44,6 +45,7 @@ const { values } = parseArgs({
     replay: { type: 'string' },
     planted: { type: 'string' },
     nodes: { type: 'string' },
+    only: { type: 'string' },
     marks: { type: 'boolean', default: false },
     quiet: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -53,6 +55,7 @@ const { values } = parseArgs({
 const planted = plantedNamed(values.planted);
 const options: SceneOptions = planted === undefined ? {} : { planted };
 const nodes = nodesCounted(values.nodes);
+const only = classesNamed(values.only);
 const replay = values.replay ?? values.seed;
 if (values.help) console.log(usage);
 else if (process.send !== undefined) work();
@@ -74,6 +77,15 @@ function nodesCounted(text: string | undefined): number | undefined {
   process.exit(2);
 }
 
+function classesNamed(text: string | undefined): FaultClass[] | undefined {
+  return text?.split(',').map((name) => {
+    const found = faultClasses.find((known) => known === name);
+    if (found !== undefined) return found;
+    console.error(`there is no class of fault ${name}\n${usage}`);
+    process.exit(2);
+  });
+}
+
 function scriptNamed(name: string): Script {
   // Scripts are written by this program; what is edited by hand is at the editor's own risk.
   return name.endsWith('.json') ? (JSON.parse(readFileSync(name, 'utf8')) as Script) : drawn(name);
@@ -81,7 +93,7 @@ function scriptNamed(name: string): Script {
 
 /** With a planted bug: among the faults that bring it out. */
 function drawn(seed: string): Script {
-  return planted === undefined ? drawScript(seed, { nodes }) : drawScriptFor(planted, seed, nodes);
+  return planted === undefined ? drawScript(seed, { nodes, only }) : drawScriptFor(planted, seed, nodes);
 }
 
 async function tell(script: Script): Promise<void> {
@@ -139,7 +151,7 @@ async function playMany(): Promise<void> {
 
 function report({ seed, violation, shrunk }: Played): void {
   console.log(`\nFAILED ${violation?.message}`);
-  const given = `${planted === undefined ? '' : ` --planted ${values.planted}`}${nodes === undefined ? '' : ` --nodes ${nodes}`}`;
+  const given = `${planted === undefined ? '' : ` --planted ${values.planted}`}${nodes === undefined ? '' : ` --nodes ${nodes}`}${only === undefined ? '' : ` --only ${values.only}`}`;
   console.log(`  npm run sim -- --replay ${seed}${given}`);
   if (shrunk !== null) console.log(`  shrunk, for a file: ${JSON.stringify(shrunk)}`);
 }

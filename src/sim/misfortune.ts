@@ -17,6 +17,8 @@ export interface MisfortuneEvents {
   ordered(what: string, outcome: string): void;
   /** A take-over with force begins: from here on nothing of the group is promised until an owner opens. */
   forced(group: string, at: string): void;
+  /** The hosts of a group have nothing to ask for a while. */
+  rest(group: string, forMs: number): void;
   /** Yesterday's disk is in the machine. */
   restored(node: string): void;
   /** An error that is not one for people. */
@@ -181,6 +183,9 @@ export class Misfortune {
         this.#after(action.forMs, () => {
           store.unknownShare = 0;
         });
+        return;
+      case 'rest':
+        this.#events.rest(action.group, action.forMs);
         return;
       case 'switchOver':
         this.order(null, `switch-over ${action.group} to ${action.to}`, (node) =>

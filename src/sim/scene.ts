@@ -117,6 +117,9 @@ class Scene {
         const watched = this.#groups.get(group);
         if (watched !== undefined) watched.forced = at;
       },
+      rest: (group, forMs) => {
+        for (const host of this.#hosts) if (host.group === group) host.rest(forMs);
+      },
       restored: (node) => this.#restored.add(node),
       broken: (what, error) => this.#violated(new Violation('assertion', `${what}: ${stackOf(error)}`)),
     });

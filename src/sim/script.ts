@@ -39,7 +39,7 @@ export interface HostPlan {
   readonly patienceMs: number;
 }
 
-export const faultClasses = [
+const faultClassesOfTwo = [
   'crash',
   'power',
   'pause',
@@ -54,6 +54,9 @@ export const faultClasses = [
   'mirror',
   'isolation',
 ] as const;
+
+/** `tenures`: ownership goes to and fro while a third leg is away. */
+export const faultClasses = [...faultClassesOfTwo, 'tenures'] as const;
 
 export type FaultClass = (typeof faultClasses)[number];
 
@@ -95,6 +98,8 @@ export type Action = { readonly atMs: number } & (
   | { readonly kind: 'storeAway'; readonly nodes: readonly string[]; readonly forMs: number }
   | { readonly kind: 'storeSlow'; readonly factor: number; readonly forMs: number }
   | { readonly kind: 'storeUnknown'; readonly share: number; readonly forMs: number }
+  /** The hosts ask nothing: copies become durable, hot regions cool. */
+  | { readonly kind: 'rest'; readonly group: string; readonly forMs: number }
   | { readonly kind: 'switchOver'; readonly group: string; readonly to: string }
   | { readonly kind: 'takeOver'; readonly group: string; readonly node: string; readonly force: boolean }
   | { readonly kind: 'pauseMirror'; readonly group: string; readonly to?: string; readonly forMs: number }
@@ -114,6 +119,9 @@ export interface Script {
   readonly durationMs: number;
   readonly actions: readonly Action[];
 }
+
+/** What the class `tenures` needs to take its course. */
+const tenuresMs = 22_000;
 
 const nodeNames = ['east', 'west', 'south'] as const;
 
@@ -154,12 +162,13 @@ class Drawing {
       this.#groups.push(this.#group(`g${this.#groups.length + 1}`));
     }
     const hosts = this.#groups.flatMap((group) => this.#hosts(group));
-    const durationMs = Math.round(prng.between(4000, 16_000));
+    const durationMs = Math.round(prng.between(4000, 16_000)) + (classes.includes('tenures') ? tenuresMs : 0);
     const actions: Action[] = [];
     const count = classes.length === 0 ? 0 : 1 + prng.below(Math.min(10, 2 + 2 * classes.length));
     for (let at = 0; at < count; at++) {
       const kind = classes[prng.below(classes.length)];
-      if (kind !== undefined) actions.push(...this.#actions(kind, Math.round(prng.between(0, durationMs))));
+      const latestMs = kind === 'tenures' ? durationMs - tenuresMs : durationMs;
+      if (kind !== undefined) actions.push(...this.#actions(kind, Math.round(prng.between(0, latestMs))));
     }
     return {
       seed: this.#seed,
@@ -179,7 +188,8 @@ class Drawing {
     if (prng.chance(0.05)) return [];
     const share = prng.pick([0.1, 0.2, 0.4]);
     const rare: Partial<Record<FaultClass, number>> = { force: 0.4, yesterday: 0.3 };
-    const chosen = faultClasses.filter((name) => prng.chance(share * (rare[name] ?? 1)));
+    const all = this.#nodes.length > 2 ? faultClasses : faultClassesOfTwo;
+    const chosen = all.filter((name) => prng.chance(share * (rare[name] ?? 1)));
     return chosen.length > 0 ? chosen : [prng.pick(['crash', 'power', 'network', 'move'])];
   }
 
@@ -335,7 +345,53 @@ class Drawing {
           { atMs, kind: 'storeAway', nodes: [group.owner], forMs: 6000 + forMs },
           this.#takeOver(group, group.owner, later(prng.between(100, 5000))),
         ];
+      case 'tenures':
+        return this.#tenures(atMs, group, node, forMs);
     }
+  }
+
+  /**
+   * What a new owner remembers of the third leg may be of an earlier tenure of its own. That shows where the hosts rest in
+   * between: what was written meanwhile is in no hot region any more.
+   */
+  #tenures(atMs: number, group: GroupPlan, away: string, forMs: number): Action[] {
+    const prng = this.#prng;
+    const there = this.#otherLeg(group, away);
+    const back = legsOf(group, this.#nodes).find(({ node }) => node !== away && node !== there)?.node;
+    if (back === undefined) return [];
+    const { name } = group;
+    const between = (from: number, to: number): number => Math.round(prng.between(from, to));
+    const rest = (fromMs: number, restMs: number): Action => ({
+      atMs: fromMs,
+      kind: 'rest',
+      group: name,
+      forMs: restMs,
+    });
+    const move = (whenMs: number, from: string, to: string): Action[] =>
+      prng.chance(0.7)
+        ? [{ atMs: whenMs, kind: 'switchOver', group: name, to }]
+        : [
+            { atMs: whenMs, kind: 'crash', node: from, afterEffects: 0, downMs: 6000 + forMs },
+            { atMs: whenMs + 100, kind: 'takeOver', group: name, node: to, force: false },
+          ];
+    const leavesMs = atMs + between(500, 8000);
+    const goesOnMs = leavesMs + between(-3000, 1000);
+    const restsMs = Math.max(leavesMs, goesOnMs) + between(300, 3000);
+    const returnsMs = restsMs + between(2000, 7000);
+    const downMs = returnsMs - leavesMs + between(-500, 2000);
+    const leaves = prng.pick<Action[]>([
+      [{ atMs: leavesMs, kind: 'crash', node: away, afterEffects: 0, downMs }],
+      [{ atMs: leavesMs, kind: 'power', nodes: [away], downMs }],
+      [{ atMs: leavesMs, kind: 'partition', from: away, ways: 'both', forMs: downMs }],
+      [{ atMs: leavesMs, kind: 'pauseMirror', group: name, to: away, forMs: downMs }],
+    ]);
+    return [
+      ...move(atMs, back, there),
+      rest(atMs + 500, Math.max(0, goesOnMs - atMs - 500)),
+      ...leaves,
+      rest(restsMs, returnsMs - restsMs + between(0, 3000)),
+      ...move(returnsMs, there, back),
+    ];
   }
 
   #networkActions(atMs: number, node: string, forMs: number): Action[] {
