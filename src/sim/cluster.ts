@@ -4,13 +4,20 @@
  */
 import type { Group } from '../group/group.ts';
 import { Node } from '../node/node.ts';
-import { defaultGroupSettings, type ClusterDocument, type LegEntry, type VolumeEntry } from '../store/document.ts';
+import {
+  defaultGroupSettings,
+  type ClusterDocument,
+  type GroupSettings,
+  type LegEntry,
+  type LogEntry,
+  type VolumeEntry,
+} from '../store/document.ts';
 import type { Prng } from './world/prng.ts';
 import type { SimDisk } from './world/disk.ts';
 import type { SimMachine } from './world/machine.ts';
 import type { ProcessEnd, SimProcess } from './world/process.ts';
 import type { World } from './world/world.ts';
-import { legsOf, type GroupPlan, type Script } from './script.ts';
+import { legsOf, logFolder, type GroupPlan, type LogPlan, type Script } from './script.ts';
 
 export interface Running {
   readonly name: string;
@@ -167,7 +174,7 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
         paths: {},
       })),
       legs: legsOf(group, script.nodes),
-      log: null,
+      log: logOf(group, script.nodes),
       settings: {
         ...defaultGroupSettings,
         graceMs: group.graceMs,
@@ -175,9 +182,25 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
         lagBytesMax: 1024 * 1024,
         resyncShare: group.resyncShare,
         hotRegionsMax: 1024,
+        ...(group.log && settingsOf(group.log)),
       },
     })),
   };
+}
+
+function logOf({ name, log }: GroupPlan, nodes: readonly string[]): LogEntry | null {
+  if (log === undefined) return null;
+  const folders = Array.from({ length: log.copies }, (_, copy) => logFolder(copy, name));
+  return {
+    sizeBytes: log.sizeBytes,
+    places: Object.fromEntries(nodes.map((node) => [node, folders])),
+    retentionMs: 0,
+    retentionBytes: 0,
+  };
+}
+
+function settingsOf({ onLogFull, onTargetLoss, onCongestion }: LogPlan): Partial<GroupSettings> {
+  return { onLogFull, onTargetLoss, onCongestion };
 }
 
 function volumeName(group: GroupPlan, index: number): string {

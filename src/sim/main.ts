@@ -31,6 +31,7 @@ interface Played {
 const usage = `usage: npm run sim -- [--fresh N | --from SEED --count N | --minutes M | --replay SEED|FILE] [options]
   --planted NAME   with a planted bug: ${Object.keys(plantedBugs).join(', ')}
   --nodes N        scenes of 2 or of 3 nodes only
+  --logs           groups with logs only
   --only CLASS,…   with these classes of fault: ${faultClasses.join(', ')}
   --marks          list the rare places that were reached
   --quiet          with --replay: no story`;
@@ -46,6 +47,7 @@ const { values } = parseArgs({
     planted: { type: 'string' },
     nodes: { type: 'string' },
     only: { type: 'string' },
+    logs: { type: 'boolean' },
     marks: { type: 'boolean', default: false },
     quiet: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -93,7 +95,9 @@ function scriptNamed(name: string): Script {
 
 /** With a planted bug: among the faults that bring it out. */
 function drawn(seed: string): Script {
-  return planted === undefined ? drawScript(seed, { nodes, only }) : drawScriptFor(planted, seed, nodes);
+  return planted === undefined
+    ? drawScript(seed, { nodes, only, logs: values.logs })
+    : drawScriptFor(planted, seed, nodes);
 }
 
 async function tell(script: Script): Promise<void> {
@@ -151,7 +155,7 @@ async function playMany(): Promise<void> {
 
 function report({ seed, violation, shrunk }: Played): void {
   console.log(`\nFAILED ${violation?.message}`);
-  const given = `${planted === undefined ? '' : ` --planted ${values.planted}`}${nodes === undefined ? '' : ` --nodes ${nodes}`}${only === undefined ? '' : ` --only ${values.only}`}`;
+  const given = `${planted === undefined ? '' : ` --planted ${values.planted}`}${nodes === undefined ? '' : ` --nodes ${nodes}`}${only === undefined ? '' : ` --only ${values.only}`}${values.logs === true ? ' --logs' : ''}`;
   console.log(`  npm run sim -- --replay ${seed}${given}`);
   if (shrunk !== null) console.log(`  shrunk, for a file: ${JSON.stringify(shrunk)}`);
 }

@@ -6,7 +6,7 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import { assertNever } from '../base/assert.ts';
 import type { NodeControl } from '../node/control.ts';
 import type { Cluster } from './cluster.ts';
-import type { Action, Script } from './script.ts';
+import { logDevice, type Action, type Script } from './script.ts';
 import type { MachineSnapshot, SimMachine } from './world/machine.ts';
 import type { Connection } from './world/network.ts';
 import type { Prng } from './world/prng.ts';
@@ -145,6 +145,29 @@ export class Misfortune {
         this.#after(action.forMs, () => files.heal());
         return;
       }
+      case 'filesSlow': {
+        const { files } = cluster.machine(action.node);
+        files.slowness = action.factor;
+        this.#after(action.forMs, () => {
+          files.slowness = 1;
+        });
+        return;
+      }
+      case 'logFails': {
+        const { files } = cluster.machine(action.node);
+        const path = logDevice(action.copy);
+        files.fail({ code: action.code, operation: action.operation, path });
+        this.#after(action.forMs, () => files.mend(path));
+        return;
+      }
+      case 'logRots':
+        cluster.machine(action.node).files.rot(logDevice(action.copy));
+        return;
+      case 'logGone':
+        cluster.comesBackAfter(action.node, action.downMs);
+        cluster.running(action.node)?.process.crash();
+        cluster.machine(action.node).files.removeAll(logDevice(action.copy));
+        return;
       case 'keepDisk':
         cluster.comesBackAfter(action.node, action.downMs);
         cluster.running(action.node)?.process.crash();

@@ -9,6 +9,7 @@ import { messageOf } from '../base/errors.ts';
 import type { Group } from '../group/group.ts';
 import type { Owner } from '../group/owner.ts';
 import { parseRecord, type GroupRecord } from '../group/record.ts';
+import type { SourceLeg } from '../mirror/source-leg.ts';
 import { groupRecordKey, type LegClass, type MirrorMode } from '../store/document.ts';
 import { MemoryStore, StoreMemory } from '../store/memory-store.ts';
 import type { Store } from '../store/store.ts';
@@ -87,6 +88,7 @@ class Scene {
   readonly #restored = new Set<string>();
   /** Nodes whose process was ended without its own doing since the group's last opening there or elsewhere. */
   readonly #crashed = new Set<string>();
+  readonly #merging = new WeakSet<SourceLeg>();
   #violation: Violation | null = null;
   #numbers = 0;
   #over = false;
@@ -344,6 +346,7 @@ class Scene {
     if (this.#restored.size > 0) promised = 'nothing';
     if (promised !== 'all') this.#mark(`opened with ${promised} promised`);
     const { lineage } = owner;
+    if (owner.log?.on === true) this.#mark('opened with what its log held');
     this.#tell(`${node} opens ${group.name} in ${lineage.generation}; promised: ${promised}`);
     this.#checked(() => {
       const lost = watched.ledger.opened(lineage, this.#image(watched, node), promised);
@@ -362,6 +365,7 @@ class Scene {
         const watched = this.#groups.get(group.name);
         if (watched === undefined) continue;
         if (role === 'primary' && owner !== null) {
+          this.#lookAtLog(owner);
           const outstanding = this.#hosts.reduce((sum, host) => sum + host.outstanding(process), 0);
           const over = overLimit(owner, group, outstanding);
           if (over !== null) throw new Violation('I8', `${group.name} at ${node}: ${over}`);
@@ -373,6 +377,19 @@ class Scene {
         if (wrong !== null) throw new Violation('I1', `${group.name} at ${node}: ${wrong}`);
         this.#mustBeHonest(watched, group, node, image);
       }
+    }
+  }
+
+  /** The rare places of a log. */
+  #lookAtLog({ log, legs }: Owner): void {
+    if (log === null) return;
+    if (log.on) this.#mark('logged');
+    if (log.status()?.state === 'full') this.#mark('log full');
+    if (log.problem !== null) this.#mark('log failed');
+    if (log.endReason !== null) this.#mark('fell back to bits');
+    for (const leg of legs) {
+      if (leg.phase === 'merging') this.#merging.add(leg);
+      if (leg.phase === 'streaming' && this.#merging.delete(leg)) this.#mark('merged');
     }
   }
 

@@ -6,13 +6,22 @@
  * One draw decides which classes of fault exist in a run at all: a run with every fault at once rarely gets far enough to
  * reach the interesting places, and a run with few says clearly what must hold.
  */
-import type { LegEntry, MirrorMode } from '../store/document.ts';
+import type { LegEntry, MirrorMode, OnCongestion, OnLogFull, OnTargetLoss } from '../store/document.ts';
 import { assert } from '../base/assert.ts';
 import { Prng } from './world/prng.ts';
 
 export interface VolumePlan {
   readonly sizeBytes: number;
   readonly blockSizeBytes: 512 | 4096;
+}
+
+export interface LogPlan {
+  readonly sizeBytes: number;
+  /** Devices it is kept on, at each of the group's nodes. */
+  readonly copies: 1 | 2;
+  readonly onLogFull: OnLogFull;
+  readonly onTargetLoss: OnTargetLoss;
+  readonly onCongestion: OnCongestion;
 }
 
 export interface GroupPlan {
@@ -26,6 +35,8 @@ export interface GroupPlan {
   readonly graceMs: number;
   readonly lagWritesMax: number;
   readonly resyncShare: number;
+  /** Absent: it has none. */
+  readonly log?: LogPlan;
 }
 
 /** A host: `lanes` requests at once, each lane thinking for a while between two. */
@@ -55,8 +66,11 @@ const faultClassesOfTwo = [
   'isolation',
 ] as const;
 
+/** With a log: what befalls it; and targets that are away for longer than the grace time. */
+const faultClassesOfLogs = ['log', 'outage'] as const;
+
 /** `tenures`: ownership goes to and fro while a third leg is away. */
-export const faultClasses = [...faultClassesOfTwo, 'tenures'] as const;
+export const faultClasses = [...faultClassesOfTwo, 'tenures', ...faultClassesOfLogs] as const;
 
 export type FaultClass = (typeof faultClasses)[number];
 
@@ -91,6 +105,19 @@ export type Action = { readonly atMs: number } & (
   | { readonly kind: 'diskSlow'; readonly node: string; readonly factor: number; readonly forMs: number }
   | { readonly kind: 'diskHangs'; readonly node: string; readonly forMs: number }
   | { readonly kind: 'filesFail'; readonly node: string; readonly forMs: number }
+  | { readonly kind: 'filesSlow'; readonly node: string; readonly factor: number; readonly forMs: number }
+  | {
+      readonly kind: 'logFails';
+      readonly node: string;
+      readonly copy: number;
+      readonly code: 'E_IO' | 'E_NO_SPACE' | 'E_READ_ONLY';
+      readonly operation: 'read' | 'write' | 'sync';
+      readonly forMs: number;
+    }
+  /** One bit of one of its sectors turns over, on the medium and in the cache. */
+  | { readonly kind: 'logRots'; readonly node: string; readonly copy: number }
+  /** Its files are gone when the node comes back. */
+  | { readonly kind: 'logGone'; readonly node: string; readonly copy: number; readonly downMs: number }
   | { readonly kind: 'keepDisk'; readonly node: string; readonly downMs: number }
   | { readonly kind: 'oldDisk'; readonly node: string; readonly downMs: number }
   | { readonly kind: 'drift'; readonly node: string; readonly partsPerMillion: number }
@@ -125,6 +152,15 @@ const tenuresMs = 22_000;
 
 const nodeNames = ['east', 'west', 'south'] as const;
 
+/** Where a group's log is kept, on the device of that number. */
+export function logFolder(copy: number, group: string): string {
+  return `${logDevice(copy)}/${group}`;
+}
+
+export function logDevice(copy: number): string {
+  return `/log${copy}`;
+}
+
 /** A group's legs in order of succession. */
 export function legsOf({ owner, mode, legs }: GroupPlan, nodes: readonly string[]): readonly LegEntry[] {
   return legs ?? [owner, ...nodes.filter((node) => node !== owner)].map((node) => ({ node, mode }));
@@ -135,22 +171,27 @@ export interface DrawOptions {
   readonly only?: readonly FaultClass[] | undefined;
   /** 2 or 3; drawn, when absent. */
   readonly nodes?: number | undefined;
+  /** Whether groups have logs; drawn, when absent. */
+  readonly logs?: boolean | undefined;
 }
 
-export function drawScript(seed: string, { only, nodes: count }: DrawOptions = {}): Script {
-  // Dice of their own: whatever else is drawn from a seed does not hang on this one.
+export function drawScript(seed: string, { only, nodes: count, logs }: DrawOptions = {}): Script {
+  // Dice of their own: whatever else is drawn from a seed does not hang on these.
   const isOfThree = new Prng(`${seed}/nodes`).chance(0.25);
-  return new Drawing(seed, nodeNames.slice(0, count ?? (isOfThree ? 3 : 2))).script(only);
+  const hasLogs = new Prng(`${seed}/logs`).chance(0.3);
+  return new Drawing(seed, nodeNames.slice(0, count ?? (isOfThree ? 3 : 2)), logs ?? hasLogs).script(only);
 }
 
 class Drawing {
   readonly #seed: string;
   readonly #prng: Prng;
   readonly #nodes: readonly string[];
+  readonly #hasLogs: boolean;
   readonly #groups: GroupPlan[] = [];
 
-  constructor(seed: string, nodes: readonly string[]) {
+  constructor(seed: string, nodes: readonly string[], hasLogs: boolean) {
     this.#seed = seed;
+    this.#hasLogs = hasLogs;
     this.#prng = new Prng(`${seed}/script`);
     this.#nodes = nodes;
   }
@@ -188,7 +229,9 @@ class Drawing {
     if (prng.chance(0.05)) return [];
     const share = prng.pick([0.1, 0.2, 0.4]);
     const rare: Partial<Record<FaultClass, number>> = { force: 0.4, yesterday: 0.3 };
-    const all = this.#nodes.length > 2 ? faultClasses : faultClassesOfTwo;
+    const all: FaultClass[] = [...faultClassesOfTwo];
+    if (this.#nodes.length > 2) all.push('tenures');
+    if (this.#hasLogs) all.push(...faultClassesOfLogs, 'outage');
     const chosen = all.filter((name) => prng.chance(share * (rare[name] ?? 1)));
     return chosen.length > 0 ? chosen : [prng.pick(['crash', 'power', 'network', 'move'])];
   }
@@ -210,6 +253,19 @@ class Drawing {
       graceMs: prng.pick([200, 1000, 3000]),
       lagWritesMax: prng.pick([4, 16, 64]),
       resyncShare: prng.pick([0.3, 1]),
+      ...(this.#hasLogs ? { log: this.#log() } : {}),
+    };
+  }
+
+  /** Often so small that it fills. */
+  #log(): LogPlan {
+    const prng = this.#prng;
+    return {
+      sizeBytes: prng.pick([256, 1024, 8192]) * 1024,
+      copies: prng.pick([1, 1, 2]),
+      onLogFull: prng.pick(['bitmap', 'throttle', 'suspend']),
+      onTargetLoss: prng.pick(['log', 'log', 'log', 'suspend']),
+      onCongestion: prng.pick(['throttle', 'log']),
     };
   }
 
@@ -347,7 +403,58 @@ class Drawing {
         ];
       case 'tenures':
         return this.#tenures(atMs, group, node, forMs);
+      case 'log':
+        return [this.#logAction(atMs, node, { forMs, downMs })];
+      case 'outage':
+        return this.#outage(atMs, group, { forMs, downMs });
     }
+  }
+
+  #logAction(atMs: number, node: string, { forMs, downMs }: { forMs: number; downMs: number }): Action {
+    const prng = this.#prng;
+    const copy = prng.below(2);
+    switch (prng.below(6)) {
+      case 0:
+        return { atMs, kind: 'logRots', node, copy };
+      case 1:
+        return { atMs, kind: 'logGone', node, copy, downMs };
+      case 2:
+        return { atMs, kind: 'filesSlow', node, factor: prng.pick([10, 100, 1000]), forMs };
+      default: {
+        const code = prng.pick(['E_IO', 'E_NO_SPACE', 'E_NO_SPACE', 'E_READ_ONLY'] as const);
+        const operation = code === 'E_IO' ? prng.pick(['read', 'write', 'sync'] as const) : 'write';
+        return { atMs, kind: 'logFails', node, copy, code, operation, forMs };
+      }
+    }
+  }
+
+  /** A target is away for longer than the grace time; about when it returns, something else happens. */
+  #outage(atMs: number, group: GroupPlan, { forMs, downMs }: { forMs: number; downMs: number }): Action[] {
+    const prng = this.#prng;
+    const { name, owner, graceMs } = group;
+    const away = this.#otherLeg(group, owner);
+    const awayMs = Math.round(graceMs + prng.between(500, 8000));
+    const leaves = prng.pick<Action>([
+      { atMs, kind: 'partition', from: owner, to: away, ways: 'both', forMs: awayMs },
+      { atMs, kind: 'crash', node: away, afterEffects: 0, downMs: awayMs },
+      { atMs, kind: 'power', nodes: [away], downMs: awayMs },
+      { atMs, kind: 'pauseMirror', group: name, to: away, forMs: awayMs },
+    ]);
+    const thenMs = atMs + awayMs + Math.round(prng.between(-500, 1500));
+    const then = prng.pick<Action[]>([
+      [],
+      [{ atMs: thenMs, kind: 'crash', node: owner, afterEffects: prng.below(40), downMs }],
+      [{ atMs: thenMs, kind: 'crash', node: away, afterEffects: prng.below(40), downMs }],
+      [{ atMs: thenMs, kind: 'power', nodes: this.#some(owner), downMs }],
+      [{ atMs: thenMs, kind: 'partition', from: owner, to: away, ways: 'both', forMs }],
+      [{ atMs: thenMs, kind: 'switchOver', group: name, to: away }],
+      [
+        { atMs: thenMs, kind: 'crash', node: owner, afterEffects: 0, downMs },
+        this.#takeOver(group, owner, thenMs + 50),
+      ],
+      [this.#logAction(thenMs, owner, { forMs, downMs })],
+    ]);
+    return [leaves, ...then];
   }
 
   /**
