@@ -6,7 +6,7 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import { assertNever } from '../base/assert.ts';
 import type { NodeControl } from '../node/control.ts';
 import type { Cluster } from './cluster.ts';
-import { logDevice, type Action, type Script } from './script.ts';
+import { logDevice, type Action, type Deed, type Script } from './script.ts';
 import type { MachineSnapshot, SimMachine } from './world/machine.ts';
 import type { Connection } from './world/network.ts';
 import type { Prng } from './world/prng.ts';
@@ -24,6 +24,9 @@ export interface MisfortuneEvents {
   /** An error that is not one for people. */
   broken(what: string, error: unknown): void;
 }
+
+/** A merge may be short. */
+const lookMs = 0.5;
 
 export class Misfortune {
   readonly #world: World;
@@ -45,6 +48,15 @@ export class Misfortune {
   }
 
   perform(action: Action): void {
+    if (action.kind === 'inMerge') {
+      this.#whenMerging(action.group, this.#world.nowMs + action.withinMs, () => {
+        this.#events.ordered(`in-merge ${action.deed.kind}`, 'done');
+        this.#do(action.deed);
+      });
+    } else this.#do(action);
+  }
+
+  #do(action: Deed): void {
     const world = this.#world;
     const cluster = this.#cluster;
     const { network, store } = world;
@@ -307,6 +319,14 @@ export class Misfortune {
     for (const connection of this.#connections(between)) {
       if (connection.from === machine || connection.to === machine) connection.silence(machine);
     }
+  }
+
+  #whenMerging(group: string, untilMs: number, run: () => void): void {
+    const isMerging = this.#cluster.nodes.some((node) =>
+      this.#cluster.group(node, group)?.owner?.legs.some((leg) => leg.phase === 'merging'),
+    );
+    if (isMerging) run();
+    else if (this.#world.nowMs < untilMs) this.#after(lookMs, () => this.#whenMerging(group, untilMs, run));
   }
 
   #disk(node: string): ReturnType<Cluster['disks']>[number] | undefined {

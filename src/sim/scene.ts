@@ -7,9 +7,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import { messageOf } from '../base/errors.ts';
 import type { Group } from '../group/group.ts';
+import type { GroupLog } from '../group/group-log.ts';
 import type { Owner } from '../group/owner.ts';
 import { parseRecord, type GroupRecord } from '../group/record.ts';
-import type { SourceLeg } from '../mirror/source-leg.ts';
 import { groupRecordKey, type LegClass, type MirrorMode } from '../store/document.ts';
 import { MemoryStore, StoreMemory } from '../store/memory-store.ts';
 import type { Store } from '../store/store.ts';
@@ -88,7 +88,8 @@ class Scene {
   readonly #restored = new Set<string>();
   /** Nodes whose process was ended without its own doing since the group's last opening there or elsewhere. */
   readonly #crashed = new Set<string>();
-  readonly #merging = new WeakSet<SourceLeg>();
+  /** Logs that are written, or were when last looked at. */
+  readonly #logged = new WeakSet<GroupLog>();
   #violation: Violation | null = null;
   #numbers = 0;
   #over = false;
@@ -381,16 +382,15 @@ class Scene {
   }
 
   /** The rare places of a log. */
-  #lookAtLog({ log, legs }: Owner): void {
+  #lookAtLog({ log }: Owner): void {
     if (log === null) return;
-    if (log.on) this.#mark('logged');
+    if (log.on) {
+      this.#mark('logged');
+      this.#logged.add(log);
+    } else if (log.endReason === null && this.#logged.delete(log)) this.#mark('merged');
     if (log.status()?.state === 'full') this.#mark('log full');
     if (log.problem !== null) this.#mark('log failed');
     if (log.endReason !== null) this.#mark('fell back to bits');
-    for (const leg of legs) {
-      if (leg.phase === 'merging') this.#merging.add(leg);
-      if (leg.phase === 'streaming' && this.#merging.delete(leg)) this.#mark('merged');
-    }
   }
 
   /** I10: a take-over here would lose no more than is shown. */

@@ -83,7 +83,17 @@ interface Pair {
  * Times are milliseconds; `atMs` counts from the moment the hosts begin. What names a node or more is optional where scenes
  * of two nodes leave no choice: absent, all that can be meant are.
  */
-export type Action = { readonly atMs: number } & (
+export type Action = { readonly atMs: number } & (Deed | InMerge);
+
+/** The deed is done as soon as a leg of the group is being merged, if that happens within the time. */
+interface InMerge {
+  readonly kind: 'inMerge';
+  readonly group: string;
+  readonly withinMs: number;
+  readonly deed: Deed;
+}
+
+export type Deed =
   | { readonly kind: 'crash'; readonly node: string; readonly afterEffects: number; readonly downMs: number }
   | { readonly kind: 'power'; readonly nodes: readonly string[]; readonly downMs: number }
   | { readonly kind: 'pause'; readonly node: string; readonly afterEffects: number; readonly forMs: number }
@@ -130,8 +140,7 @@ export type Action = { readonly atMs: number } & (
   | { readonly kind: 'switchOver'; readonly group: string; readonly to: string }
   | { readonly kind: 'takeOver'; readonly group: string; readonly node: string; readonly force: boolean }
   | { readonly kind: 'pauseMirror'; readonly group: string; readonly to?: string; readonly forMs: number }
-  | { readonly kind: 'resync'; readonly group: string; readonly to?: string }
-);
+  | { readonly kind: 'resync'; readonly group: string; readonly to?: string };
 
 export interface Script {
   readonly seed: string;
@@ -453,6 +462,8 @@ class Drawing {
         this.#takeOver(group, owner, thenMs + 50),
       ],
       [this.#logAction(thenMs, owner, { forMs, downMs })],
+      [this.#inMerge(atMs, group, away)],
+      [this.#inMerge(atMs, group, away)],
     ]);
     return [leaves, ...then];
   }
@@ -499,6 +510,23 @@ class Drawing {
       rest(restsMs, returnsMs - restsMs + between(0, 3000)),
       ...move(returnsMs, there, back),
     ];
+  }
+
+  #inMerge(atMs: number, { name: group, owner }: GroupPlan, away: string): Action {
+    const prng = this.#prng;
+    const node = prng.pick([owner, away]);
+    const downMs = Math.round(prng.between(50, 4000));
+    const afterEffects = prng.below(60);
+    const deed = prng.pick<Deed>([
+      { kind: 'crash', node, afterEffects, downMs },
+      { kind: 'power', nodes: [node], downMs },
+      { kind: 'power', nodes: [owner, away], downMs },
+      { kind: 'partition', from: owner, to: away, ways: 'both', forMs: downMs },
+      { kind: 'pause', node, afterEffects, forMs: downMs },
+      { kind: 'diskSlow', node: away, factor: 1000, forMs: downMs },
+      { kind: 'takeOver', group, node: away, force: true },
+    ]);
+    return { atMs, kind: 'inMerge', group, withinMs: 15_000, deed };
   }
 
   #networkActions(atMs: number, node: string, forMs: number): Action[] {
