@@ -314,14 +314,14 @@ export class GroupLog implements EndTask {
   retry(): void {
     const journal = this.#journal;
     if (this.#state !== 'waiting' || journal === null || this.#unanswered > 0) return;
-    const { onFull, merging } = this.#options;
+    const { onFull, merging, entry } = this.#options;
     if (onFull === 'bitmap' || (onFull === 'throttle' && !merging())) {
       this.end('the log is full, and nothing is being merged from it');
       return;
     }
     const { freeBytes } = journal.status();
     const waiting = this.#behind.reduce((sum, change) => sum + change.length, 0);
-    if (freeBytes < waiting + journalDefaults.segmentBytes / 64) return;
+    if (freeBytes < waiting + segmentBytesFor(entry.sizeBytes) / 64) return;
     journal.retry();
     this.#state = 'on';
     this.#options.hold(false);

@@ -4,13 +4,20 @@
  */
 import type { Group } from '../group/group.ts';
 import { Node } from '../node/node.ts';
-import { defaultGroupSettings, type ClusterDocument, type VolumeEntry } from '../store/document.ts';
+import {
+  defaultGroupSettings,
+  type ClusterDocument,
+  type GroupSettings,
+  type LegEntry,
+  type LogEntry,
+  type VolumeEntry,
+} from '../store/document.ts';
 import type { Prng } from './world/prng.ts';
 import type { SimDisk } from './world/disk.ts';
 import type { SimMachine } from './world/machine.ts';
 import type { ProcessEnd, SimProcess } from './world/process.ts';
 import type { World } from './world/world.ts';
-import { other, type GroupPlan, type Script } from './script.ts';
+import { legsOf, logFolder, type GroupPlan, type LogPlan, type Script } from './script.ts';
 
 export interface Running {
   readonly name: string;
@@ -60,6 +67,20 @@ export class Cluster {
 
   group(name: string, group: string): Group | undefined {
     return this.running(name)?.node.groups.get(group);
+  }
+
+  get nodes(): readonly string[] {
+    return this.#script.nodes;
+  }
+
+  /** In order of succession. */
+  legsOf(group: string): readonly LegEntry[] {
+    return this.document.groups.find(({ name }) => name === group)?.legs ?? [];
+  }
+
+  /** The legs that follow while `owner` owns the group. */
+  targetsOf(group: string, owner: string): readonly LegEntry[] {
+    return this.legsOf(group).filter(({ node }) => node !== owner);
   }
 
   volumesOf(group: string): readonly VolumeEntry[] {
@@ -152,11 +173,8 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
         blockSizeBytes,
         paths: {},
       })),
-      legs: [
-        { node: group.owner, mode: group.mode },
-        { node: other(group.owner), mode: group.mode },
-      ],
-      log: null,
+      legs: legsOf(group, script.nodes),
+      log: logOf(group, script.nodes),
       settings: {
         ...defaultGroupSettings,
         graceMs: group.graceMs,
@@ -164,9 +182,25 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
         lagBytesMax: 1024 * 1024,
         resyncShare: group.resyncShare,
         hotRegionsMax: 1024,
+        ...(group.log && settingsOf(group.log)),
       },
     })),
   };
+}
+
+function logOf({ name, log }: GroupPlan, nodes: readonly string[]): LogEntry | null {
+  if (log === undefined) return null;
+  const folders = Array.from({ length: log.copies }, (_, copy) => logFolder(copy, name));
+  return {
+    sizeBytes: log.sizeBytes,
+    places: Object.fromEntries(nodes.map((node) => [node, folders])),
+    retentionMs: 0,
+    retentionBytes: 0,
+  };
+}
+
+function settingsOf({ onLogFull, onTargetLoss, onCongestion }: LogPlan): Partial<GroupSettings> {
+  return { onLogFull, onTargetLoss, onCongestion };
 }
 
 function volumeName(group: GroupPlan, index: number): string {

@@ -23,7 +23,7 @@ export function shownLeg(group: Group, at: string, node: string): LegStatus | un
   return status.legs.find((leg) => leg.node === node);
 }
 
-/** Copies a copier may have under way at once. */
+/** Copies a target's copier may have under way at once. */
 const copiesMax = 8;
 
 /**
@@ -37,13 +37,14 @@ export function overLimit(
 ): string | null {
   const { lagWritesMax, lagBytesMax } = group.entry.settings;
   const volumes = group.entry.volumes.length;
+  const copies = copiesMax * (group.entry.legs.length - 1);
   // What is stored behind a change that a hanging disk keeps back stays as long as the disk hangs: not judged here.
   let records = 0;
   while (history.first + records < history.next && history.at(history.first + records).stored) records++;
   if (history.first + records < history.next) return null;
-  const recordsMax = lagWritesMax + 2 * outstanding + volumes + copiesMax;
+  const recordsMax = lagWritesMax + 2 * outstanding + volumes + copies;
   if (records > recordsMax) return `${records} records are kept, at most ${recordsMax} may be`;
-  const bytesMax = lagBytesMax + (outstanding + copiesMax) * 256 * 1024;
+  const bytesMax = lagBytesMax + (outstanding + copies) * 256 * 1024;
   if (history.bytes > bytesMax) return `${history.bytes} bytes are kept, at most ${bytesMax} may be`;
   const requests = requestsHeld + changesInFlight;
   const requestsMax = 2 * outstanding + volumes;

@@ -7,7 +7,7 @@ import type { HostCompletion, HostFault, HostSession, HostVolume } from '../grou
 import type { Cluster } from './cluster.ts';
 import type { Ledger, Write } from './ledger.ts';
 import { Violation } from './ledger.ts';
-import { nodeNames, type HostPlan } from './script.ts';
+import type { HostPlan } from './script.ts';
 import { fillSectors, sectorAt } from './symbols.ts';
 import { sectorBytes } from './world/disk.ts';
 import type { Prng } from './world/prng.ts';
@@ -51,6 +51,7 @@ export class Host {
   #session: Session | null = null;
   #tries = 0;
   #stopped = false;
+  #restUntilMs = 0;
   readonly #open = new Set<Request>();
   #waiting: (() => void)[] = [];
   completions = 0;
@@ -80,6 +81,15 @@ export class Host {
     for (let lane = 0; lane < this.#options.plan.lanes; lane++) this.#think();
   }
 
+  get group(): string {
+    return this.#options.plan.group;
+  }
+
+  /** No new requests for a while. */
+  rest(forMs: number): void {
+    this.#restUntilMs = Math.max(this.#restUntilMs, this.#options.world.nowMs + forMs);
+  }
+
   /** No new requests; those under way are waited for by the scene. */
   stop(): void {
     this.#stopped = true;
@@ -95,7 +105,7 @@ export class Host {
   #connect(): void {
     if (this.#session !== null) return;
     const { cluster, ledger, plan } = this.#options;
-    const node = nodeNames[this.#tries++ % nodeNames.length] ?? '';
+    const node = cluster.nodes[this.#tries++ % cluster.nodes.length] ?? '';
     const running = cluster.running(node);
     if (running === null) {
       this.#reconnect();
@@ -174,6 +184,11 @@ export class Host {
 
   #next(): void {
     if (this.#stopped) return;
+    const restMs = this.#restUntilMs - this.#options.world.nowMs;
+    if (restMs > 0) {
+      this.#later(restMs, () => this.#think());
+      return;
+    }
     const session = this.#session;
     if (session === null) {
       this.#waiting.push(() => this.#next());

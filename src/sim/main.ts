@@ -15,7 +15,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { drawScriptFor, plantedBugs, type PlantedBug } from './planted.ts';
-import { drawScript, type Script } from './script.ts';
+import { drawScript, faultClasses, type FaultClass, type Script } from './script.ts';
 import { playScript, type SceneOptions } from './scene.ts';
 import { shrink } from './shrink.ts';
 
@@ -30,6 +30,9 @@ interface Played {
 
 const usage = `usage: npm run sim -- [--fresh N | --from SEED --count N | --minutes M | --replay SEED|FILE] [options]
   --planted NAME   with a planted bug: ${Object.keys(plantedBugs).join(', ')}
+  --nodes N        scenes of 2 or of 3 nodes only
+  --logs           groups with logs only
+  --only CLASS,…   with these classes of fault: ${faultClasses.join(', ')}
   --marks          list the rare places that were reached
   --quiet          with --replay: no story`;
 
@@ -42,6 +45,9 @@ const { values } = parseArgs({
     minutes: { type: 'string' },
     replay: { type: 'string' },
     planted: { type: 'string' },
+    nodes: { type: 'string' },
+    only: { type: 'string' },
+    logs: { type: 'boolean' },
     marks: { type: 'boolean', default: false },
     quiet: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -50,6 +56,8 @@ const { values } = parseArgs({
 
 const planted = plantedNamed(values.planted);
 const options: SceneOptions = planted === undefined ? {} : { planted };
+const nodes = nodesCounted(values.nodes);
+const only = classesNamed(values.only);
 const replay = values.replay ?? values.seed;
 if (values.help) console.log(usage);
 else if (process.send !== undefined) work();
@@ -64,6 +72,22 @@ function plantedNamed(name: string | undefined): PlantedBug | undefined {
   process.exit(2);
 }
 
+function nodesCounted(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (text === '2' || text === '3') return Number(text);
+  console.error(`scenes have 2 nodes or 3, not ${text}\n${usage}`);
+  process.exit(2);
+}
+
+function classesNamed(text: string | undefined): FaultClass[] | undefined {
+  return text?.split(',').map((name) => {
+    const found = faultClasses.find((known) => known === name);
+    if (found !== undefined) return found;
+    console.error(`there is no class of fault ${name}\n${usage}`);
+    process.exit(2);
+  });
+}
+
 function scriptNamed(name: string): Script {
   // Scripts are written by this program; what is edited by hand is at the editor's own risk.
   return name.endsWith('.json') ? (JSON.parse(readFileSync(name, 'utf8')) as Script) : drawn(name);
@@ -71,7 +95,9 @@ function scriptNamed(name: string): Script {
 
 /** With a planted bug: among the faults that bring it out. */
 function drawn(seed: string): Script {
-  return planted === undefined ? drawScript(seed) : drawScriptFor(planted, seed);
+  return planted === undefined
+    ? drawScript(seed, { nodes, only, logs: values.logs })
+    : drawScriptFor(planted, seed, nodes);
 }
 
 async function tell(script: Script): Promise<void> {
@@ -129,7 +155,8 @@ async function playMany(): Promise<void> {
 
 function report({ seed, violation, shrunk }: Played): void {
   console.log(`\nFAILED ${violation?.message}`);
-  console.log(`  npm run sim -- --replay ${seed}${planted === undefined ? '' : ` --planted ${planted}`}`);
+  const given = `${planted === undefined ? '' : ` --planted ${values.planted}`}${nodes === undefined ? '' : ` --nodes ${nodes}`}${only === undefined ? '' : ` --only ${values.only}`}${values.logs === true ? ' --logs' : ''}`;
+  console.log(`  npm run sim -- --replay ${seed}${given}`);
   if (shrunk !== null) console.log(`  shrunk, for a file: ${JSON.stringify(shrunk)}`);
 }
 

@@ -6,8 +6,9 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import { assertNever } from '../base/assert.ts';
 import type { NodeControl } from '../node/control.ts';
 import type { Cluster } from './cluster.ts';
-import { other, type Action, type Script } from './script.ts';
-import type { MachineSnapshot } from './world/machine.ts';
+import { logDevice, type Action, type Deed, type Script } from './script.ts';
+import type { MachineSnapshot, SimMachine } from './world/machine.ts';
+import type { Connection } from './world/network.ts';
 import type { Prng } from './world/prng.ts';
 import type { World } from './world/world.ts';
 
@@ -16,11 +17,16 @@ export interface MisfortuneEvents {
   ordered(what: string, outcome: string): void;
   /** A take-over with force begins: from here on nothing of the group is promised until an owner opens. */
   forced(group: string, at: string): void;
+  /** The hosts of a group have nothing to ask for a while. */
+  rest(group: string, forMs: number): void;
   /** Yesterday's disk is in the machine. */
   restored(node: string): void;
   /** An error that is not one for people. */
   broken(what: string, error: unknown): void;
 }
+
+/** A merge may be short. */
+const lookMs = 0.5;
 
 export class Misfortune {
   readonly #world: World;
@@ -42,9 +48,17 @@ export class Misfortune {
   }
 
   perform(action: Action): void {
+    if (action.kind === 'inMerge') {
+      this.#whenMerging(action.group, this.#world.nowMs + action.withinMs, () => {
+        this.#events.ordered(`in-merge ${action.deed.kind}`, 'done');
+        this.#do(action.deed);
+      });
+    } else this.#do(action);
+  }
+
+  #do(action: Deed): void {
     const world = this.#world;
     const cluster = this.#cluster;
-    const [one, two] = [cluster.machine(this.#script.nodes[0]), cluster.machine(this.#script.nodes[1])];
     const { network, store } = world;
     switch (action.kind) {
       case 'crash':
@@ -70,27 +84,41 @@ export class Misfortune {
         cluster.stop(action.node);
         return;
       case 'partition': {
-        const from = cluster.machine(action.from);
-        network.partition(from, from === one ? two : one, action.ways);
-        this.#after(action.forMs, () => network.heal(one, two));
+        const { from, to, ways } = action;
+        const pairs = this.#pairs(to === undefined ? undefined : [from, to]).filter((pair) =>
+          pair.some(({ name }) => name === from),
+        );
+        for (const [one, two] of pairs) {
+          if (one.name === from) network.partition(one, two, ways);
+          else network.partition(two, one, ways);
+        }
+        this.#after(action.forMs, () => {
+          for (const [one, two] of pairs) network.heal(one, two);
+        });
         return;
       }
-      case 'flap':
+      case 'flap': {
+        const pairs = this.#pairs(action.between);
         for (let turn = 0; turn < action.count; turn++) {
-          this.#after(2 * turn * action.periodMs, () => network.partition(one, two));
-          this.#after((2 * turn + 1) * action.periodMs, () => network.heal(one, two));
+          this.#after(2 * turn * action.periodMs, () => {
+            for (const [one, two] of pairs) network.partition(one, two);
+          });
+          this.#after((2 * turn + 1) * action.periodMs, () => {
+            for (const [one, two] of pairs) network.heal(one, two);
+          });
         }
         return;
+      }
       case 'cut':
-        for (const connection of network.connections(one, two)) {
+        for (const connection of this.#connections(action.between)) {
           if (action.all || this.#prng.chance(0.5)) connection.cut();
         }
         return;
       case 'stall':
-        for (const connection of network.connections(one, two)) connection.stall(action.forMs);
+        for (const connection of this.#connections(action.between)) connection.stall(action.forMs);
         return;
       case 'halfOpen':
-        for (const connection of network.connections(one, two)) connection.silence(cluster.machine(action.sender));
+        this.#silence(action.sender, action.between);
         return;
       case 'refuse':
         network.refuse(cluster.machine(action.node), true);
@@ -129,6 +157,29 @@ export class Misfortune {
         this.#after(action.forMs, () => files.heal());
         return;
       }
+      case 'filesSlow': {
+        const { files } = cluster.machine(action.node);
+        files.slowness = action.factor;
+        this.#after(action.forMs, () => {
+          files.slowness = 1;
+        });
+        return;
+      }
+      case 'logFails': {
+        const { files } = cluster.machine(action.node);
+        const path = logDevice(action.copy);
+        files.fail({ code: action.code, operation: action.operation, path });
+        this.#after(action.forMs, () => files.mend(path));
+        return;
+      }
+      case 'logRots':
+        cluster.machine(action.node).files.rot(logDevice(action.copy));
+        return;
+      case 'logGone':
+        cluster.comesBackAfter(action.node, action.downMs);
+        cluster.running(action.node)?.process.crash();
+        cluster.machine(action.node).files.removeAll(logDevice(action.copy));
+        return;
       case 'keepDisk':
         cluster.comesBackAfter(action.node, action.downMs);
         cluster.running(action.node)?.process.crash();
@@ -168,6 +219,9 @@ export class Misfortune {
           store.unknownShare = 0;
         });
         return;
+      case 'rest':
+        this.#events.rest(action.group, action.forMs);
+        return;
       case 'switchOver':
         this.order(null, `switch-over ${action.group} to ${action.to}`, (node) =>
           node.switchOver({ group: action.group, to: action.to }),
@@ -177,11 +231,11 @@ export class Misfortune {
         this.takeOver(action.group, action.node, action.force);
         return;
       case 'pauseMirror':
-        this.#mirror(action.group, 'pause');
-        this.#after(action.forMs, () => this.#mirror(action.group, 'resume'));
+        this.#mirror(action.group, action.to, 'pause');
+        this.#after(action.forMs, () => this.#mirror(action.group, action.to, 'resume'));
         return;
       case 'resync':
-        this.#mirror(action.group, 'resync');
+        this.#mirror(action.group, action.to, 'resync');
         return;
       default:
         assertNever(action);
@@ -195,9 +249,9 @@ export class Misfortune {
     });
   }
 
-  /** Mirroring that somebody paused goes on, wherever it is paused. */
-  resume(group: string, to: string): void {
-    this.order(other(to), `resume ${group} to ${to}`, (node) => node.resumeMirror({ group, to }));
+  /** Mirroring that somebody paused goes on. */
+  resume(group: string, owner: string, to: string): void {
+    this.order(owner, `resume ${group} to ${to}`, (node) => node.resumeMirror({ group, to }));
   }
 
   /** Asks a node, any when none is named. */
@@ -234,14 +288,45 @@ export class Misfortune {
     }
   }
 
-  #mirror(group: string, what: 'pause' | 'resume' | 'resync'): void {
+  /** @param only the target; absent: every one. */
+  #mirror(group: string, only: string | undefined, what: 'pause' | 'resume' | 'resync'): void {
     const owner = this.#script.nodes.find((name) => this.#cluster.group(name, group)?.role === 'primary');
     if (owner === undefined) return;
-    const to = other(owner);
-    this.order(null, `${what} ${group} to ${to}`, (node) => {
-      if (what === 'pause') return node.pauseMirror({ group, to });
-      return what === 'resume' ? node.resumeMirror({ group, to }) : node.resyncMirror({ group, to });
-    });
+    for (const { node: to } of this.#cluster.targetsOf(group, owner)) {
+      if (only !== undefined && to !== only) continue;
+      this.order(null, `${what} ${group} to ${to}`, (node) => {
+        if (what === 'pause') return node.pauseMirror({ group, to });
+        return what === 'resume' ? node.resumeMirror({ group, to }) : node.resyncMirror({ group, to });
+      });
+    }
+  }
+
+  /** Every two machines, or the two named. */
+  #pairs(between?: readonly [string, string]): (readonly [SimMachine, SimMachine])[] {
+    const nodes = this.#script.nodes.filter((name) => between?.includes(name) !== false);
+    return nodes.flatMap((one, index) =>
+      nodes.slice(index + 1).map((two) => [this.#cluster.machine(one), this.#cluster.machine(two)] as const),
+    );
+  }
+
+  #connections(between?: readonly [string, string]): Connection[] {
+    return this.#pairs(between).flatMap(([one, two]) => [...this.#world.network.connections(one, two)]);
+  }
+
+  /** Nothing that this node sends there arrives any more, on the connections that stand. */
+  #silence(sender: string, between?: readonly [string, string]): void {
+    const machine = this.#cluster.machine(sender);
+    for (const connection of this.#connections(between)) {
+      if (connection.from === machine || connection.to === machine) connection.silence(machine);
+    }
+  }
+
+  #whenMerging(group: string, untilMs: number, run: () => void): void {
+    const isMerging = this.#cluster.nodes.some((node) =>
+      this.#cluster.group(node, group)?.owner?.legs.some((leg) => leg.phase === 'merging'),
+    );
+    if (isMerging) run();
+    else if (this.#world.nowMs < untilMs) this.#after(lookMs, () => this.#whenMerging(group, untilMs, run));
   }
 
   #disk(node: string): ReturnType<Cluster['disks']>[number] | undefined {

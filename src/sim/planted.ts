@@ -13,7 +13,7 @@ import { recordsOverlap, type StreamRecord } from '../stream/record.ts';
 import { Sequencer } from '../stream/sequencer.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { MirrorMode } from '../store/document.ts';
-import { drawScript, type FaultClass, type Script } from './script.ts';
+import { drawScript, type FaultClass, type GroupPlan, type Script } from './script.ts';
 import { SimDevice } from './world/disk.ts';
 import { replaceMethod, type Undo } from './observe.ts';
 
@@ -221,15 +221,20 @@ function changeUnderWay(
 }
 
 /** A script among those that bring the bug out. */
-export function drawScriptFor(bug: PlantedBug, seed: string): Script {
+export function drawScriptFor(bug: PlantedBug, seed: string, nodes?: number): Script {
   const { foundAmong, inModes, withQuietHosts = false }: Planted = plantedBugs[bug];
-  const script = drawScript(seed, foundAmong);
+  const script = drawScript(seed, { only: foundAmong, nodes });
   const { groups, hosts } = script;
   return {
     ...script,
-    groups: inModes === undefined ? groups : groups.map((group) => ({ ...group, mode: inModes[0] ?? group.mode })),
+    groups: inModes === undefined ? groups : groups.map((group) => inMode(group, inModes[0])),
     hosts: withQuietHosts ? hosts.map((host) => ({ ...host, ...quiet })) : hosts,
   };
+}
+
+function inMode(group: GroupPlan, mode = group.mode): GroupPlan {
+  const { legs } = group;
+  return { ...group, mode, ...(legs && { legs: legs.map(({ node }) => ({ node, mode })) }) };
 }
 
 const quiet = { lanes: 1, thinkMs: 1500, places: 8 };

@@ -1,5 +1,5 @@
 /**
- * Plays one script: two nodes, a store, hosts and people in a simulated world, from the first start until everything is
+ * Plays one script: two or three nodes, a store, hosts and people in a simulated world, from the first start until everything is
  * healed and quiet again. The first invariant that does not hold ends it.
  *
  *   start → all in sync → hosts work while the script's actions strike → heal → all in sync → compare
@@ -7,9 +7,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import { messageOf } from '../base/errors.ts';
 import type { Group } from '../group/group.ts';
+import type { GroupLog } from '../group/group-log.ts';
 import type { Owner } from '../group/owner.ts';
 import { parseRecord, type GroupRecord } from '../group/record.ts';
-import { groupRecordKey } from '../store/document.ts';
+import { groupRecordKey, type LegClass, type MirrorMode } from '../store/document.ts';
 import { MemoryStore, StoreMemory } from '../store/memory-store.ts';
 import type { Store } from '../store/store.ts';
 import type { Change } from '../stream/change.ts';
@@ -21,7 +22,7 @@ import { Ledger, Violation, type Promised } from './ledger.ts';
 import { Misfortune } from './misfortune.ts';
 import { observeStamps, type Undo } from './observe.ts';
 import { plantedBugs, type PlantedBug } from './planted.ts';
-import { other, type GroupPlan, type Script } from './script.ts';
+import type { GroupPlan, Script } from './script.ts';
 import { sectorAt } from './symbols.ts';
 import { sectorBytes } from './world/disk.ts';
 import type { Prng } from './world/prng.ts';
@@ -52,6 +53,7 @@ const stepMs = 100;
 /** When a person helps a group that nobody serves. */
 const helpMs = 8000;
 
+const lacksMore: readonly LegClass[] = ['inSync', 'withinBound', 'behind'];
 const weaker: readonly Promised[] = ['all', 'bound', 'flushed', 'nothing'];
 
 /** What the scene keeps of a group. */
@@ -63,6 +65,8 @@ interface Watched {
   owner: Owner | null;
   /** What must be there when the next owner opens. */
   promised: Promised;
+  /** How often a person had to help since all was healed. */
+  helped: number;
   /** Where a person insists on a take-over, until an owner opens there. */
   forced: string | null;
 }
@@ -84,6 +88,8 @@ class Scene {
   readonly #restored = new Set<string>();
   /** Nodes whose process was ended without its own doing since the group's last opening there or elsewhere. */
   readonly #crashed = new Set<string>();
+  /** Logs that are written, or were when last looked at. */
+  readonly #logged = new WeakSet<GroupLog>();
   #violation: Violation | null = null;
   #numbers = 0;
   #over = false;
@@ -114,6 +120,9 @@ class Scene {
         const watched = this.#groups.get(group);
         if (watched !== undefined) watched.forced = at;
       },
+      rest: (group, forMs) => {
+        for (const host of this.#hosts) if (host.group === group) host.rest(forMs);
+      },
       restored: (node) => this.#restored.add(node),
       broken: (what, error) => this.#violated(new Violation('assertion', `${what}: ${stackOf(error)}`)),
     });
@@ -124,6 +133,7 @@ class Scene {
         record: null,
         owner: null,
         promised: 'all',
+        helped: 0,
         forced: null,
       });
     }
@@ -233,10 +243,11 @@ class Scene {
   }
 
   /** What an administrator does who reads `why`. */
-  #help({ plan: { name }, record }: Watched, insist: boolean): void {
+  #help(watched: Watched, insist: boolean): void {
+    const { plan, record } = watched;
     if (record === null) return;
+    const { name } = plan;
     const { owner } = record;
-    const target = other(owner);
     for (const node of this.#script.nodes) {
       const leg = this.#cluster.group(node, name)?.leg;
       if (leg && leg.fault !== null) {
@@ -246,9 +257,12 @@ class Scene {
         return;
       }
     }
-    if (record.legs[target]?.paused === true) this.#misfortune.resume(name, target);
+    for (const { node } of this.#cluster.targetsOf(name, owner)) {
+      if (record.legs[node]?.paused === true) this.#misfortune.resume(name, owner, node);
+    }
     const group = this.#cluster.group(owner, name);
     if (group === undefined || group.role === 'primary') return;
+    const target = this.#successor(watched, record);
     this.#tell(`${name}: ${owner} is ${group.role}: ${group.problem ?? ''}; a person takes over at ${target}`);
     this.#mark(insist ? 'a person had to insist' : 'a person had to help');
     if (group.role !== 'frozen') {
@@ -256,6 +270,15 @@ class Scene {
       this.#cluster.running(owner)?.process.crash();
     }
     this.#misfortune.takeOver(name, target, insist);
+  }
+
+  /** The copy that lacks least, as the record has it; where that does not help, another. */
+  #successor(watched: Watched, { owner, legs }: GroupRecord): string {
+    const targets = this.#cluster
+      .targetsOf(watched.plan.name, owner)
+      .map(({ node }) => ({ node, lacks: lacksMore.indexOf(legs[node]?.class ?? 'behind') }))
+      .sort((one, two) => one.lacks - two.lacks);
+    return targets[watched.helped++ % targets.length]?.node ?? owner;
   }
 
   /** Why the cluster is not in its normal state; null when it is. */
@@ -267,13 +290,15 @@ class Scene {
       if (!group?.serving || !owner) {
         return `${plan.name} is ${group?.role ?? 'down'} at ${record.owner}: ${group?.problem ?? ''} ${[...(owner?.holds ?? [])].join()}`;
       }
-      const leg = owner.legOf(other(record.owner));
-      const wanted = plan.mode === 'async' ? 'withinBound' : 'inSync';
-      if (leg?.complete !== true || leg.recordClass !== wanted) {
-        return `${plan.name} at ${other(record.owner)} is ${leg?.phase}, ${leg?.recordClass}: ${leg?.reason}`;
-      }
-      if (owner.changesInFlight > 0 || leg.appliedOrdinal !== owner.history.next - 1) {
-        return `${plan.name}: ${owner.changesInFlight} changes in flight`;
+      for (const { node, mode } of this.#cluster.targetsOf(plan.name, record.owner)) {
+        const leg = owner.legOf(node);
+        const wanted = mode === 'async' ? 'withinBound' : 'inSync';
+        if (leg?.complete !== true || leg.recordClass !== wanted) {
+          return `${plan.name} at ${node} is ${leg?.phase}, ${leg?.recordClass}: ${leg?.reason}`;
+        }
+        if (owner.changesInFlight > 0 || leg.appliedOrdinal !== owner.history.next - 1) {
+          return `${plan.name}: ${owner.changesInFlight} changes in flight`;
+        }
       }
     }
     return null;
@@ -322,6 +347,7 @@ class Scene {
     if (this.#restored.size > 0) promised = 'nothing';
     if (promised !== 'all') this.#mark(`opened with ${promised} promised`);
     const { lineage } = owner;
+    if (owner.log?.on === true) this.#mark('opened with what its log held');
     this.#tell(`${node} opens ${group.name} in ${lineage.generation}; promised: ${promised}`);
     this.#checked(() => {
       const lost = watched.ledger.opened(lineage, this.#image(watched, node), promised);
@@ -340,6 +366,7 @@ class Scene {
         const watched = this.#groups.get(group.name);
         if (watched === undefined) continue;
         if (role === 'primary' && owner !== null) {
+          this.#lookAtLog(owner);
           const outstanding = this.#hosts.reduce((sum, host) => sum + host.outstanding(process), 0);
           const over = overLimit(owner, group, outstanding);
           if (over !== null) throw new Violation('I8', `${group.name} at ${node}: ${over}`);
@@ -354,12 +381,24 @@ class Scene {
     }
   }
 
+  /** The rare places of a log. */
+  #lookAtLog({ log }: Owner): void {
+    if (log === null) return;
+    if (log.on) {
+      this.#mark('logged');
+      this.#logged.add(log);
+    } else if (log.endReason === null && this.#logged.delete(log)) this.#mark('merged');
+    if (log.status()?.state === 'full') this.#mark('log full');
+    if (log.problem !== null) this.#mark('log failed');
+    if (log.endReason !== null) this.#mark('fell back to bits');
+  }
+
   /** I10: a take-over here would lose no more than is shown. */
   #mustBeHonest(watched: Watched, group: Group, node: string, image: Uint32Array): void {
     const { plan, ledger, record, forced } = watched;
     // In mode `receive` what is held in memory counts, and an image does not show it.
     if (
-      plan.mode === 'receive' ||
+      this.#modeAt(plan, node) === 'receive' ||
       forced !== null ||
       this.#restored.size > 0 ||
       !isDeepStrictEqual(group.record, record)
@@ -375,13 +414,14 @@ class Scene {
         `${group.name} at ${node} is shown UpToDate (${legClass}) and lacks ${missing} writes`,
       );
     }
-    const owner = this.#cluster.group(other(node), group.name);
+    const at = record?.owner ?? node;
+    const owner = this.#cluster.group(at, group.name);
     if (owner?.role !== 'primary') return;
-    const shown = shownLeg(owner, other(node), node);
+    const shown = shownLeg(owner, at, node);
     if (shown?.disk !== 'UpToDate' || shown.lag.writes === null || missing <= shown.lag.writes) return;
     throw new Violation(
       'I10',
-      `${group.name} at ${node} lacks ${missing} writes, ${other(node)} shows a lag of ${shown.lag.writes}`,
+      `${group.name} at ${node} lacks ${missing} writes, ${at} shows a lag of ${shown.lag.writes}`,
     );
   }
 
@@ -391,7 +431,8 @@ class Scene {
     // An owner that has not noticed yet that the other's process was ended sees no trouble.
     for (const node of this.#restored) {
       for (const { record, plan } of this.#groups.values()) {
-        if (record?.owner !== node && !this.#cluster.group(node, plan.name)?.target?.owner) return;
+        if (record?.owner === node || this.#modeAt(plan, node) === undefined) continue;
+        if (!this.#cluster.group(node, plan.name)?.target?.owner) return;
       }
     }
     this.#restored.clear();
@@ -402,12 +443,19 @@ class Scene {
     for (const watched of this.#groups.values()) {
       const { plan, owner } = watched;
       if (owner === null) continue;
+      const [first = '', ...others] = this.#cluster.legsOf(plan.name).map(({ node }) => node);
       for (const [index, volume] of this.#cluster.volumesOf(plan.name).entries()) {
-        const [one, two] = this.#script.nodes.map((node) => this.#cluster.disk(node, volume)?.cached);
-        if (one && two && Buffer.compare(one, two) === 0) continue;
-        throw new Violation('I6', `volume ${index} of ${plan.name} differs: ${firstDifference(one, two)}`);
+        const one = this.#cluster.disk(first, volume)?.cached;
+        for (const other of others) {
+          const two = this.#cluster.disk(other, volume)?.cached;
+          if (one && two && Buffer.compare(one, two) === 0) continue;
+          throw new Violation(
+            'I6',
+            `volume ${index} of ${plan.name} differs at ${first} and ${other}: ${firstDifference(one, two)}`,
+          );
+        }
       }
-      const wrong = watched.ledger.differsFromEnd(this.#image(watched, this.#script.nodes[0]), owner.lineage);
+      const wrong = watched.ledger.differsFromEnd(this.#image(watched, first), owner.lineage);
       if (wrong !== null) throw new Violation('I6', `${plan.name}: ${wrong}`);
     }
   }
@@ -480,12 +528,17 @@ class Scene {
       this.#violated(
         new Violation('I11', `${record.owner} took over ${watched.plan.name} with a leg that is behind`),
       );
-    } else if (watched.plan.mode === 'receive' && this.#crashed.has(record.owner)) {
+    } else if (this.#modeAt(watched.plan, record.owner) === 'receive' && this.#crashed.has(record.owner)) {
       // What it had received and not applied died with the process; both sides failed.
       watched.promised = 'nothing';
     } else {
       watched.promised = weakest(watched.promised, legClass === 'inSync' ? 'all' : 'bound');
     }
+  }
+
+  /** How it is written to while another node owns the group; undefined where the group has no leg. */
+  #modeAt({ name }: GroupPlan, node: string): MirrorMode | undefined {
+    return this.#cluster.legsOf(name).find((leg) => leg.node === node)?.mode;
   }
 
   #checked(check: () => void): void {

@@ -2,7 +2,7 @@
  * Cuts a failing script down: as long as the same invariant still breaks, whatever can be left out is. What remains is a
  * scene a person can follow; kept in `test/sim/scenes`, it stays a test.
  */
-import type { Action, Script } from './script.ts';
+import { legsOf, type Action, type Script } from './script.ts';
 import { playScript, type SceneOptions } from './scene.ts';
 
 /** @param playsMax bounds the work. */
@@ -36,6 +36,7 @@ export async function shrink(
       const actions = best.actions.filter((action) => !('group' in action) || action.group !== group.name);
       await fails({ ...best, groups: best.groups.filter((other) => other !== group), hosts, actions });
     }
+    for (const node of best.nodes) if (best.nodes.length > 2) await fails(withoutNode(best, node));
     for (const [at, host] of best.hosts.entries()) {
       const calmer = { ...host, lanes: Math.max(1, Math.floor(host.lanes / 2)), thinkMs: host.thinkMs * 2 };
       if (host.lanes > 1)
@@ -47,6 +48,18 @@ export async function shrink(
     }
   }
   return best;
+}
+
+/** Of three nodes, two; a group that loses its owner is owned by its first target. */
+function withoutNode(script: Script, gone: string): Script {
+  const stays = (node: string): boolean => node !== gone;
+  const nodes = script.nodes.filter(stays);
+  const groups = script.groups.map((group) => {
+    const legs = legsOf(group, script.nodes).filter(({ node }) => stays(node));
+    return { ...group, legs, owner: legs[0]?.node ?? group.owner };
+  });
+  const actions = script.actions.filter((action) => !JSON.stringify(action).includes(`"${gone}"`));
+  return { ...script, nodes, groups, actions };
 }
 
 function without(actions: readonly Action[], at: number, count: number): Action[] {

@@ -33,7 +33,9 @@ describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
   it('reaches rare places', { timeout: 60_000 }, async () => {
     const marks = new Set<string>();
     for (let seed = 1; seed <= 30; seed++) {
-      const { marks: reached } = await playScript(drawScript(`rare ${seed}`, ['crash', 'power', 'pause', 'move']));
+      const { marks: reached } = await playScript(
+        drawScript(`rare ${seed}`, { only: ['crash', 'power', 'pause', 'move'] }),
+      );
       for (const mark of reached) marks.add(mark);
     }
     expect([...marks]).toEqual(
@@ -67,7 +69,7 @@ describe('a planted bug is seen', () => {
   }
 
   it('and taken out again when its scene is over', async () => {
-    const script = drawScript('1', ['crash']);
+    const script = drawScript('1', { only: ['crash'] });
     const before = await playScript(script);
     await playScript(script, { planted: 'epoch-never-closed' });
     expect(await playScript(script)).toEqual(before);

@@ -107,8 +107,8 @@ export class SimFileSystem {
   #durableNames = new Map<string, Inode>();
   #unsyncedNames: { readonly change: NameChange; readonly number: number }[] = [];
   #nameChanges = 0;
-  #fault: FileFault | null = null;
-  #faultsLeft = 0;
+  /** By the paths they concern. */
+  readonly #faults = new Map<string | undefined, { readonly fault: FileFault; left: number }>();
   #hanging: (() => void)[] | null = null;
 
   constructor(machine: SimMachine) {
@@ -116,10 +116,14 @@ export class SimFileSystem {
     this.prng = machine.prng.derive('files');
   }
 
-  /** The next `count` operations that match fail. */
+  /** The next `count` operations that match fail. Takes the place of an earlier fault of the same paths. */
   fail(fault: FileFault, count = Infinity): void {
-    this.#fault = fault;
-    this.#faultsLeft = count;
+    this.#faults.set(fault.path, { fault, left: count });
+  }
+
+  /** What concerns these paths works again. */
+  mend(path: string): void {
+    this.#faults.delete(path);
   }
 
   hang(): void {
@@ -127,7 +131,7 @@ export class SimFileSystem {
   }
 
   heal(): void {
-    this.#fault = null;
+    this.#faults.clear();
     this.slowness = 1;
     const waiting = this.#hanging ?? [];
     this.#hanging = null;
@@ -143,6 +147,25 @@ export class SimFileSystem {
       const bit = 1 << this.prng.below(8);
       for (const image of [inode.data, inode.durable]) if (at < image.length) image[at] = (image[at] ?? 0) ^ bit;
     }
+  }
+
+  /** One bit turns over in a sector of one of the files below a folder, on the medium and in the cache. */
+  rot(folder: string): void {
+    const inodes = [...this.#names].filter(([path, { data }]) => isBelow(path, folder) && data.length > 0);
+    if (inodes.length === 0) return;
+    const inode = inodes[this.prng.below(inodes.length)]?.[1];
+    if (inode === undefined) return;
+    const at = this.prng.below(inode.data.length);
+    const bit = 1 << this.prng.below(8);
+    for (const image of [inode.data, inode.durable]) if (at < image.length) image[at] = (image[at] ?? 0) ^ bit;
+  }
+
+  /** Everything below a folder is gone, from the medium as well. */
+  removeAll(folder: string): void {
+    for (const names of [this.#names, this.#durableNames]) {
+      for (const path of names.keys()) if (isBelow(path, folder)) names.delete(path);
+    }
+    this.#unsyncedNames = this.#unsyncedNames.filter(({ change }) => !isBelow(change.path, folder));
   }
 
   /** For checkers: what a file holds now. */
@@ -195,13 +218,16 @@ export class SimFileSystem {
   }
 
   faultOf(operation: FileOperation, path: string): FileFault | null {
-    const fault = this.#fault;
-    if (fault === null || this.#faultsLeft === 0) return null;
-    if (fault.operation !== undefined && fault.operation !== operation) return null;
-    if (fault.path !== undefined && !path.includes(fault.path)) return null;
-    this.#faultsLeft--;
-    this.#machine.world.trace.add(this.#machine.world.nowMs, 'fault', 0);
-    return fault;
+    for (const entry of this.#faults.values()) {
+      const { fault } = entry;
+      if (entry.left === 0) continue;
+      if (fault.operation !== undefined && fault.operation !== operation) continue;
+      if (fault.path !== undefined && !path.includes(fault.path)) continue;
+      entry.left--;
+      this.#machine.world.trace.add(this.#machine.world.nowMs, 'fault', 0);
+      return fault;
+    }
+    return null;
   }
 
   lookup(path: string): Inode | undefined {
@@ -251,6 +277,10 @@ export function normal(path: string): string {
 
 export function folderOf(path: string): string {
   return path.slice(0, path.lastIndexOf('/')) || '/';
+}
+
+function isBelow(path: string, folder: string): boolean {
+  return path.startsWith(`${folder}/`);
 }
 
 /** Checks who is at a name before it takes it away, since changes before this one may have been lost. */
