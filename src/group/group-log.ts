@@ -324,8 +324,14 @@ export class GroupLog implements EndTask {
     if (freeBytes < waiting + segmentBytesFor(entry.sizeBytes) / 64) return;
     journal.retry();
     this.#state = 'on';
+    const { end } = journal;
+    const behind = this.#behind.splice(0);
+    // Of a batch that was refused, the first records may be there.
+    const stored = behind.findIndex((change) => comparePositions(change, end) > 0);
+    const missing = stored < 0 ? [] : behind.splice(stored);
+    for (const change of behind) this.#options.pass(change);
+    if (missing.length > 0) this.#append(missing);
     this.#options.hold(false);
-    if (this.#behind.length > 0) this.#append(this.#behind.splice(0));
   }
 
   /** Nobody needs what is written any more. */

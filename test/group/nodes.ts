@@ -29,6 +29,8 @@ export interface NodesOptions {
   /** Default both; one makes an unmirrored group. */
   readonly legs?: readonly string[];
   readonly settings?: Partial<GroupSettings>;
+  /** Size of the group's log; default: it has none. */
+  readonly logBytes?: number;
 }
 
 /** One incarnation of a node. */
@@ -127,7 +129,7 @@ export class Nodes {
   readonly #nodes = new Map<string, Node>();
   linked = true;
 
-  constructor({ seed, mode = 'sync', legs = ['east', 'west'], settings = {} }: NodesOptions) {
+  constructor({ seed, mode = 'sync', legs = ['east', 'west'], settings = {}, logBytes }: NodesOptions) {
     this.world = new World({ seed });
     this.entry = {
       name: 'g1',
@@ -135,7 +137,7 @@ export class Nodes {
       nextVolumeIndex: 1,
       volumes: [volumeEntry(0, sizeBytes)],
       legs: legs.map((node) => ({ node, mode })),
-      log: null,
+      log: logBytes === undefined ? null : { sizeBytes: logBytes, places: {}, retentionMs: 0, retentionBytes: 0 },
       settings: { ...defaultGroupSettings, ...settings },
     };
   }
