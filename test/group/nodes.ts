@@ -272,6 +272,16 @@ export class Nodes {
     });
   }
 
+  zero(node: Node, offset: number, length: number): Promise<HostFault | null> {
+    return new Promise((resolve) => {
+      node.process.call(() => {
+        const { owner } = node.group;
+        if (owner === null) resolve('moved');
+        else owner.zero(0, offset, length, { keepAllocated: false, fua: false }, resolve);
+      });
+    });
+  }
+
   async until(predicate: () => boolean, durationMs = 60_000): Promise<void> {
     if (await this.world.runUntil(predicate, durationMs)) return;
     const states = [...this.#nodes.values()].map(
