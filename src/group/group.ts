@@ -471,7 +471,7 @@ export class Group {
       leg,
       generation: record.generation,
       generationId: record.id,
-      legs: owner.legs.filter((other) => other.recordClass === 'inSync' && excluded?.includes(other.node) !== true),
+      legs: owner.legs.filter((other) => excluded?.includes(other.node) !== true),
       waitMs: excluded !== null && record.established ? 0 : settings.graceMs,
       goesOn,
       progress: (text) => {
@@ -491,7 +491,9 @@ export class Group {
     const handedWell =
       record.established && opened.start.generation === parent?.generation && opened.start.seq === parent.leftAtSeq;
     const equal = new Map<string, LegClass>();
-    for (const node of opened.equal) equal.set(node, 'inSync');
+    for (const { node, mode } of owner.legs) {
+      if (opened.equal.has(node)) equal.set(node, mode === 'async' ? 'withinBound' : 'inSync');
+    }
     if (!handedWell) {
       this.problem = 'writing the record';
       const outcome = await this.#confirmed((before) =>
@@ -519,11 +521,11 @@ export class Group {
     for (const other of owner.legs) {
       other.recordClass = current.legs[other.node]?.class ?? 'behind';
       other.needed = other.recordClass === 'inSync';
-      // Handed over: the old owner's leg is equal by construction, and attaches when it has let go.
-      if (opened.equal.has(other.node) || (handedWell && other.needed)) other.isEqual();
-      else if (other.needed)
-        throw new HoldfastError('E_INTERNAL', `${other.node} is in sync but not known to be equal`);
-      else other.needsLog = owner.log?.on === true;
+      other.bounded = other.recordClass === 'withinBound';
+      if (other.recordClass === 'behind') other.needsLog = owner.log?.on === true;
+      // Handed over: legs that are not behind are equal by construction, and attach when the old owner has let go.
+      else if (opened.equal.has(other.node) || handedWell) other.isEqual();
+      else throw new HoldfastError('E_INTERNAL', `${other.node} is not behind and not known to be equal`);
     }
     this.#membership = new Membership({
       environment: this.#environment,

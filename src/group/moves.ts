@@ -11,6 +11,7 @@ import type { Environment } from '../base/environment.ts';
 import { HoldfastError, type ErrorCode } from '../base/errors.ts';
 import { randomHex } from '../base/random.ts';
 import { pause, whileHolds, within } from '../base/waiting.ts';
+import type { SourceLeg } from '../mirror/source-leg.ts';
 import { leaseKey } from '../store/document.ts';
 import { parseLease, type LeaseObserver } from '../store/lease.ts';
 import { childOf } from '../stream/position.ts';
@@ -111,7 +112,17 @@ export class Moves {
               last.generation === owner.lineage.generation
                 ? childOf(owner.lineage, last.seq, generation, id)
                 : { generation, id, ancestors: owner.lineage.ancestors };
-            return handedOver(record, { node: to, leaseId: holder, id, lineage, ownLegGood: leg.fault === null });
+            const has = (other: SourceLeg): boolean =>
+              other.complete && other.appliedOrdinal >= owner.history.next - 1;
+            const equal = new Set(owner.legs.filter(has).map((other) => other.node));
+            return handedOver(record, {
+              node: to,
+              leaseId: holder,
+              id,
+              lineage,
+              ownLegGood: leg.fault === null,
+              equal,
+            });
           },
           { require: [{ key: leaseKey(to), revision: entry.revision }] },
         );
@@ -223,7 +234,11 @@ export class Moves {
         'takeOver',
         `taken over from ${record.owner}, generation ${outcome.record.generation}. ${loss.text}`,
       );
-      if (force) leg.metadata.change({ condition: 'consistent', wentBack: null });
+      if (force) {
+        // The others' bits and this leg's name what it lacks of the old owner, not what it lacks of them.
+        if (leg.state.condition === 'inconsistent') leg.metadata.forgetPeers();
+        leg.metadata.change({ condition: 'consistent', wentBack: null });
+      }
       await this.#steps.open(outcome.record, [record.owner]);
       return { generation: outcome.record.generation, pauseMs: clock.monotonicMs() - startedMs, loss };
     } finally {

@@ -1,15 +1,18 @@
 /**
  * What a new owner does before it lets hosts in (R7, R14): finds out what its own leg holds exactly, and fetches what it
- * lacks from the most advanced leg that is in sync and lost nothing.
+ * lacks from the most advanced leg that lost nothing.
  *
  *   | own leg                                  | a leg in sync, attached, which kept all | then                          |
  *   |-------------------------------------------|------------------------------------------|-------------------------------|
  *   | exact (clean stop, or a target's cursor)  | none further                             | goes on from its own position |
- *   | exact                                     | one further                              | fetches from it               |
+ *   | exact                                     | one further, in sync or not              | fetches from it               |
  *   | may hold parts of records, or lost some   | any                                      | fetches from it               |
  *   | the same                                  | none                                     | is the source; states so      |
  *   | inconsistent                              | none, but one that is an image           | fetches from it; states so    |
  *   | inconsistent                              | none                                     | waits; cannot serve           |
+ *
+ * A leg that is not in sync serves an exact one only, which is a part of what that one holds: any other may have flushed
+ * what hosts rely on and that leg lacks. Nobody waits for it unless it is being attached.
  */
 import type { Environment } from '../base/environment.ts';
 import { messageOf } from '../base/errors.ts';
@@ -47,7 +50,7 @@ export interface OpeningOptions {
   readonly leg: LocalLeg;
   readonly generation: number;
   readonly generationId: string;
-  /** Those in sync by the record, this node's aside, worth waiting for. */
+  /** All that may be asked. Those in sync by the record are worth waiting for. */
   readonly legs: readonly SourceLeg[];
   readonly waitMs: number;
   /** False when ownership or the process ended meanwhile. */
@@ -66,33 +69,33 @@ export async function openLeg(options: OpeningOptions): Promise<Opened | WentBac
   const deadlineMs = clock.monotonicMs() + options.waitMs;
   const pause = (): Promise<void> => new Promise((resolve) => void clock.after(lookAgainMs, resolve));
   const usable = (): boolean => leg.state.condition !== 'inconsistent';
+  // A fetch from one leg notes bits against all, whatever they hold.
+  const lacking = new Set(options.legs.filter((other) => other.bitsSet));
 
   for (;;) {
     if (!options.goesOn()) return null;
-    const waiting = options.legs.some((other) => other.attachedAs === null && !other.paused);
-    if (waiting && (clock.monotonicMs() < deadlineMs || !usable())) {
+    const missing = options.legs.filter((other) => other.attachedAs === null && !other.paused);
+    const early = clock.monotonicMs() < deadlineMs;
+    if (missing.some(inSync) ? early || !usable() : early && missing.some(({ phase }) => phase === 'attaching')) {
       options.progress(
-        usable() ? 'waiting for the legs in sync' : 'this leg is not usable alone; waiting for one that is in sync',
+        usable() ? 'waiting for other legs' : 'this leg is not usable alone; waiting for one that is in sync',
       );
       await pause();
       continue;
     }
     const wentBack = isBehindItself(options);
     if (wentBack !== null) return { wentBack };
-    const kept = furthest(options, keptAll);
-    const best = kept ?? (usable() ? null : furthest(options, isAnImage));
     const exact =
-      usable() &&
-      leg.held &&
-      comparePositions(leg.applied, leg.intended) === 0 &&
-      leg.state.condition === 'consistent';
+      leg.held && comparePositions(leg.applied, leg.intended) === 0 && leg.state.condition === 'consistent';
+    const kept = furthest(options, (as, other) => keptAll(as) && (inSync(other) || (exact && continues(leg, as))));
+    const best = kept ?? (usable() ? null : furthest(options, (as, other) => isAnImage(as) && inSync(other)));
     if (best === null) {
       if (!usable()) {
         options.progress('this leg is not usable, and no leg in sync is');
         await pause();
         continue;
       }
-      return alone(options, exact);
+      return alone(options, exact, lacking);
     }
     const from = best.attachedAs;
     if (from === null) continue;
@@ -106,12 +109,16 @@ export async function openLeg(options: OpeningOptions): Promise<Opened | WentBac
       leg.intended = from.position;
       leg.held = true;
     }
-    const opened = settled(options, leg.state.lineage);
+    const opened = settled(options, leg.state.lineage, lacking);
     return kept === null && best !== null ? { ...opened, missing: lostCache([leg.node, best.node]) } : opened;
   }
 }
 
-/** R9: a leg in sync knows that this one was durable further than it is: its disk is an older one. */
+function inSync(other: SourceLeg): boolean {
+  return other.recordClass === 'inSync';
+}
+
+/** R9: a leg knows that this one was durable further than it is: its disk is an older one. */
 function isBehindItself({ leg, legs }: OpeningOptions): WentBack['wentBack'] | null {
   for (const { node, attachedAs } of legs) {
     if (attachedAs === null || comparePositions(leg.state.durable, attachedAs.ownerConfirmed) >= 0) continue;
@@ -121,6 +128,19 @@ function isBehindItself({ leg, legs }: OpeningOptions): WentBack['wentBack'] | n
 }
 
 type As = NonNullable<SourceLeg['attachedAs']>;
+
+/** What the two may differ in is named by bits and hot regions, here or there (R9). */
+function haveBase({ state: { peers } }: LocalLeg, { node, attachedAs }: SourceLeg): boolean {
+  return peers[node]?.known === true && attachedAs?.known === true && !attachedAs.blank;
+}
+
+/** All this leg holds is part of what that one holds, and both are on the line this leg knows (R12). */
+function continues({ state: { lineage }, applied }: LocalLeg, as: As): boolean {
+  return (
+    lineageContains(lineage, as.position, idOfGeneration(as.lineage, as.position.generation)) &&
+    lineageContains(as.lineage, applied, idOfGeneration(lineage, applied.generation))
+  );
+}
 
 function keptAll(as: As): boolean {
   return as.held && as.condition === 'consistent';
@@ -139,11 +159,14 @@ function lostCache(nodes: readonly string[]): string {
 }
 
 /** The attached leg that is furthest among those that will do; null when there is none. */
-function furthest({ leg, legs }: OpeningOptions, willDo: (as: As) => boolean): SourceLeg | null {
+function furthest(
+  { leg, legs }: OpeningOptions,
+  willDo: (as: As, other: SourceLeg) => boolean,
+): SourceLeg | null {
   let best: SourceLeg | null = null;
   for (const other of legs) {
     const as = other.attachedAs;
-    if (as === null || as.blank || !willDo(as)) continue;
+    if (as === null || !haveBase(leg, other) || !willDo(as, other)) continue;
     // R9: with an older disk on either side, more may differ than anybody remembers.
     const confirmed = leg.state.peers[other.node]?.confirmed ?? origin;
     const { lineage } = leg.state;
@@ -154,15 +177,16 @@ function furthest({ leg, legs }: OpeningOptions, willDo: (as: As) => boolean): S
   return best;
 }
 
-function settled(options: OpeningOptions, parent: Lineage): Opened {
+/** @param lacking legs that bits named something of: their position does not tell all. */
+function settled(options: OpeningOptions, parent: Lineage, lacking: ReadonlySet<SourceLeg>): Opened {
   const start = options.leg.applied;
   const ancestry = parent.generation === start.generation ? parent : cutAt(parent, start);
   const lineage = childOf(ancestry, start.seq, options.generation, options.generationId);
   const equal = new Set<string>();
   for (const other of options.legs) {
     const as = other.attachedAs;
-    if (as === null || !as.held || as.condition !== 'consistent' || comparePositions(as.position, start) !== 0)
-      continue;
+    if (as === null || !keptAll(as) || !haveBase(options.leg, other) || lacking.has(other)) continue;
+    if (comparePositions(as.position, start) !== 0) continue;
     const id = idOfGeneration(as.lineage, as.position.generation);
     if (lineageContains(lineage, as.position, id)) equal.add(other.node);
   }
@@ -170,9 +194,9 @@ function settled(options: OpeningOptions, parent: Lineage): Opened {
 }
 
 /** No leg in sync can be asked: what this leg holds is the truth from here on. */
-function alone(options: OpeningOptions, exact: boolean): Opened {
+function alone(options: OpeningOptions, exact: boolean, lacking: ReadonlySet<SourceLeg>): Opened {
   const { leg } = options;
-  if (exact) return settled(options, leg.state.lineage);
+  if (exact) return settled(options, leg.state.lineage, lacking);
   const { lineage, durable } = leg.state;
   // A crash of the process lost nothing of the page cache: all that was ever stamped is on the lineage. Loss of power
   // leaves only what was durable; a target that has more holds a fork.

@@ -201,10 +201,15 @@ export class Owner implements SourceOwner, EndTask {
   }
 
   get stable(): Position {
-    const stable = this.history.positionAt(this.#stableOrdinal());
-    // What the leg held when it was opened may have been in its page cache only.
-    const durable = this.leg.metadata.saved?.durable ?? origin;
-    return comparePositions(stable, durable) < 0 ? stable : durable;
+    const { saved, state } = this.leg.metadata;
+    let stable = this.history.positionAt(this.#stableOrdinal());
+    const noFurther = (durable: Position = origin): void => {
+      if (comparePositions(durable, stable) < 0) stable = durable;
+    };
+    // What a leg held when the group was opened may have been in its page cache only.
+    noFurther(saved?.durable);
+    for (const leg of this.#legList) if (!leg.tracking) noFurther(state.peers[leg.node]?.confirmed);
+    return stable;
   }
 
   get documentVersion(): number {

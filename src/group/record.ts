@@ -100,15 +100,26 @@ export function withLeg(record: GroupRecord, node: string, change: Partial<Recor
   return { ...record, legs: { ...record.legs, [node]: { ...before, ...change } } };
 }
 
-/** A planned move: both legs hold the same, and the new owner's generation follows at once. */
+/**
+ * A planned move: both legs hold the same, and the new owner's generation follows at once. Others keep their class if they
+ * are `equal`, which means that they hold the same, too.
+ */
 export function handedOver(
   record: GroupRecord,
-  to: { node: string; leaseId: string; id: string; lineage: Lineage; ownLegGood: boolean },
+  to: {
+    node: string;
+    leaseId: string;
+    id: string;
+    lineage: Lineage;
+    ownLegGood: boolean;
+    equal: ReadonlySet<string>;
+  },
 ): GroupRecord {
   const legs: Record<string, RecordLeg> = {};
   for (const [node, leg] of Object.entries(record.legs)) {
     const kept = node === to.node || (node === record.owner && to.ownLegGood);
-    legs[node] = { ...leg, class: kept ? 'inSync' : 'behind', ...(node === to.node ? { paused: false } : {}) };
+    const other = to.equal.has(node) ? leg.class : 'behind';
+    legs[node] = { ...leg, class: kept ? 'inSync' : other, ...(node === to.node ? { paused: false } : {}) };
   }
   return {
     ...record,

@@ -10,6 +10,7 @@
  *                                            ←      description
  *   (fetch …                                 →      only while the group is being opened)
  *   start    continue | resync, lineage      →
+ *   standing another leg, behind or not      →      for each other leg, and again when that changes
  *   records …                                →
  *                                            ←      answer …  (fault, when a record cannot be stored)
  *   settle   position                        →      "make durable"; at the end of a resync: "you are consistent then"
@@ -69,6 +70,21 @@ export const describeSchema = z.object({ attachId });
 /** Hot regions and change bits against the owner, together: a piece with an encoded `ExtentSet` for each volume. */
 export const descriptionSchema = z.object({ attachId, volumes: z.array(z.int().min(0).max(65535)).max(4096) });
 
+/**
+ * How another leg of the group stands. One that is behind lacks what is named, a piece with an encoded `ExtentSet` for
+ * each volume, and all that is sent from here on; one that is not lacks at most what is in flight.
+ */
+export const standingSchema = z.object({
+  attachId,
+  node: text,
+  /** False: the owner does not know all in which that leg and this target may differ. */
+  known: z.boolean(),
+  behind: z.boolean(),
+  /** The highest durable position that leg ever confirmed to the owner (R9). */
+  confirmed: position,
+  volumes: z.array(z.int().min(0).max(65535)).max(4096),
+});
+
 export const startSchema = z.object({
   attachId,
   /**
@@ -83,6 +99,8 @@ export const startSchema = z.object({
   confirmAt: position,
   /** The target held a history of its own, which is given up: it keeps what the resync overwrites. */
   fork: z.boolean(),
+  /** `resync`: all is copied. What the target may differ in from other legs is not known until that has ended. */
+  all: z.boolean(),
 });
 
 export const settleSchema = z.object({
@@ -100,6 +118,7 @@ export const marksSchema = z.object({ attachId, marks: z.array(bookmarkSchema).m
 
 export type Attach = z.infer<typeof attachSchema>;
 export type Attached = z.infer<typeof attachedSchema>;
+export type Standing = z.infer<typeof standingSchema>;
 export type Start = z.infer<typeof startSchema>;
 export type Settle = z.infer<typeof settleSchema>;
 export type Detach = z.infer<typeof detachSchema>;

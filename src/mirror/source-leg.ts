@@ -21,10 +21,10 @@ import type { Change } from '../stream/change.ts';
 import type { History } from '../stream/history.ts';
 import { comparePositions, origin, type Lineage, type Position } from '../stream/position.ts';
 import type { StreamRecord } from '../stream/record.ts';
-import { ExtentSet } from '../volume/extents.ts';
+import type { ExtentSet } from '../volume/extents.ts';
 import type { Bookmark, PeerBits } from '../volume/leg-metadata.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
-import { decideAttach } from './attach-decision.ts';
+import { decideAttach, type AttachDecision } from './attach-decision.ts';
 import { Merger, type MergeLog } from './merger.ts';
 import { Copier, type CopySource } from './copier.ts';
 import {
@@ -36,6 +36,7 @@ import {
   type Settle,
   type Start,
 } from './messages.ts';
+import { decodeExtents, encodeStanding } from './other-legs.ts';
 import { parseBody } from './target-leg.ts';
 
 /** What the group's owner is to each of its source legs. */
@@ -62,6 +63,7 @@ export interface SourceOwner extends CopySource {
   /** What every leg that counts holds durably. */
   readonly stable: Position;
   readonly documentVersion: number;
+  readonly legs: readonly SourceLeg[];
   /** The hot-region mark that ended at or before the ordinal: what was touched after it may lie beyond. */
   markBefore(ordinal: number): number;
   /** False while the group is being opened: legs attach, and wait. */
@@ -95,6 +97,8 @@ export type SourcePhase =
   | 'settling'
   /** The target will not have it for the reason shown; tried again later. */
   | 'refused';
+
+const startPhases = { continue: 'streaming', merge: 'merging', resync: 'copying' } as const;
 
 const frameBytesMax = 8 * 1024 * 1024;
 const unsentBytesMax = 16 * 1024 * 1024;
@@ -156,6 +160,8 @@ export class SourceLeg {
   #copyAll = false;
   /** What the target said last that it has applied, in this attachment. */
   #told: Position = origin;
+  /** The other targets know that it is behind. */
+  #knownBehind = false;
   #settlePosition: Position | null = null;
   #lastSettleAtMs = 0;
   #toldStable: Position = origin;
@@ -258,6 +264,11 @@ export class SourceLeg {
   get bitsSet(): boolean {
     for (const bitmap of this.bits.values()) if (!bitmap.isEmpty()) return true;
     return false;
+  }
+
+  /** It lacks more than what is in flight to it; bits remember what. */
+  get behind(): boolean {
+    return this.tracking || this.bitsSet || (this.flowing && this.phase !== 'streaming');
   }
 
   /** How long it has been away; 0 while attached. Milliseconds. */
@@ -444,6 +455,7 @@ export class SourceLeg {
     this.#lostAt = this.#merged ? this.#told : history.positionAt(this.appliedOrdinal);
     this.#addUnconfirmed(this.#owner.markBefore(this.durableOrdinal));
     this.needsLog = !this.#copyAll && this.#owner.logFrom(this.#lostAt);
+    if (!this.#knownBehind) this.#tellOthers();
   }
 
   /** The log takes the place of a link that is too slow: the leg is attached anew, and merged. */
@@ -471,7 +483,9 @@ export class SourceLeg {
   repair(volume: number, offset: number, length: number): void {
     this.track(volume, offset, length);
     this.#copier?.repaired(volume, offset, length);
-    if (this.phase === 'streaming') this.#copy('resync');
+    if (this.phase !== 'streaming') return;
+    this.#copy('resync');
+    this.#tellOthers();
   }
 
   /** Asks an attached target what it may hold beyond our history, by volume. Resolves null when it is lost first. */
@@ -536,10 +550,10 @@ export class SourceLeg {
         this.#owner.wentBack(this.node, decision.reason);
         return;
       case 'continue':
-        this.#start(target, 'continue', decision.from, false);
+        this.#start(target, 'continue', decision.from);
         return;
       case 'merge':
-        if (this.recordClass === 'behind') this.#start(target, 'merge', decision.from, false);
+        if (this.recordClass === 'behind') this.#start(target, 'merge', decision.from);
         else this.#mustFallBehind('it is brought up from the log');
         return;
       case 'resync':
@@ -555,11 +569,11 @@ export class SourceLeg {
           void this.describe().then((extents) => {
             if (extents === null) return;
             this.#owner.leg.remember(this.node, extents);
-            this.#resync(target, decision.fork, decision.reason);
+            this.#resync(target, decision);
           });
           return;
         }
-        this.#resync(target, decision.fork, decision.reason);
+        this.#resync(target, decision);
         return;
     }
   }
@@ -592,16 +606,23 @@ export class SourceLeg {
     this.#connection = null;
   }
 
-  #resync(target: Extract<Attached, { ok: true }>, fork: boolean, reason: string): void {
+  #resync(
+    target: Extract<Attached, { ok: true }>,
+    { what, fork, reason }: Extract<AttachDecision, { kind: 'resync' }>,
+  ): void {
     if (this.phase !== 'attached') return;
     // The bits, complete now, must outlive us before the target gives up its own.
     const attachId = this.#attachId;
-    this.#owner.leg.metadata.changePeer(this.node, { known: true, confirmed: target.durable });
+    // It will be durable where the resync begins, which is less if it was on a fork.
+    const { last } = this.#owner;
+    const confirmed = comparePositions(target.durable, last) < 0 ? target.durable : last;
+    this.#owner.leg.metadata.changePeer(this.node, { known: true, confirmed });
+    this.#tellOthers();
     this.#owner.leg.saveBits().then(
       () => {
         if (attachId !== this.#attachId || this.phase !== 'attached') return;
         this.reason = reason;
-        this.#start(target, 'resync', this.#owner.last, fork);
+        this.#start(target, 'resync', this.#owner.last, { fork, all: what === 'all' });
       },
       () => this.#refused('the change bits cannot be saved', retryMs),
     );
@@ -611,7 +632,7 @@ export class SourceLeg {
     target: Extract<Attached, { ok: true }>,
     how: 'continue' | 'merge' | 'resync',
     from: Position,
-    fork: boolean,
+    { fork, all } = { fork: false, all: false },
   ): void {
     const connection = this.#connection;
     const { history, lineage } = this.#owner;
@@ -634,8 +655,11 @@ export class SourceLeg {
       from,
       confirmAt: this.#owner.last,
       fork,
+      all,
     };
     connection.send(encodeJson(MessageType.start, body));
+    this.phase = startPhases[how];
+    for (const other of this.#owner.legs) this.#tell(other);
     if (how === 'merge') {
       this.#merge(from);
       this.sendMarks(this.#owner.leg.state.marks);
@@ -648,8 +672,9 @@ export class SourceLeg {
       this.durableOrdinal = ordinal;
       this.#copy(target.blank ? 'fullCopy' : 'resync', target.blank);
     } else {
-      this.phase = 'streaming';
+      this.#owner.leg.metadata.confirm(this.node, target.durable);
       this.reason = '';
+      this.#tellOthers();
     }
     this.sendMarks(this.#owner.leg.state.marks);
     this.#owner.advanced(this, 0, this.answered);
@@ -661,7 +686,6 @@ export class SourceLeg {
   #merge(from: Position): void {
     const { log, environment, mergeGain } = this.#owner;
     if (log === null) return;
-    this.phase = 'merging';
     this.reason = 'what it missed is replayed from the log';
     this.needsLog = true;
     this.#lastSettleAtMs = environment.clock.monotonicMs();
@@ -705,6 +729,27 @@ export class SourceLeg {
     this.#merger?.stop();
     this.#merger = null;
     this.#owner.mergeMoved();
+  }
+
+  /** The other targets learn how this leg stands (HG-7). */
+  #tellOthers(): void {
+    this.#knownBehind = this.behind;
+    for (const other of this.#owner.legs) other.#tell(this);
+  }
+
+  #tell(other: SourceLeg): void {
+    const connection = this.#connection;
+    if (other === this || connection === null || !this.flowing) return;
+    const { leg } = this.#owner;
+    const peer = leg.state.peers[other.node];
+    const standing = {
+      attachId: this.#attachId,
+      node: other.node,
+      known: peer?.known === true,
+      behind: other.behind,
+      confirmed: peer?.confirmed ?? origin,
+    };
+    connection.send(encodeStanding(standing, other.behind ? leg.named(other.node) : new Map<number, ExtentSet>()));
   }
 
   #copy(kind: 'fullCopy' | 'resync', blank = false): void {
@@ -755,21 +800,14 @@ export class SourceLeg {
 
   #onDescription(connection: LinkConnection, frame: Frame): void {
     const body = parseBody(frame, descriptionSchema);
-    if (!body.ok || body.value.volumes.length !== frame.pieces.length) {
-      connection.breach('mirror', body.ok ? 'a description without its pieces' : body.reason);
+    if (!body.ok) {
+      connection.breach('mirror', body.reason);
       return;
     }
     if (body.value.attachId !== this.#attachId || this.#described === null) return;
-    const extents = new Map<number, ExtentSet>();
-    for (const [at, volume] of body.value.volumes.entries()) {
-      const set = ExtentSet.decode(frame.pieces[at] ?? new Uint8Array());
-      if (!set.ok) {
-        connection.breach('mirror', `description: ${set.reason}`);
-        return;
-      }
-      extents.set(volume, set.value);
-    }
-    this.#described(extents);
+    const extents = decodeExtents(body.value.volumes, frame.pieces);
+    if (extents.ok) this.#described(extents.value);
+    else connection.breach('mirror', `description: ${extents.reason}`);
   }
 
   #onAnswer(answer: Answer): void {
@@ -786,9 +824,10 @@ export class SourceLeg {
     }
     if (received !== null && received > this.receivedOrdinal) this.receivedOrdinal = received;
     if (applied !== null && applied > this.appliedOrdinal) this.appliedOrdinal = applied;
+    // Also where the history begins: there it may have had something in its page cache only.
+    if (durable !== null) leg.metadata.confirm(this.node, answer.durable);
     if (durable !== null && durable > this.durableOrdinal) {
       this.durableOrdinal = durable;
-      leg.metadata.confirm(this.node, answer.durable);
       this.#copier?.durable(durable);
     }
     this.#copier?.applied(this.appliedOrdinal);
@@ -817,6 +856,9 @@ export class SourceLeg {
     }
     this.phase = 'streaming';
     this.reason = '';
+    // What it was told of others while it was being copied to had no base yet.
+    for (const other of this.#owner.legs) this.#tell(other);
+    this.#tellOthers();
     // Only then may it join: bits that were stale after a restart would take it out again.
     this.#joining = leg.saveBits().then(
       () => {

@@ -34,13 +34,16 @@ import {
   detachSchema,
   marksSchema,
   settleSchema,
+  standingSchema,
   startSchema,
   type Attach,
   type Attached,
   type Detach,
   type Settle,
+  type Standing,
   type Start,
 } from './messages.ts';
+import { decodeExtents, OtherLegs } from './other-legs.ts';
 
 /** A record held by the leg, in the order of arrival. */
 type Held = StreamRecord & { applied: boolean };
@@ -104,8 +107,9 @@ export class TargetLeg implements EndTask {
   #lastCheckpointAtMs = 0;
   #checkpointing = false;
   #closed = false;
-  /** Marks of hot regions, and the positions from which on they may cool. */
-  readonly #marks = new Fifo<{ mark: number; position: Position }>();
+  /** Marks of hot regions, the positions from which on they may cool, and what covers them against legs behind. */
+  readonly #marks = new Fifo<{ mark: number; position: Position; token: number }>();
+  readonly #others: OtherLegs;
   #stable: Position = origin;
   #stamped: Position | null = null;
   readonly #dropped = new Set<number>();
@@ -114,6 +118,7 @@ export class TargetLeg implements EndTask {
     this.#options = options;
     this.#environment = options.environment;
     this.#leg = options.leg;
+    this.#others = new OtherLegs(options.leg);
     this.#leg.onPressure = () => void this.#checkpoint();
     this.#leg.onFault = (fault) => this.#legFailed(fault);
   }
@@ -144,6 +149,9 @@ export class TargetLeg implements EndTask {
         return;
       case MessageType.start:
         this.#mine(connection, frame, startSchema, (held, start) => void this.#start(held, start));
+        return;
+      case MessageType.standing:
+        this.#mine(connection, frame, standingSchema, (held, standing) => this.#hear(held, standing, frame));
         return;
       case MessageType.synced:
         this.#mine(connection, frame, settleSchema, (held, settle) => this.#settle(held, settle));
@@ -397,6 +405,14 @@ export class TargetLeg implements EndTask {
     this.#options.changed();
   }
 
+  /** How another leg stands: it is told before any record that relies on it. */
+  #hear(held: Attachment, standing: Standing, frame: Frame): void {
+    const named = decodeExtents(standing.volumes, frame.pieces);
+    if (held.started === null) this.#breach(held.connection, 'told of other legs before it was started');
+    else if (!named.ok) this.#breach(held.connection, `standing: ${named.reason}`);
+    else this.#others.hear(standing, named.value);
+  }
+
   #describe(held: Attachment): void {
     const sets = this.#leg.mayDiffer(held.connection.peer);
     const body = { attachId: held.attach.attachId, volumes: [...sets.keys()] };
@@ -414,6 +430,7 @@ export class TargetLeg implements EndTask {
       return;
     }
     held.started = start;
+    this.#others.ownedBy(held.connection.peer);
     const leg = this.#leg;
     const resync = start.how === 'resync';
     if (resync || comparePositions(start.from, this.#received) > 0) this.#received = start.from;
@@ -425,6 +442,7 @@ export class TargetLeg implements EndTask {
       logAhead: null,
       ...(resync ? { condition: 'inconsistent' as const, durable: start.from, wentBack: null } : {}),
     });
+    if (start.all) leg.metadata.forgetPeers();
     // The owner's bits, which it has completed by now, name all in which the two differ, however far the copy gets.
     if (resync) leg.metadata.changePeer(held.connection.peer, { known: true });
     try {
@@ -499,6 +517,7 @@ export class TargetLeg implements EndTask {
     const leg = this.#leg;
     this.#lastRecordAtMs = this.#environment.clock.monotonicMs();
     leg.intended = positionOf(last);
+    for (const record of records) this.#others.track(record);
     held.accepting++;
     leg.noteCursor(() => {
       held.accepting--;
@@ -666,11 +685,14 @@ export class TargetLeg implements EndTask {
     const position = this.#leg.applied;
     const mark = this.#leg.hot.endMark();
     try {
+      const held = this.#attachment;
       // Records started and still in flight have touched regions under this mark: it is safe once they are stable too.
-      const started = this.#attachment?.queue.lastStarted ?? null;
+      const started = held?.queue.lastStarted ?? null;
+      const token = await this.#others.save();
       // A leg that may hold more than its position says, or parts, has regions that no position stands for.
-      if (this.#leg.state.condition === 'consistent') {
-        this.#marks.push({ mark, position: started === null ? position : furtherOf(positionOf(started), position) });
+      if (this.#leg.state.condition === 'consistent' && this.#attachment === held) {
+        const newest = started === null ? position : furtherOf(positionOf(started), position);
+        this.#marks.push({ mark, position: newest, token });
       }
       if (await this.#leg.checkpoint(position)) {
         this.#answerDue = true;
@@ -698,9 +720,12 @@ export class TargetLeg implements EndTask {
     for (let next = this.#marks.peek(); next !== undefined; next = this.#marks.peek()) {
       if (comparePositions(next.position, safe) > 0) return;
       this.#marks.shift();
+      // A later mark stands for it, under bits that name what was written meanwhile.
+      if (!this.#others.covered(next.token)) continue;
       // R9: what lets them cool is remembered with them; an owner that holds less one day has an older disk.
       const owner = this.#attachment?.connection.peer;
       if (owner !== undefined) this.#leg.metadata.confirm(owner, stable);
+      this.#others.relyOn(stable);
       this.#leg.hot.cool(next.mark);
     }
   }

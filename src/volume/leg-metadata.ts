@@ -209,6 +209,11 @@ export class LegMetadata {
     this.change({ marks: all.slice(-bookmarksMax) });
   }
 
+  /** What this leg and others may differ in is not known any more: it is copied in full, one way or the other (R9). */
+  forgetPeers(): void {
+    for (const node of Object.keys(this.#state.peers)) this.changePeer(node, { known: false });
+  }
+
   /** Resolves when the state as it is now is on the medium. Rejects with `E_IO`, `E_NO_SPACE`. */
   async save(): Promise<void> {
     const state = this.#state;

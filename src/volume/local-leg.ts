@@ -40,8 +40,9 @@ export interface LocalLegOptions {
   readonly bitsSlotBytes: number;
 }
 
-/** A description of more pieces than these names what lies between them, too. */
+/** A description of more pieces than these, of a volume and in all, names what lies between them, too. */
 const describedExtentsMax = 16_384;
+const describedInAllMax = 2 ** 21;
 
 /** How long to wait before a metadata save that failed is tried again. */
 const saveRetryMs = 1000;
@@ -255,26 +256,38 @@ export class LocalLeg {
 
   /** All in which this leg may differ from another, as far as this node remembers; by volume, none of them empty. */
   mayDiffer(peer: string): Map<number, ExtentSet> {
+    const sets = this.named(peer);
+    for (const { volume, offset, length } of this.hot.extents()) {
+      if (this.has(volume)) this.#add(sets, volume, offset, length);
+    }
+    return sets;
+  }
+
+  /** What bits name of it: all that leg may lack, what is in flight to it aside. */
+  named(peer: string): Map<number, ExtentSet> {
     const sets = new Map<number, ExtentSet>();
-    const add = (volume: number, offset: number, length: number): void => {
-      const clipped = Math.min(length, this.device(volume).sizeBytes - offset);
-      if (clipped <= 0) return;
-      let set = sets.get(volume);
-      if (set === undefined) sets.set(volume, (set = new ExtentSet(describedExtentsMax)));
-      set.add(offset, clipped);
-    };
-    for (const { volume, offset, length } of this.hot.extents()) if (this.has(volume)) add(volume, offset, length);
     for (const bits of [this.bitsFor(peer), this.unconfirmedFor(peer)]) {
       for (const [volume, bitmap] of bits) {
         for (let at = 0; ;) {
           const run = bitmap.nextRun(at, Number.MAX_SAFE_INTEGER);
           if (run === null) break;
-          add(volume, run.offset, run.length);
+          this.#add(sets, volume, run.offset, run.length);
           at = run.offset + run.length;
         }
       }
     }
     return sets;
+  }
+
+  #add(sets: Map<number, ExtentSet>, volume: number, offset: number, length: number): void {
+    const clipped = Math.min(length, this.device(volume).sizeBytes - offset);
+    if (clipped <= 0) return;
+    let set = sets.get(volume);
+    if (set === undefined) {
+      set = new ExtentSet(Math.min(describedExtentsMax, Math.floor(describedInAllMax / this.#volumes.size)));
+      sets.set(volume, set);
+    }
+    set.add(offset, clipped);
   }
 
   /** That leg may lack what is named, by volume. */

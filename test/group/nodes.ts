@@ -1,5 +1,5 @@
 /**
- * Two nodes of a simulated world with one group between them: leases, polls of the store, ticks and connections, as a
+ * Some nodes of a simulated world with one group among them: leases, polls of the store, ticks and connections, as a
  * node has them, and nothing else of it.
  */
 import { Group } from '../../src/group/group.ts';
@@ -21,16 +21,18 @@ import { LeaseHolder, LeaseObserver } from '../../src/store/lease.ts';
 import { End } from '../mirror/pair.ts';
 import { diskOf, MiB, volumeEntry, volumePath } from '../volume/legs.ts';
 
-const sizeBytes = 4 * MiB;
-
 export interface NodesOptions {
   readonly seed: string;
   readonly mode?: MirrorMode;
-  /** Default both; one makes an unmirrored group. */
+  /** Default `east` and `west`; one makes an unmirrored group. */
   readonly legs?: readonly string[];
+  /** Legs with another mode than `mode`. */
+  readonly modes?: Readonly<Record<string, MirrorMode>>;
   readonly settings?: Partial<GroupSettings>;
   /** Size of the group's log; default: it has none. */
   readonly logBytes?: number;
+  /** Of the volume. Default 4 MiB. */
+  readonly sizeBytes?: number;
 }
 
 /** One incarnation of a node. */
@@ -39,8 +41,8 @@ export class Node {
   readonly process: SimProcess;
   readonly group: Group;
   readonly lease: LeaseHolder;
-  /** Dialled by this node; null while there is none. */
-  out: End | null = null;
+  /** Dialled by this node, by peer. */
+  readonly outs = new Map<string, End>();
   readonly events: string[] = [];
   readonly #nodes: Nodes;
   readonly #observers = new Map<string, LeaseObserver>();
@@ -61,7 +63,7 @@ export class Node {
       incarnation: `${process.number}`,
       events: { acquired: () => this.group.leaseAcquired(), lapsed: () => this.group.leaseLapsed() },
     });
-    for (const other of ['east', 'west']) if (other !== name) this.#observers.set(other, new LeaseObserver());
+    for (const { node } of nodes.entry.legs) if (node !== name) this.#observers.set(node, new LeaseObserver());
     const document: ClusterDocument = {
       schema: 1,
       clusterId: 'c',
@@ -80,7 +82,7 @@ export class Node {
         lease: this.lease,
         leaseOf: (node) => this.#observers.get(node) ?? null,
         document: () => document,
-        connectionTo: () => (this.out?.up === true ? this.out : null),
+        connectionTo: (node) => this.out(node),
         request: (node, method, params) => nodes.answer(node, method, params),
         metadataFolder: '/data/g1',
         forkFolder: '/forks',
@@ -98,6 +100,12 @@ export class Node {
       this.#poll();
       this.#tick();
     });
+  }
+
+  /** The connection this node has dialled to that one; null while there is none. */
+  out(peer: string): End | null {
+    const end = this.outs.get(peer);
+    return end?.up === true ? end : null;
   }
 
   /** Opens as soon as it can: about once a second it is told to look. */
@@ -127,30 +135,46 @@ export class Nodes {
   readonly world: World;
   readonly entry: GroupEntry;
   readonly #nodes = new Map<string, Node>();
-  linked = true;
+  /** Nodes without links: to the others, and among themselves. */
+  readonly #cut = new Set<string>();
 
-  constructor({ seed, mode = 'sync', legs = ['east', 'west'], settings = {}, logBytes }: NodesOptions) {
+  constructor({
+    seed,
+    mode = 'sync',
+    legs = ['east', 'west'],
+    modes = {},
+    settings = {},
+    sizeBytes = 4 * MiB,
+    logBytes,
+  }: NodesOptions) {
     this.world = new World({ seed });
     this.entry = {
       name: 'g1',
       preferredOwner: 'east',
       nextVolumeIndex: 1,
       volumes: [volumeEntry(0, sizeBytes)],
-      legs: legs.map((node) => ({ node, mode })),
+      legs: legs.map((node) => ({ node, mode: modes[node] ?? mode })),
       log: logBytes === undefined ? null : { sizeBytes: logBytes, places: {}, retentionMs: 0, retentionBytes: 0 },
       settings: { ...defaultGroupSettings, ...settings },
     };
   }
 
-  /** Two nodes in sync, east the owner. */
+  /** All legs whole, east the owner. */
   static async synced(options: NodesOptions): Promise<Nodes> {
     const nodes = new Nodes(options);
-    for (const name of ['east', 'west']) nodes.start(name);
-    const whole = options.mode === 'async' ? 'withinBound' : 'inSync';
-    await nodes.until(() => nodes.east.group.serving && nodes.classOf('west') === whole);
+    for (const { node } of nodes.entry.legs) nodes.start(node);
+    await nodes.until(() => nodes.east.group.serving && nodes.whole());
     // Everybody has seen everybody's lease.
     await nodes.world.run(1000);
     return nodes;
+  }
+
+  /** Whether the record says of every leg the best there is for its mode. */
+  whole(): boolean {
+    const owner = [...this.#nodes.values()].find(({ group }) => group.serving)?.name;
+    return this.entry.legs.every(
+      ({ node, mode }) => node === owner || this.classOf(node) === (mode === 'async' ? 'withinBound' : 'inSync'),
+    );
   }
 
   get east(): Node {
@@ -175,14 +199,13 @@ export class Nodes {
 
   /** Ends the process; the other side's connections end with it. */
   end(name: string, how: 'crash' | 'powerLoss'): void {
-    const { process, out } = this.node(name);
+    const { process } = this.node(name);
     if (how === 'crash') process.crash();
     else {
       process.machine.powerLoss();
       process.machine.powerOn();
     }
-    out?.close('the other side is gone');
-    for (const node of this.#nodes.values()) node.out?.close('the other side is gone');
+    this.#closeLinks(name, 'the other side is gone');
   }
 
   /** The document says so, and both nodes have read it. */
@@ -193,17 +216,30 @@ export class Nodes {
     }
   }
 
-  /** Cuts the links between the nodes, or mends them. */
-  link(linked: boolean): void {
-    this.linked = linked;
-    if (!linked) for (const node of this.#nodes.values()) node.out?.close('cut');
+  /** Cuts all links between the nodes, or mends them; those of one node only if it is named. */
+  link(linked: boolean, name?: string): void {
+    for (const node of name === undefined ? this.#nodes.keys() : [name]) {
+      if (linked) this.#cut.delete(node);
+      else this.#cut.add(node);
+      if (!linked) this.#closeLinks(node, 'cut');
+    }
+  }
+
+  #closeLinks(name: string, reason: string): void {
+    for (const [node, { outs }] of this.#nodes) {
+      for (const [peer, end] of outs) if (node === name || peer === name) end.close(reason);
+    }
   }
 
   connect(name: string): void {
+    for (const peer of this.#nodes.keys()) if (peer !== name) this.#connect(name, peer);
+  }
+
+  #connect(name: string, to: string): void {
     const node = this.#nodes.get(name);
-    const peer = this.#nodes.get(name === 'east' ? 'west' : 'east');
-    if (!this.linked || node === undefined || peer === undefined || node.out?.up === true) return;
-    if (!node.process.alive || !peer.process.alive) return;
+    const peer = this.#nodes.get(to);
+    if (this.#cut.has(name) || this.#cut.has(to) || node === undefined || peer === undefined) return;
+    if (node.out(to) !== null || !node.process.alive || !peer.process.alive) return;
     const out = new End(1, node.process, peer.name, 'out', {
       arrive: (frame) => node.group.frame(out, frame),
       down: (reason) => node.group.connectionDown(out, reason),
@@ -214,7 +250,7 @@ export class Nodes {
     });
     out.other = other;
     other.other = out;
-    node.out = out;
+    node.outs.set(to, out);
     node.group.connectionUp(out);
   }
 
@@ -242,6 +278,16 @@ export class Nodes {
         const { owner } = node.group;
         if (owner === null) resolve('moved');
         else owner.write(0, offset, new Uint8Array(512).fill(fill), false, resolve);
+      });
+    });
+  }
+
+  zero(node: Node, offset: number, length: number): Promise<HostFault | null> {
+    return new Promise((resolve) => {
+      node.process.call(() => {
+        const { owner } = node.group;
+        if (owner === null) resolve('moved');
+        else owner.zero(0, offset, length, { keepAllocated: false, fua: false }, resolve);
       });
     });
   }

@@ -51,14 +51,16 @@ describe('the record of a group', () => {
   test('R15: a planned move names the new owner, its lease and generation, both in sync, the target no longer paused', () => {
     const lineage = childOf(lineageOf(open), 7, 2, 'b');
     const three = withLeg(withLeg(synced, 'west', { paused: true }), 'north', { class: 'inSync' });
-    const to = { node: 'west', leaseId: 'l9', id: 'b', lineage };
+    const to = { node: 'west', leaseId: 'l9', id: 'b', lineage, equal: new Set<string>() };
     const moved = handedOver(three, { ...to, ownLegGood: true });
     expect(moved).toMatchObject({ owner: 'west', leaseId: 'l9', generation: 2, id: 'b', established: true });
     expect(moved.legs['west']).toEqual({ class: 'inSync', paused: false });
     expect(moved.legs['east']?.class).toBe('inSync');
     expect(handedOver(three, { ...to, ownLegGood: false }).legs['east']?.class).toBe('behind');
-    // What it holds is not known to be equal at this moment.
+    // What it holds is not known to be equal at this moment, unless somebody says so.
     expect(moved.legs['north']?.class).toBe('behind');
+    const equal = handedOver(three, { ...to, ownLegGood: true, equal: new Set(['north', 'west']) });
+    expect([equal.legs['north']?.class, equal.legs['west']]).toEqual(['inSync', { class: 'inSync', paused: false }]);
   });
 
   test('is found again in its text, and in no other', () => {
@@ -87,7 +89,7 @@ describe('the record of a group', () => {
       (record) => established(record, lineageOf(record), new Map([['west', record.legs['west']?.class ?? 'behind']])),
       (record) => {
         const lineage = childOf(lineageOf(record), 1, record.generation + 1, 'y');
-        return handedOver(record, { node: 'west', leaseId: 'l', id: 'y', lineage, ownLegGood: true });
+        return handedOver(record, { node: 'west', leaseId: 'l', id: 'y', lineage, ownLegGood: true, equal: new Set() });
       },
     );
     fc.assert(

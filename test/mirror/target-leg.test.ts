@@ -69,6 +69,7 @@ class Speaker {
       from,
       confirmAt: from,
       fork: false,
+      all: false,
       ...changes,
     };
     return this.say(encodeJson(MessageType.start, body));

@@ -17,6 +17,7 @@ export const MessageType = {
   synced: 21,
   detach: 22,
   marks: 23,
+  standing: 24,
   // Of the legs, defined here:
   records: 32,
   answer: 33,
