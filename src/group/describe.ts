@@ -469,8 +469,8 @@ function logOf({ owner, name }: Group, node: string): LogStatus | null {
     usedBytes: status?.usedBytes ?? 0,
     freeBytes: status?.freeBytes ?? 0,
     segments: status?.segments ?? 0,
-    oldestAtMs: null,
-    fullInSeconds: status?.fullInMs == null ? null : Math.round(status.fullInMs / 1000),
+    oldestAtMs: log.oldestAtMs,
+    fullInSeconds: !log.on || status?.fullInMs == null ? null : Math.round(status.fullInMs / 1000),
     reason,
     nextStep:
       reason === null

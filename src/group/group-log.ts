@@ -36,14 +36,19 @@ import { positionOf } from '../stream/record.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import { replay } from './log-replay.ts';
 
-export interface GroupLogOptions {
-  readonly environment: Environment;
-  readonly leg: LocalLeg;
+/** What the document says of the log; may change while it is written. */
+export interface LogSettings {
   readonly entry: LogEntry;
   readonly folders: readonly string[];
   /** Answers wait for the medium: some leg of the group is synchronous (TL-9). */
   readonly synchronous: boolean;
-  readonly onFull: OnLogFull;
+}
+
+export interface GroupLogOptions {
+  readonly environment: Environment;
+  readonly leg: LocalLeg;
+  readonly settings: LogSettings;
+  readonly onFull: () => OnLogFull;
   /** The change may go to the own leg. */
   readonly pass: (change: Change) => void;
   /** The stretch is lost: legs that were to be merged from it need another source. */
@@ -58,13 +63,20 @@ export interface GroupLogOptions {
 type State = 'off' | 'on' | 'ending' | 'waiting';
 
 const saveRetryMs = 1000;
+const reopenMs = 10_000;
+const removeLookMs = 20;
 /** Warned of once it is this full, and again only after it was emptier. */
 const warnShare = 0.8;
 
 export class GroupLog implements EndTask {
   readonly #options: GroupLogOptions;
-  #journal: Journal | null;
-  #problem: string | null;
+  #settings: LogSettings;
+  #journal: Journal | null = null;
+  /** Why there is no journal. */
+  #problem: string | null = null;
+  #opening = false;
+  #reopenAtMs = 0;
+  #lineage: Lineage | null = null;
   #state: State = 'off';
   #from: Position | null = null;
   #newest: Position = origin;
@@ -86,15 +98,21 @@ export class GroupLog implements EndTask {
   #warned = false;
   #closed = false;
 
-  private constructor(options: GroupLogOptions, journal: Journal | null, problem: string | null) {
+  private constructor(options: GroupLogOptions) {
     this.#options = options;
-    this.#journal = journal;
-    this.#problem = problem;
+    this.#settings = options.settings;
   }
 
-  /** A log that cannot be opened says so, and is as if there were none. */
+  /** A log that cannot be opened says so, is as if there were none, and is tried again. */
   static async open(options: GroupLogOptions): Promise<GroupLog> {
-    const { environment, leg, entry, folders, synchronous } = options;
+    const log = new GroupLog(options);
+    await log.#openJournal();
+    return log;
+  }
+
+  async #openJournal(): Promise<void> {
+    const { environment, leg, event } = this.#options;
+    const { entry, folders, synchronous } = this.#settings;
     try {
       const journal = await Journal.open(environment, {
         group: leg.group,
@@ -109,10 +127,33 @@ export class GroupLog implements EndTask {
       });
       for (const { segment, reason } of journal.damages)
         environment.log.error(`log of group ${leg.group}: segment ${segment}: ${reason}`);
-      return new GroupLog(options, journal, null);
+      this.#journal = journal;
+      this.#problem = null;
     } catch (error) {
-      options.event('log', `the log cannot be opened: ${messageOf(error)}`);
-      return new GroupLog(options, null, messageOf(error));
+      if (this.#problem !== messageOf(error)) event('log', `the log cannot be opened: ${messageOf(error)}`);
+      this.#problem = messageOf(error);
+    }
+  }
+
+  /** A log that failed while it was written, or could not be opened, is looked at again: for the next outage. */
+  async #reopen(): Promise<void> {
+    const now = this.#options.environment.clock.monotonicMs();
+    if (this.problem === null || this.#state !== 'off' || this.#opening || now < this.#reopenAtMs) return;
+    this.#opening = true;
+    this.#reopenAtMs = now + reopenMs;
+    const failed = this.#journal;
+    this.#problem = this.problem;
+    this.#journal = null;
+    await failed?.close();
+    await this.#openJournal();
+    this.#opening = false;
+    const journal = this.#journal as Journal | null;
+    if (this.#closed) await journal?.close();
+    else if (journal !== null) {
+      this.#options.event('log', 'the log can be written again');
+      this.#foreignUpTo = journal.end;
+      this.#newest = furtherOf(this.#newest, journal.end);
+      if (this.#lineage !== null) journal.beginGeneration(this.#lineage.generation, this.#lineage.id);
     }
   }
 
@@ -181,6 +222,7 @@ export class GroupLog implements EndTask {
   /** The own leg goes on from `start` in a new generation, before hosts are let in. */
   resume(lineage: Lineage, start: Position): void {
     const journal = this.#journal;
+    this.#lineage = lineage;
     if (journal === null) return;
     journal.beginGeneration(lineage.generation, lineage.id);
     if (this.#from !== null && this.#recoveredAt !== null && comparePositions(start, this.#recoveredAt) !== 0) {
@@ -196,6 +238,7 @@ export class GroupLog implements EndTask {
 
   beginGeneration(lineage: Lineage): void {
     this.#flushBatch();
+    this.#lineage = lineage;
     this.#journal?.beginGeneration(lineage.generation, lineage.id);
   }
 
@@ -302,7 +345,7 @@ export class GroupLog implements EndTask {
     this.#behind.push(...batch);
     if (this.#state !== 'on') return;
     const { onFull, merging, hold } = this.#options;
-    const waits = onFull === 'suspend' || (onFull === 'throttle' && merging());
+    const waits = onFull() === 'suspend' || (onFull() === 'throttle' && merging());
     if (this.#journal?.state === 'full' && waits) {
       this.#state = 'waiting';
       hold(true);
@@ -314,8 +357,9 @@ export class GroupLog implements EndTask {
   retry(): void {
     const journal = this.#journal;
     if (this.#state !== 'waiting' || journal === null || this.#unanswered > 0) return;
-    const { onFull, merging, entry } = this.#options;
-    if (onFull === 'bitmap' || (onFull === 'throttle' && !merging())) {
+    const { onFull, merging } = this.#options;
+    const { entry } = this.#settings;
+    if (onFull() === 'bitmap' || (onFull() === 'throttle' && !merging())) {
       this.end('the log is full, and nothing is being merged from it');
       return;
     }
@@ -359,11 +403,12 @@ export class GroupLog implements EndTask {
     if (held) this.#options.hold(false);
   }
 
-  #sayAhead(): void {
-    const { leg, synchronous } = this.#options;
+  #sayAhead(said: () => void = () => {}): void {
+    const { leg } = this.#options;
+    const { synchronous } = this.#settings;
     if (this.#state !== 'on' || this.#from === null) return;
     leg.metadata.change({ logAhead: { from: this.#from, synchronous } });
-    void leg.save().catch(() => {});
+    leg.save().then(said, () => {});
   }
 
   #unsayAhead(): void {
@@ -418,6 +463,7 @@ export class GroupLog implements EndTask {
   /** About once a second. */
   tick(): void {
     this.retry();
+    void this.#reopen();
     const journal = this.#journal;
     if (journal === null || this.#state !== 'on') return;
     const { usedBytes, capacityBytes, fullInMs } = journal.status();
@@ -433,9 +479,39 @@ export class GroupLog implements EndTask {
     return this.#journal?.status() ?? null;
   }
 
-  setCapacity(bytes: number): void {
-    this.#journal?.setCapacity(bytes);
-    this.retry();
+  /** When the oldest of it was logged, wall clock; null when it is empty. */
+  get oldestAtMs(): number | null {
+    return this.#journal?.segments[0]?.header.wallMs ?? null;
+  }
+
+  /** The document, or the mode of a leg, has changed. */
+  follow(settings: LogSettings): void {
+    const before = this.#settings;
+    this.#settings = settings;
+    const journal = this.#journal;
+    if (journal === null) return;
+    const { entry, synchronous } = settings;
+    if (entry.sizeBytes !== before.entry.sizeBytes) {
+      journal.setCapacity(entry.sizeBytes);
+      this.retry();
+    }
+    journal.setRetention(entry.retentionMs, entry.retentionBytes);
+    if (synchronous === before.synchronous) return;
+    // Answers for what is not on the medium yet are given only once the metadata says so.
+    if (synchronous || this.#state !== 'on') journal.setSynchronous(synchronous);
+    else this.#sayAhead(() => journal.setSynchronous(this.#settings.synchronous));
+  }
+
+  /** Ends the stretch, and removes all that the log holds once changes go without it. */
+  async remove(): Promise<void> {
+    this.end('the log was removed');
+    while (this.#state !== 'off') {
+      await new Promise<void>((resolve) => void this.#options.environment.clock.after(removeLookMs, resolve));
+      if (this.#closed) return;
+    }
+    this.#closed = true;
+    await this.#journal?.remove();
+    this.#journal = null;
   }
 
   async close(): Promise<void> {

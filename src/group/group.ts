@@ -27,7 +27,7 @@ import type { Entry, Store } from '../store/store.ts';
 import { childOf, comparePositions, formatPosition, furtherOf } from '../stream/position.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { HostSession } from './host-access.ts';
-import { GroupLog } from './group-log.ts';
+import { GroupLog, type LogSettings } from './group-log.ts';
 import { momentsOf, type LogMark, type LogMoments, type LogMomentsOptions } from './log-moments.ts';
 import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
@@ -156,6 +156,7 @@ export class Group {
   async #followEntry(): Promise<void> {
     const { leg } = this;
     if (leg === null || this.#closing) return;
+    await this.#followLog();
     const wanted = this.#entry.volumes;
     const gone = [...leg.volumes].filter(({ entry }) => !wanted.some((volume) => volume.index === entry.index));
     const added = wanted.filter((volume) => !leg.has(volume.index));
@@ -441,7 +442,7 @@ export class Group {
       {
         environment: this.#environment,
         leg,
-        settings,
+        settings: () => this.#entry.settings,
         leaseValid: () => this.#context.lease.isValid(),
         documentVersion: () => this.#context.document().version,
         newId: (replaces) => this.#context.newId(this.name, replaces),
@@ -531,8 +532,8 @@ export class Group {
       environment: this.#environment,
       owner,
       keeper: this.keeper,
-      graceMs: settings.graceMs,
-      suspends: settings.onTargetLoss === 'suspend',
+      graceMs: () => this.#entry.settings.graceMs,
+      suspends: () => this.#entry.settings.onTargetLoss === 'suspend',
       mine: (now) => now.generation === record.generation || now.generation === this.#opened,
       lost: () => void this.#look(),
       event: (kind, message) => this.#event(kind, message),
@@ -549,25 +550,45 @@ export class Group {
     this.#membership?.review();
   }
 
+  #logSettings(): LogSettings | null {
+    const { log: entry, legs } = this.#entry;
+    if (entry === null) return null;
+    const folders = this.#context.logFolders(entry);
+    return { entry, folders, synchronous: legs.some(({ mode }) => mode !== 'async') };
+  }
+
+  /** The log is the owner's: what the document says of it is done there. */
+  async #followLog(): Promise<void> {
+    const { owner } = this;
+    if (owner === null || this.role !== 'primary') return;
+    const settings = this.#logSettings();
+    if (settings === null) {
+      await owner.log?.remove();
+      owner.log = null;
+    } else if (owner.log === null) {
+      await this.#openLog(owner, false);
+    } else owner.log.follow(settings);
+  }
+
   /** Opens the group's log, if it has one, and after an unclean end brings the own leg to where it ends. */
   async #openLog(owner: Owner, recover: boolean): Promise<void> {
-    const { log: entry, settings, legs } = this.#entry;
-    if (entry === null) return;
-    this.problem = 'reading its log';
+    const settings = this.#logSettings();
+    if (settings === null) return;
     const log = await GroupLog.open({
       environment: this.#environment,
       leg: owner.leg,
-      entry,
-      folders: this.#context.logFolders(entry),
-      synchronous: legs.some(({ mode }) => mode !== 'async'),
-      onFull: settings.onLogFull,
+      settings,
+      onFull: () => this.#entry.settings.onLogFull,
       pass: (change) => owner.passLogged(change),
       ended: (reason) => owner.logEnded(reason),
       hold: (on) => owner.hold('log', on),
       merging: () => owner.legs.some((leg) => leg.merger !== null),
       event: (kind, message) => this.#event(kind, message),
     });
-    if (recover) await log.recover();
+    if (recover) {
+      this.problem = 'reading its log';
+      await log.recover();
+    } else if (owner.established) log.resume(owner.lineage, owner.last);
     owner.log = log;
   }
 

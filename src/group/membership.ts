@@ -25,9 +25,9 @@ export interface MembershipOptions {
   readonly environment: Environment;
   readonly owner: Owner;
   readonly keeper: RecordKeeper;
-  readonly graceMs: number;
+  readonly graceMs: () => number;
   /** `on-target-loss: suspend`. */
-  readonly suspends: boolean;
+  readonly suspends: () => boolean;
   /** Whether the record is still the one this owner may change. */
   readonly mine: (record: GroupRecord) => boolean;
   readonly lost: (reason: string) => void;
@@ -73,6 +73,7 @@ export class Membership {
         leg.bounded = false;
         owner.reconsider();
       }
+      if (leg.congested && leg.recordClass === 'behind') leg.divert();
       if (wanted !== leg.recordClass) {
         this.#change(leg, wanted);
         return;
@@ -86,7 +87,7 @@ export class Membership {
     if (leg.complete) return leg.mode === 'async' ? 'withinBound' : this.#joining(leg);
     // It was lost while the record was being changed: nothing is kept for it any more.
     if (leg.flowing || leg.tracking) return 'behind';
-    const graceLeftMs = graceMs - leg.awayMs(nowMs);
+    const graceLeftMs = graceMs() - leg.awayMs(nowMs);
     if (graceLeftMs > 0) this.#lookAfter(graceLeftMs);
     const lacks = owner.history.next - 1 > leg.appliedOrdinal || owner.requestsHeld > 0;
     return graceLeftMs <= 0 && lacks ? 'behind' : leg.recordClass;
@@ -107,7 +108,7 @@ export class Membership {
   /** Before the class changes: nothing is acknowledged because a leg was let go. */
   #holdForTarget(): void {
     const { owner, suspends } = this.#options;
-    const lost = suspends && owner.legs.some((leg) => leg.mode !== 'async' && !leg.paused && isLost(leg));
+    const lost = suspends() && owner.legs.some((leg) => leg.mode !== 'async' && !leg.paused && isLost(leg));
     if (lost === owner.holds.has('target')) return;
     owner.hold('target', lost);
     if (!lost) owner.reconsider();

@@ -36,7 +36,7 @@ import type { HostCompletion } from './host-access.ts';
 export interface OwnerOptions {
   readonly environment: Environment;
   readonly leg: LocalLeg;
-  readonly settings: GroupSettings;
+  readonly settings: () => GroupSettings;
   /** R15: cheap; looked at once a turn, after the data was read. */
   readonly leaseValid: () => boolean;
   readonly documentVersion: () => number;
@@ -617,10 +617,11 @@ export class Owner implements SourceOwner, EndTask {
       }
       takes = false;
       // Until the record no longer says that it is within its bound, hosts wait all the same (R13).
-      if (leg.mode !== 'async' || this.#options.settings.onCongestion !== 'log' || leg.congested) continue;
+      if (leg.mode !== 'async' || this.#options.settings().onCongestion !== 'log' || leg.congested) continue;
       if (this.log?.usable !== true || leg.phase !== 'streaming') continue;
       leg.congested = true;
-      this.#options.review();
+      // Not now: in the middle of a stamp the log must not begin.
+      this.environment.turn.defer(() => this.#options.review());
     }
     return takes && !this.#lagAtBound();
   }
@@ -629,7 +630,7 @@ export class Owner implements SourceOwner, EndTask {
     // What hosts wait for bounds itself. Mode `receive` is answered before it is applied, and waits in two memories; mode
     // `async` is not waited for any more as soon as its class says so.
     if (leg.needed && leg.mode === 'sync') return false;
-    const { lagWritesMax, lagBytesMax } = this.#options.settings;
+    const { lagWritesMax, lagBytesMax } = this.#options.settings();
     return this.history.next - 1 - leg.appliedOrdinal >= lagWritesMax || this.history.bytes >= lagBytesMax;
   }
 
@@ -728,7 +729,7 @@ export class Owner implements SourceOwner, EndTask {
   }
 
   get mergeGain(): number {
-    return this.#options.settings.mergeGain;
+    return this.#options.settings().mergeGain;
   }
 
   // ---- replies ----
@@ -801,7 +802,7 @@ export class Owner implements SourceOwner, EndTask {
   // ---- copies ----
 
   get resyncShare(): number {
-    return this.#options.settings.resyncShare;
+    return this.#options.settings().resyncShare;
   }
 
   get hostsActive(): boolean {

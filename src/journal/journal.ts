@@ -141,6 +141,8 @@ export class Journal {
   /** Whether something that was being written, and not answered for, was cut off when it was opened. */
   readonly tornTail: boolean;
   #capacityBytes: number;
+  #retentionMs: number;
+  #retentionBytes: number;
   #synchronous: boolean;
   #generation: number;
   #generationId: string;
@@ -178,6 +180,8 @@ export class Journal {
     this.damages = opened.damages;
     this.tornTail = opened.tornTail;
     this.#capacityBytes = settings.capacityBytes;
+    this.#retentionMs = settings.retentionMs;
+    this.#retentionBytes = settings.retentionBytes;
     this.#synchronous = settings.synchronous;
     const { newest } = this.#table;
     this.#end = newest?.last ?? settings.start;
@@ -238,6 +242,13 @@ export class Journal {
   /** May grow and shrink at any time; nothing that is there is removed for it. */
   setCapacity(capacityBytes: number): void {
     this.#capacityBytes = capacityBytes;
+  }
+
+  /** As the settings of the same names. */
+  setRetention(retentionMs: number, retentionBytes: number): void {
+    this.#retentionMs = retentionMs;
+    this.#retentionBytes = retentionBytes;
+    void this.#trim();
   }
 
   /** Before the first record of a tenure: its records begin a segment that bears its number and id. */
@@ -341,6 +352,12 @@ export class Journal {
     await Promise.all([...this.#readers].map((reader) => reader.close()));
     await this.#live?.writer.close();
     this.#live = null;
+  }
+
+  /** Closes the log and removes all of it. */
+  async remove(): Promise<void> {
+    await this.close();
+    for (const { header } of this.#table.all) await this.#copies.remove(header.number);
   }
 
   #border(cross: () => void): void {
@@ -712,13 +729,12 @@ export class Journal {
     if (oldest === this.#table.newest || comparePositions(oldest.last, this.#released) > 0) return false;
     const { number } = oldest.header;
     for (const reader of this.#readers) if (reader.needsSegment <= number) return false;
-    const { retentionMs, retentionBytes } = this.#settings;
-    if (this.#wallMs - oldest.lastWallMs >= retentionMs) return true;
+    if (this.#wallMs - oldest.lastWallMs >= this.#retentionMs) return true;
     let releasedBytes = 0;
     for (const { last, endBytes } of this.#table.all) {
       if (comparePositions(last, this.#released) <= 0) releasedBytes += endBytes;
     }
-    return releasedBytes > retentionBytes;
+    return releasedBytes > this.#retentionBytes;
   }
 
   get #wallMs(): number {

@@ -647,6 +647,7 @@ export class SourceLeg {
     this.#toldStable = origin;
     this.#told = from;
     this.#merged = how === 'merge';
+    this.congested = false;
     this.failed = false;
     const body: Start = {
       attachId: this.#attachId,

@@ -146,7 +146,7 @@ describe('a target that was away', () => {
     await nodes.world.run(5000);
     expect(told).toBeLessThan(399);
     expect(nodes.east.group.owner?.holds.has('log')).toBe(true);
-    nodes.east.process.call(() => nodes.east.group.owner?.log?.setCapacity(MiB));
+    nodes.setLog(MiB);
     await nodes.until(() => told === 399);
     expect(await back(nodes)).not.toContain('inconsistent');
     expectEqual(nodes);

@@ -216,6 +216,14 @@ export class Nodes {
     }
   }
 
+  /** The document gives the group's log another size, or takes it away, and all nodes have read it. */
+  setLog(sizeBytes: number | null): void {
+    const log = sizeBytes === null ? null : { sizeBytes, places: {}, retentionMs: 0, retentionBytes: 0 };
+    for (const { group, process } of this.#nodes.values()) {
+      process.call(() => void group.changeEntry({ ...group.entry, log }));
+    }
+  }
+
   /** Cuts all links between the nodes, or mends them; those of one node only if it is named. */
   link(linked: boolean, name?: string): void {
     for (const node of name === undefined ? this.#nodes.keys() : [name]) {

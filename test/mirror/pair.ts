@@ -303,7 +303,7 @@ export class Pair {
       {
         environment: this.east.process.environment,
         leg: this.east.leg,
-        settings: { ...defaultGroupSettings, ...this.options.settings },
+        settings: () => ({ ...defaultGroupSettings, ...this.options.settings }),
         leaseValid: () => this.leaseValid,
         documentVersion: () => 1,
         newId: () => ++this.#ids,
