@@ -23,19 +23,13 @@ import { formatSize } from '../base/units.ts';
 import { comparePositions, formatPosition, origin, type Position } from '../stream/position.ts';
 import type { StreamRecord } from '../stream/record.ts';
 import { Fifo } from '../stream/fifo.ts';
-import {
-  encodeEntry,
-  markNameBytesMax,
-  recordsPerEntryMax,
-  type EntryBody,
-  type IndexPoint,
-  type Member,
-} from './entry.ts';
+import { markNameBytesMax, recordsPerEntryMax, type EntryBody, type Member } from './entry.ts';
 import { FillForecast } from './fill-forecast.ts';
+import { LiveSegment } from './live-segment.ts';
 import { openLog, type OpenedLog } from './opening.ts';
 import { JournalReader, type ReaderOptions } from './reader.ts';
 import { ascends, Round, RoundMemory } from './round.ts';
-import { SegmentCopies, type CopyStatus, type SegmentWriter } from './segment-copies.ts';
+import { SegmentCopies, type CopyStatus } from './segment-copies.ts';
 import { encodeSegmentHeader, sectorBytes, type SegmentHeader } from './segment-header.ts';
 import { SegmentTable, type Distance, type Segment } from './segment-table.ts';
 import type { Damage } from './segment-walk.ts';
@@ -108,25 +102,6 @@ type Waiting =
   /** Nothing before it is in the same segment as anything after it. */
   | { readonly kind: 'border'; readonly cross: () => void; readonly done: Done };
 
-/** The segment being written. */
-interface Live {
-  readonly segment: Segment;
-  readonly writer: SegmentWriter;
-  readonly points: IndexPoint[];
-  /** Where the next entry goes. What is answered for may end before. */
-  offset: number;
-  /** Number of the last entry written; of the last one known to be on the medium. */
-  written: number;
-  synced: number;
-  /** Of the newest record written; known to be on the medium. */
-  position: Position;
-  syncedPosition: Position;
-  /** The last entry is a note: all before it is known to be on the medium. */
-  noted: boolean;
-  /** Something that failed may lie behind its end: nothing more goes here. */
-  ended: boolean;
-}
-
 export class Journal {
   readonly #world: World;
   readonly #settings: JournalSettings;
@@ -147,7 +122,7 @@ export class Journal {
   #state: JournalState = 'open';
   /** Why it is not open. */
   #error: HoldfastError | null = null;
-  #live: Live | null = null;
+  #live: LiveSegment | null = null;
   readonly #queue = new Fifo<Waiting>();
   /** What comes next begins a segment. */
   #mustRoll = false;
@@ -337,9 +312,9 @@ export class Journal {
     await this.#running;
     await this.#syncing;
     // Full, it may still owe a flush; failed, there is no use in one.
-    if (this.#live !== null && this.#state === 'full') await this.#sync(this.#live).catch(() => {});
+    if (this.#live !== null && this.#state === 'full') await this.#live.sync().catch(() => {});
     await Promise.all([...this.#readers].map((reader) => reader.close()));
-    await this.#live?.writer.close();
+    await this.#live?.close();
     this.#live = null;
   }
 
@@ -411,33 +386,26 @@ export class Journal {
       live = await this.#roll();
       round = this.#build(live);
     }
-    if (round.bytes > 0) await this.#write(live, round);
+    if (round.bytes > 0) {
+      this.#needSpace(round.bytes);
+      await live.write(round);
+    }
     if (this.#synchronous) {
       const flushes = this.#flushes.splice(0);
       this.#inHand.push(...flushes);
-      await this.#sync(live);
+      await live.sync();
     }
     this.#stored(live, round);
     if (this.#flushes.length > 0) this.#syncBeside();
-    else if (live.synced < live.written)
+    else if (!live.isSynced)
       this.#flushTimer ??= this.#after(this.#settings.flushIntervalMs, () => this.#flushDue());
     if (!live.noted) this.#noteSoon();
   }
 
   /** Of what waits, as much as one write takes. Empty when the first does not fit into the segment. */
-  #build(live: Live): Round {
-    const { segment, offset, written, synced, points, position } = live;
-    const start = {
-      tag: this.#tag,
-      segment: segment.header.number,
-      offset,
-      number: written + 1,
-      synced,
-      wallMs: this.#wallMs,
-      position,
-      pointAt: points.at(-1)?.offset ?? sectorBytes,
-      segmentBytes: this.#settings.segmentBytes,
-    };
+  #build(live: LiveSegment): Round {
+    const { segmentBytes } = this.#settings;
+    const start = { ...live.stamp(this.#wallMs), pointAt: live.pointAt, segmentBytes };
     const round = new Round(start, this.#memory);
     for (let head = this.#queue.peek(); head !== undefined; head = this.#queue.peek()) {
       if (head.kind === 'border') break;
@@ -489,42 +457,13 @@ export class Journal {
     return head.done;
   }
 
-  async #write(live: Live, round: Round): Promise<void> {
-    this.#needSpace(round.bytes);
-    await live.writer.writeAt(live.offset, round.contents);
-    live.offset += round.bytes;
-    live.written += round.entries;
-    live.position = round.position;
-    live.noted = round.noted;
-    live.points.push(...round.points);
-  }
-
   /** The round is stored, as far as the mode asks for it. */
-  #stored(live: Live, round: Round): void {
-    const { segment } = live;
-    segment.endBytes = live.offset;
-    segment.last = round.position;
-    segment.records += round.records;
-    segment.dataBytes += round.dataBytes;
-    if (round.bytes > 0) segment.lastWallMs = this.#wallMs;
+  #stored(live: LiveSegment, round: Round): void {
+    live.stored(round, this.#wallMs);
     this.#end = round.position;
     this.#forecast.add(round.bytes);
     this.#answer(this.#inHand.splice(0), null);
     for (const reader of this.#readers) reader.more();
-  }
-
-  async #sync(live: Live): Promise<void> {
-    const { written, position } = live;
-    if (live.synced >= written) return;
-    try {
-      await live.writer.sync();
-    } catch (error) {
-      // Even for want of space: what an earlier write was answered for may be lost, and no later sync would tell (R10).
-      throw new HoldfastError('E_IO', `a flush failed: ${messageOf(error)}`, { cause: error });
-    }
-    if (written <= live.synced) return;
-    live.synced = written;
-    live.syncedPosition = position;
   }
 
   /** A sync that writes do not wait for, on behalf of those who asked for a flush; then another if more have asked. */
@@ -532,7 +471,8 @@ export class Journal {
     const live = this.#live;
     if (this.#syncing !== null || live === null) return;
     const flushes = this.#flushes.splice(0);
-    this.#syncing = this.#sync(live)
+    this.#syncing = live
+      .sync()
       .then(
         () => this.#answer(flushes, null),
         (error: unknown) => {
@@ -558,7 +498,7 @@ export class Journal {
     this.#noteTimer = this.#after(noteAfterMs, () => {
       this.#noteTimer = null;
       if (live !== this.#live || live.ended) return;
-      if (live.written === written && live.synced === written) this.#note();
+      if (live.written === written && live.isSynced) this.#note();
       else this.#noteSoon();
     });
   }
@@ -570,13 +510,10 @@ export class Journal {
   }
 
   /** Ends the segment being written, if any, and begins the next. */
-  async #roll(): Promise<Live> {
+  async #roll(): Promise<LiveSegment> {
     const before = this.#live;
     await this.#syncing;
-    if (before !== null) {
-      if (!before.ended) await this.#writeIndex(before);
-      await this.#sync(before);
-    }
+    await before?.end(this.#wallMs);
     this.#needSpace(sectorBytes);
     const previous = this.#table.newest;
     const header: SegmentHeader = {
@@ -597,66 +534,12 @@ export class Journal {
       oldest: this.#table.oldest?.header.number ?? 1,
     };
     const writer = await this.#copies.create(header.number, encodeSegmentHeader(header));
-    await before?.writer.close();
-    const live = this.#begin(header, writer);
+    await before?.close();
+    const live = new LiveSegment(header, writer);
+    this.#table.push(live.segment);
     this.#live = live;
     this.#mustRoll = false;
     return live;
-  }
-
-  async #writeIndex(live: Live): Promise<void> {
-    const indexAt = live.offset;
-    const { header } = live.segment;
-    const entry = encodeEntry(
-      {
-        tag: this.#tag,
-        segment: header.number,
-        offset: indexAt,
-        number: live.written + 1,
-        synced: live.synced,
-        wallMs: this.#wallMs,
-        position: live.position,
-      },
-      { kind: 'index', points: live.points },
-    );
-    // From here on the segment is only closed: a second index after a failure would be written over the first.
-    live.ended = true;
-    await live.writer.writeAt(indexAt, entry);
-    live.written++;
-    live.segment.endBytes = indexAt + entry.length;
-    live.segment.indexAt = indexAt;
-  }
-
-  #begin(header: SegmentHeader, writer: SegmentWriter): Live {
-    const points: IndexPoint[] = [];
-    const segment: Segment = {
-      header,
-      copies: writer.copies,
-      endBytes: sectorBytes,
-      indexAt: 0,
-      last: header.after,
-      records: header.recordsBefore,
-      dataBytes: header.dataBytesBefore,
-      lastWallMs: header.wallMs,
-      points,
-    };
-    const { newest } = this.#table;
-    // Its index has them, if it has any.
-    if (newest !== undefined && newest.indexAt > 0) newest.points = null;
-    this.#table.push(segment);
-    const { after } = header;
-    return {
-      segment,
-      writer,
-      points,
-      offset: sectorBytes,
-      written: 0,
-      synced: 0,
-      position: after,
-      syncedPosition: after,
-      noted: true,
-      ended: false,
-    };
   }
 
   #needSpace(bytes: number): void {

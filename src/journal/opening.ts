@@ -20,7 +20,7 @@ import {
   type ReadSegmentHeader,
   type SegmentHeader,
 } from './segment-header.ts';
-import { pointEveryBytes, type Segment } from './segment-table.ts';
+import { emptySegment, pointEveryBytes, type Segment } from './segment-table.ts';
 import { justBefore, SegmentWalk, type Damage } from './segment-walk.ts';
 
 export interface OpenedLog {
@@ -194,17 +194,9 @@ async function removeBlank(copies: SegmentCopies, found: ReadonlyMap<number, Fou
 }
 
 function closedSegment(header: SegmentHeader, next: SegmentHeader, copies: readonly number[]): Segment {
-  return {
-    header,
-    copies,
-    endBytes: next.previous.endBytes,
-    indexAt: next.previous.indexAt,
-    last: next.previous.last,
-    records: next.recordsBefore,
-    dataBytes: next.dataBytesBefore,
-    lastWallMs: next.wallMs,
-    points: null,
-  };
+  const { previous, recordsBefore: records, dataBytesBefore: dataBytes, wallMs: lastWallMs } = next;
+  const { endBytes, indexAt, last } = previous;
+  return { ...emptySegment(header, copies), endBytes, indexAt, last, records, dataBytes, lastWallMs };
 }
 
 /** For a segment whose own is lost: what the segment before it tells. */
@@ -247,17 +239,7 @@ async function walkSegment(
 ): Promise<WalkedSegment> {
   const points: IndexPoint[] = [];
   const damages: Damage[] = [];
-  const segment: Segment = {
-    header,
-    copies,
-    endBytes: sectorBytes,
-    indexAt: 0,
-    last: header.after,
-    records: header.recordsBefore,
-    dataBytes: header.dataBytesBefore,
-    lastWallMs: header.wallMs,
-    points,
-  };
+  const segment: Segment = { ...emptySegment(header, copies), points };
   let entries = 0;
   let number = 1;
   let open: Damage | null = null;
