@@ -27,10 +27,11 @@ import { markNameBytesMax, recordsPerEntryMax, type EntryBody, type Member } fro
 import { FillForecast } from './fill-forecast.ts';
 import { LiveSegment } from './live-segment.ts';
 import { openLog, type OpenedLog } from './opening.ts';
+import { Relocation } from './relocation.ts';
 import { JournalReader, type ReaderOptions } from './reader.ts';
 import { ascends, Round, RoundMemory } from './round.ts';
 import { SegmentCopies, type CopyStatus } from './segment-copies.ts';
-import { encodeSegmentHeader, sectorBytes, type SegmentHeader } from './segment-header.ts';
+import { decodeSegmentHeader, encodeSegmentHeader, sectorBytes, type SegmentHeader } from './segment-header.ts';
 import { SegmentTable, type Distance, type Segment } from './segment-table.ts';
 import type { Damage } from './segment-walk.ts';
 
@@ -38,8 +39,16 @@ export interface JournalSettings {
   readonly group: string;
   /** Where a log that is made now begins: the last position that will not be in it. */
   readonly start: Position;
-  /** One, or two with the same contents, on different disks. */
+  /**
+   * One, or two with the same contents, on different disks: folders, made when they are missing, or block devices, or files
+   * used as such. Until a move has ended, those it leaves and those it goes to.
+   */
   readonly folders: readonly string[];
+  /**
+   * What is on a device, and is not a log's, may be overwritten: only where the user asks for it. A device whose first MiB
+   * is zeroes is free for all.
+   */
+  readonly initialise?: boolean;
   /** All segments together; the log is full beyond it. */
   readonly capacityBytes: number;
   /** A segment ends before the entry that would make it longer; one entry is always taken. */
@@ -142,7 +151,11 @@ export class Journal {
   #syncing: Promise<void> | null = null;
   #flushTimer: Timer | null = null;
   #noteTimer: Timer | null = null;
-  #trimming = false;
+  #trimming: Promise<void> | null = null;
+  readonly #relocation: Relocation;
+  /** The segment being removed. */
+  #trimmed: Segment | null = null;
+  #relocating: Promise<readonly Damage[]> | null = null;
 
   private constructor(world: World, settings: JournalSettings, copies: SegmentCopies, opened: OpenedLog) {
     this.#world = world;
@@ -160,6 +173,12 @@ export class Journal {
     this.#generation = newest?.header.generation ?? 0;
     this.#generationId = newest?.header.generationId ?? '';
     this.#forecast = new FillForecast(world.clock);
+    this.#relocation = new Relocation({
+      copies,
+      table: this.#table,
+      tag: this.#tag,
+      isBusy: (segment) => segment === this.#live?.segment || segment === this.#trimmed,
+    });
   }
 
   /**
@@ -167,10 +186,16 @@ export class Journal {
    * `E_REFUSED` for another group's. What is damaged beyond that is in `damages`.
    */
   static async open(world: World, settings: JournalSettings): Promise<Journal> {
-    const copies = new SegmentCopies(world.files, settings.folders, (folder, reason) =>
-      world.log.warn(`log of group ${settings.group}: the copy in ${folder} is not used any more: ${reason}`),
-    );
-    return new Journal(world, settings, copies, await openLog(copies, settings.group));
+    const { group, folders, segmentBytes, initialise = false } = settings;
+    const onDropped = (folder: string, reason: string): void =>
+      world.log.warn(`log of group ${group}: the copy in ${folder} is not used any more: ${reason}`);
+    const copies = new SegmentCopies(world, folders, { segmentBytes, initialise, onDropped });
+    try {
+      return new Journal(world, settings, copies, await openLog(copies, group));
+    } catch (error) {
+      await copies.close();
+      throw error;
+    }
   }
 
   get state(): JournalState {
@@ -189,7 +214,8 @@ export class Journal {
 
   status(): JournalStatus {
     const { usedBytes, oldest } = this.#table;
-    const freeBytes = Math.max(0, this.#capacityBytes - usedBytes);
+    const capacityBytes = Math.min(this.#capacityBytes, this.#copies.capacityBytes ?? Infinity);
+    const freeBytes = Math.max(0, Math.min(capacityBytes - usedBytes, this.#copies.freeBytes ?? Infinity));
     return {
       state: this.#state,
       reason: this.#error?.message ?? '',
@@ -198,7 +224,7 @@ export class Journal {
       end: this.#end,
       durable: this.#live?.syncedPosition ?? this.#end,
       segments: this.#table.all.length,
-      capacityBytes: this.#capacityBytes,
+      capacityBytes,
       usedBytes,
       freeBytes,
       fullInMs: this.#forecast.fullInMs(freeBytes),
@@ -291,7 +317,9 @@ export class Journal {
   /** No leg needs the records up to the position any more. */
   release(position: Position): void {
     if (comparePositions(position, this.#released) > 0) this.#released = position;
-    void this.#trim();
+    this.#trimming ??= this.#trim().finally(() => {
+      this.#trimming = null;
+    });
   }
 
   /** What a leg at the position lacks. */
@@ -299,8 +327,87 @@ export class Journal {
     return this.#table.distanceFrom(position);
   }
 
+  /**
+   * Moves the log while it is in use, to these one or two places: what is appended goes there at once, what there is
+   * follows, and goes from where it was. A place that stays is kept; so a second copy is added, and one that failed is
+   * rebuilt, by naming it beside the other. Resolves with what no copy had whole when all is there. Until then the log must
+   * be opened with the places it leaves and those it goes to, and the move asked for again after that: the caller notes
+   * down both before it calls. Rejects with `E_REFUSED` for a place that holds something else, `E_NO_SPACE` for one too
+   * small, `E_BUSY` while it is moved or verified already.
+   */
+  moveTo(folders: readonly string[]): Promise<readonly Damage[]> {
+    return this.#relocate(() => this.#move(folders));
+  }
+
+  /** Reads all that is not being written, in every copy, and mends a copy from the other. Resolves with what neither has. */
+  verify(): Promise<readonly Damage[]> {
+    return this.#relocate(() => this.#relocation.verify());
+  }
+
+  /** Of a move. */
+  get segmentsLeft(): number {
+    return this.#relocation.segmentsLeft;
+  }
+
+  /** Closes the log and removes all of it from its places, nothing else. Folders stay; a device is free for anything. */
+  async remove(): Promise<void> {
+    await this.#shut();
+    const newest = this.#table.newest?.header.number ?? 0;
+    try {
+      await this.#copies.removeAll((number, firstSector) => {
+        const read = decodeSegmentHeader(firstSector);
+        return read.kind === 'header' ? read.header.journalId === this.#journalId : number <= newest;
+      });
+    } finally {
+      await this.#copies.close();
+    }
+  }
+
   /** When it resolves all that was answered for is on the medium, unless the log failed. Readers end. */
   async close(): Promise<void> {
+    await this.#shut();
+    await this.#copies.close();
+  }
+
+  async #relocate(work: () => Promise<Damage[]>): Promise<readonly Damage[]> {
+    if (this.#state === 'failed' || this.#state === 'closed')
+      throw this.#error ?? new HoldfastError('E_REFUSED', this.#name);
+    if (this.#relocating !== null) {
+      throw new HoldfastError('E_BUSY', `${this.#name} is being moved or verified: wait until that has ended`);
+    }
+    this.#relocating = work().finally(() => {
+      this.#relocating = null;
+    });
+    return this.#relocating;
+  }
+
+  async #move(folders: readonly string[]): Promise<Damage[]> {
+    await this.#copies.add(folders, (_number, firstSector) => {
+      const read = decodeSegmentHeader(firstSector);
+      return read.kind === 'blank' || (read.kind === 'header' && read.header.journalId === this.#journalId);
+    });
+    for (const segment of this.#table.all) {
+      segment.copies = segment.copies.filter((index) => this.#copies.isThere(index));
+    }
+    this.#border(() => this.#copies.writeTo(folders));
+    this.retry();
+    // Begins a segment in the new places, so that the one being written is closed, too.
+    await new Promise<void>((resolve, reject) => {
+      const done: Done = (error) => (error === null ? resolve() : reject(error));
+      this.#enqueue({ kind: 'body', body: { kind: 'note' }, done });
+    });
+    const damages: Damage[] = [];
+    do {
+      await this.#trimming;
+      damages.push(...(await this.#relocation.fill()));
+    } while (this.#relocation.segmentsLeft > 0);
+    for (const index of this.#copies.left) await this.#copies.forget(index);
+    return damages;
+  }
+
+  async #shut(): Promise<void> {
+    this.#relocation.stop();
+    await this.#relocating?.catch(() => {});
     if (this.#state === 'open') {
       await new Promise((resolve) => this.flush(resolve));
       this.#note();
@@ -316,6 +423,7 @@ export class Journal {
     await Promise.all([...this.#readers].map((reader) => reader.close()));
     await this.#live?.close();
     this.#live = null;
+    await this.#trimming;
   }
 
   #border(cross: () => void): void {
@@ -397,8 +505,7 @@ export class Journal {
     }
     this.#stored(live, round);
     if (this.#flushes.length > 0) this.#syncBeside();
-    else if (!live.isSynced)
-      this.#flushTimer ??= this.#after(this.#settings.flushIntervalMs, () => this.#flushDue());
+    else if (!live.isSynced) this.#flushTimer ??= this.#after(this.#settings.flushIntervalMs, () => this.#flushDue());
     if (!live.noted) this.#noteSoon();
   }
 
@@ -574,25 +681,25 @@ export class Journal {
   }
 
   async #trim(): Promise<void> {
-    if (this.#trimming) return;
-    this.#trimming = true;
     try {
       for (
         let oldest = this.#table.oldest;
         oldest !== undefined && this.#mayGo(oldest);
         oldest = this.#table.oldest
       ) {
+        this.#trimmed = oldest;
         await this.#copies.remove(oldest.header.number);
         this.#table.removeOldest();
       }
     } catch (error) {
       this.#world.log.warn(`${this.#name}: its oldest segment cannot be removed: ${messageOf(error)}`);
     }
-    this.#trimming = false;
+    this.#trimmed = null;
   }
 
   #mayGo(oldest: Segment): boolean {
-    if (oldest === this.#table.newest || comparePositions(oldest.last, this.#released) > 0) return false;
+    if (oldest === this.#table.newest || this.#relocation.holds(oldest)) return false;
+    if (comparePositions(oldest.last, this.#released) > 0) return false;
     const { number } = oldest.header;
     for (const reader of this.#readers) if (reader.needsSegment <= number) return false;
     const { retentionMs, retentionBytes } = this.#settings;
