@@ -10,6 +10,11 @@ export interface Files {
   write(path: string, data: Uint8Array, options: { sync: boolean }): Promise<void>;
   /** Opens for reading and writing at offsets, creating it when absent. */
   open(path: string): Promise<FileHandle>;
+  /**
+   * A block device, lent to this process alone, or a file, used as one: null where there is neither. Rejects with
+   * `E_VOLUME_IN_USE` for a device that is mounted or opened by another.
+   */
+  openRaw(path: string): Promise<RawHandle | null>;
   /** Atomic hard link; rejects with `E_FILE_EXISTS` when `to` exists. */
   link(from: string, to: string): Promise<void>;
   /** Atomic replacement. */
@@ -22,6 +27,11 @@ export interface Files {
   makeFolder(path: string): Promise<void>;
   /** Makes links, renames and removals in a folder survive power loss. */
   syncFolder(path: string): Promise<void>;
+}
+
+export interface RawHandle extends FileHandle {
+  /** In bytes, as it is now: it may have been grown. */
+  size(): Promise<number>;
 }
 
 export interface FileHandle {

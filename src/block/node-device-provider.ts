@@ -4,7 +4,7 @@ import type { Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { HoldfastError } from '../base/errors.ts';
-import { errnoOf, fileError, NodeFiles } from '../base/node/node-files.ts';
+import { blockDeviceSize, errnoOf, fileError, NodeFiles } from '../base/node/node-files.ts';
 import type { Turn } from '../base/turn.ts';
 import { formatSize } from '../base/units.ts';
 import type { Device, DeviceProvider } from './device.ts';
@@ -117,13 +117,6 @@ function checkSize(path: string, foundBytes: number, wantedBytes: number): void 
   if (foundBytes === wantedBytes) return;
   const amount = (bytes: number): string => `${bytes} bytes (${formatSize(bytes)})`;
   throw new HoldfastError('E_VOLUME_SIZE', `${path} has ${amount(foundBytes)}, not ${amount(wantedBytes)}`);
-}
-
-/** In sysfs, in units of 512 bytes whatever the device's block size. Numbers as in glibc's `gnu_dev_major`. */
-async function blockDeviceSize(found: Stats): Promise<number> {
-  const major = (found.rdev >>> 8) & 0xfff;
-  const minor = (found.rdev & 0xff) | ((found.rdev >>> 12) & 0xfff00);
-  return Number(await fs.readFile(`/sys/dev/block/${major}:${minor}/size`, 'latin1')) * 512;
 }
 
 async function statOrNull(path: string): Promise<Stats | null> {

@@ -23,20 +23,15 @@ import { formatSize } from '../base/units.ts';
 import { comparePositions, formatPosition, origin, type Position } from '../stream/position.ts';
 import type { StreamRecord } from '../stream/record.ts';
 import { Fifo } from '../stream/fifo.ts';
-import {
-  encodeEntry,
-  markNameBytesMax,
-  recordsPerEntryMax,
-  type EntryBody,
-  type IndexPoint,
-  type Member,
-} from './entry.ts';
+import { markNameBytesMax, recordsPerEntryMax, type EntryBody, type Member } from './entry.ts';
 import { FillForecast } from './fill-forecast.ts';
+import { LiveSegment } from './live-segment.ts';
 import { openLog, type OpenedLog } from './opening.ts';
+import { Relocation } from './relocation.ts';
 import { JournalReader, type ReaderOptions } from './reader.ts';
 import { ascends, Round, RoundMemory } from './round.ts';
-import { SegmentCopies, type CopyStatus, type SegmentWriter } from './segment-copies.ts';
-import { encodeSegmentHeader, sectorBytes, type SegmentHeader } from './segment-header.ts';
+import { SegmentCopies, type CopyStatus } from './segment-copies.ts';
+import { decodeSegmentHeader, encodeSegmentHeader, sectorBytes, type SegmentHeader } from './segment-header.ts';
 import { SegmentTable, type Distance, type Segment } from './segment-table.ts';
 import type { Damage } from './segment-walk.ts';
 
@@ -44,8 +39,16 @@ export interface JournalSettings {
   readonly group: string;
   /** Where a log that is made now begins: the last position that will not be in it. */
   readonly start: Position;
-  /** One, or two with the same contents, on different disks. */
+  /**
+   * One, or two with the same contents, on different disks: folders, made when they are missing, or block devices, or files
+   * used as such. Until a move has ended, those it leaves and those it goes to.
+   */
   readonly folders: readonly string[];
+  /**
+   * What is on a device, and is not a log's, may be overwritten: only where the user asks for it. A device whose first MiB
+   * is zeroes is free for all.
+   */
+  readonly initialise?: boolean;
   /** All segments together; the log is full beyond it. */
   readonly capacityBytes: number;
   /** A segment ends before the entry that would make it longer; one entry is always taken. */
@@ -108,25 +111,6 @@ type Waiting =
   /** Nothing before it is in the same segment as anything after it. */
   | { readonly kind: 'border'; readonly cross: () => void; readonly done: Done };
 
-/** The segment being written. */
-interface Live {
-  readonly segment: Segment;
-  readonly writer: SegmentWriter;
-  readonly points: IndexPoint[];
-  /** Where the next entry goes. What is answered for may end before. */
-  offset: number;
-  /** Number of the last entry written; of the last one known to be on the medium. */
-  written: number;
-  synced: number;
-  /** Of the newest record written; known to be on the medium. */
-  position: Position;
-  syncedPosition: Position;
-  /** The last entry is a note: all before it is known to be on the medium. */
-  noted: boolean;
-  /** Something that failed may lie behind its end: nothing more goes here. */
-  ended: boolean;
-}
-
 export class Journal {
   readonly #world: World;
   readonly #settings: JournalSettings;
@@ -149,7 +133,7 @@ export class Journal {
   #state: JournalState = 'open';
   /** Why it is not open. */
   #error: HoldfastError | null = null;
-  #live: Live | null = null;
+  #live: LiveSegment | null = null;
   readonly #queue = new Fifo<Waiting>();
   /** What comes next begins a segment. */
   #mustRoll = false;
@@ -169,7 +153,11 @@ export class Journal {
   #syncing: Promise<void> | null = null;
   #flushTimer: Timer | null = null;
   #noteTimer: Timer | null = null;
-  #trimming = false;
+  #trimming: Promise<void> | null = null;
+  readonly #relocation: Relocation;
+  /** The segment being removed. */
+  #trimmed: Segment | null = null;
+  #relocating: Promise<readonly Damage[]> | null = null;
 
   private constructor(world: World, settings: JournalSettings, copies: SegmentCopies, opened: OpenedLog) {
     this.#world = world;
@@ -189,6 +177,12 @@ export class Journal {
     this.#generation = newest?.header.generation ?? 0;
     this.#generationId = newest?.header.generationId ?? '';
     this.#forecast = new FillForecast(world.clock);
+    this.#relocation = new Relocation({
+      copies,
+      table: this.#table,
+      tag: this.#tag,
+      isBusy: (segment) => segment === this.#live?.segment || segment === this.#trimmed,
+    });
   }
 
   /**
@@ -196,10 +190,16 @@ export class Journal {
    * `E_REFUSED` for another group's. What is damaged beyond that is in `damages`.
    */
   static async open(world: World, settings: JournalSettings): Promise<Journal> {
-    const copies = new SegmentCopies(world.files, settings.folders, (folder, reason) =>
-      world.log.warn(`log of group ${settings.group}: the copy in ${folder} is not used any more: ${reason}`),
-    );
-    return new Journal(world, settings, copies, await openLog(copies, settings.group));
+    const { group, folders, segmentBytes, initialise = false } = settings;
+    const onDropped = (folder: string, reason: string): void =>
+      world.log.warn(`log of group ${group}: the copy in ${folder} is not used any more: ${reason}`);
+    const copies = new SegmentCopies(world, folders, { segmentBytes, initialise, onDropped });
+    try {
+      return new Journal(world, settings, copies, await openLog(copies, group));
+    } catch (error) {
+      await copies.close();
+      throw error;
+    }
   }
 
   get state(): JournalState {
@@ -218,7 +218,8 @@ export class Journal {
 
   status(): JournalStatus {
     const { usedBytes, oldest } = this.#table;
-    const freeBytes = Math.max(0, this.#capacityBytes - usedBytes);
+    const capacityBytes = Math.min(this.#capacityBytes, this.#copies.capacityBytes ?? Infinity);
+    const freeBytes = Math.max(0, Math.min(capacityBytes - usedBytes, this.#copies.freeBytes ?? Infinity));
     return {
       state: this.#state,
       reason: this.#error?.message ?? '',
@@ -227,7 +228,7 @@ export class Journal {
       end: this.#end,
       durable: this.#live?.syncedPosition ?? this.#end,
       segments: this.#table.all.length,
-      capacityBytes: this.#capacityBytes,
+      capacityBytes,
       usedBytes,
       freeBytes,
       fullInMs: this.#forecast.fullInMs(freeBytes),
@@ -327,7 +328,9 @@ export class Journal {
   /** No leg needs the records up to the position any more. */
   release(position: Position): void {
     if (comparePositions(position, this.#released) > 0) this.#released = position;
-    void this.#trim();
+    this.#trimming ??= this.#trim().finally(() => {
+      this.#trimming = null;
+    });
   }
 
   /** What a leg at the position lacks. */
@@ -335,8 +338,87 @@ export class Journal {
     return this.#table.distanceFrom(position);
   }
 
+  /**
+   * Moves the log while it is in use, to these one or two places: what is appended goes there at once, what there is
+   * follows, and goes from where it was. A place that stays is kept; so a second copy is added, and one that failed is
+   * rebuilt, by naming it beside the other. Resolves with what no copy had whole when all is there. Until then the log must
+   * be opened with the places it leaves and those it goes to, and the move asked for again after that: the caller notes
+   * down both before it calls. Rejects with `E_REFUSED` for a place that holds something else, `E_NO_SPACE` for one too
+   * small, `E_BUSY` while it is moved or verified already.
+   */
+  moveTo(folders: readonly string[]): Promise<readonly Damage[]> {
+    return this.#relocate(() => this.#move(folders));
+  }
+
+  /** Reads all that is not being written, in every copy, and mends a copy from the other. Resolves with what neither has. */
+  verify(): Promise<readonly Damage[]> {
+    return this.#relocate(() => this.#relocation.verify());
+  }
+
+  /** Of a move. */
+  get segmentsLeft(): number {
+    return this.#relocation.segmentsLeft;
+  }
+
+  /** Closes the log and removes all of it from its places, nothing else. Folders stay; a device is free for anything. */
+  async remove(): Promise<void> {
+    await this.#shut();
+    const newest = this.#table.newest?.header.number ?? 0;
+    try {
+      await this.#copies.removeAll((number, firstSector) => {
+        const read = decodeSegmentHeader(firstSector);
+        return read.kind === 'header' ? read.header.journalId === this.#journalId : number <= newest;
+      });
+    } finally {
+      await this.#copies.close();
+    }
+  }
+
   /** When it resolves all that was answered for is on the medium, unless the log failed. Readers end. */
   async close(): Promise<void> {
+    await this.#shut();
+    await this.#copies.close();
+  }
+
+  async #relocate(work: () => Promise<Damage[]>): Promise<readonly Damage[]> {
+    if (this.#state === 'failed' || this.#state === 'closed')
+      throw this.#error ?? new HoldfastError('E_REFUSED', this.#name);
+    if (this.#relocating !== null) {
+      throw new HoldfastError('E_BUSY', `${this.#name} is being moved or verified: wait until that has ended`);
+    }
+    this.#relocating = work().finally(() => {
+      this.#relocating = null;
+    });
+    return this.#relocating;
+  }
+
+  async #move(folders: readonly string[]): Promise<Damage[]> {
+    await this.#copies.add(folders, (_number, firstSector) => {
+      const read = decodeSegmentHeader(firstSector);
+      return read.kind === 'blank' || (read.kind === 'header' && read.header.journalId === this.#journalId);
+    });
+    for (const segment of this.#table.all) {
+      segment.copies = segment.copies.filter((index) => this.#copies.isThere(index));
+    }
+    this.#border(() => this.#copies.writeTo(folders));
+    this.retry();
+    // Begins a segment in the new places, so that the one being written is closed, too.
+    await new Promise<void>((resolve, reject) => {
+      const done: Done = (error) => (error === null ? resolve() : reject(error));
+      this.#enqueue({ kind: 'body', body: { kind: 'note' }, done });
+    });
+    const damages: Damage[] = [];
+    do {
+      await this.#trimming;
+      damages.push(...(await this.#relocation.fill()));
+    } while (this.#relocation.segmentsLeft > 0);
+    for (const index of this.#copies.left) await this.#copies.forget(index);
+    return damages;
+  }
+
+  async #shut(): Promise<void> {
+    this.#relocation.stop();
+    await this.#relocating?.catch(() => {});
     if (this.#state === 'open') {
       await new Promise((resolve) => this.flush(resolve));
       this.#note();
@@ -348,10 +430,11 @@ export class Journal {
     await this.#running;
     await this.#syncing;
     // Full, it may still owe a flush; failed, there is no use in one.
-    if (this.#live !== null && this.#state === 'full') await this.#sync(this.#live).catch(() => {});
+    if (this.#live !== null && this.#state === 'full') await this.#live.sync().catch(() => {});
     await Promise.all([...this.#readers].map((reader) => reader.close()));
-    await this.#live?.writer.close();
+    await this.#live?.close();
     this.#live = null;
+    await this.#trimming;
   }
 
   /** Closes the log and removes all of it. */
@@ -428,33 +511,25 @@ export class Journal {
       live = await this.#roll();
       round = this.#build(live);
     }
-    if (round.bytes > 0) await this.#write(live, round);
+    if (round.bytes > 0) {
+      this.#needSpace(round.bytes);
+      await live.write(round);
+    }
     if (this.#synchronous) {
       const flushes = this.#flushes.splice(0);
       this.#inHand.push(...flushes);
-      await this.#sync(live);
+      await live.sync();
     }
     this.#stored(live, round);
     if (this.#flushes.length > 0) this.#syncBeside();
-    else if (live.synced < live.written)
-      this.#flushTimer ??= this.#after(this.#settings.flushIntervalMs, () => this.#flushDue());
+    else if (!live.isSynced) this.#flushTimer ??= this.#after(this.#settings.flushIntervalMs, () => this.#flushDue());
     if (!live.noted) this.#noteSoon();
   }
 
   /** Of what waits, as much as one write takes. Empty when the first does not fit into the segment. */
-  #build(live: Live): Round {
-    const { segment, offset, written, synced, points, position } = live;
-    const start = {
-      tag: this.#tag,
-      segment: segment.header.number,
-      offset,
-      number: written + 1,
-      synced,
-      wallMs: this.#wallMs,
-      position,
-      pointAt: points.at(-1)?.offset ?? sectorBytes,
-      segmentBytes: this.#settings.segmentBytes,
-    };
+  #build(live: LiveSegment): Round {
+    const { segmentBytes } = this.#settings;
+    const start = { ...live.stamp(this.#wallMs), pointAt: live.pointAt, segmentBytes };
     const round = new Round(start, this.#memory);
     for (let head = this.#queue.peek(); head !== undefined; head = this.#queue.peek()) {
       if (head.kind === 'border') break;
@@ -506,42 +581,13 @@ export class Journal {
     return head.done;
   }
 
-  async #write(live: Live, round: Round): Promise<void> {
-    this.#needSpace(round.bytes);
-    await live.writer.writeAt(live.offset, round.contents);
-    live.offset += round.bytes;
-    live.written += round.entries;
-    live.position = round.position;
-    live.noted = round.noted;
-    live.points.push(...round.points);
-  }
-
   /** The round is stored, as far as the mode asks for it. */
-  #stored(live: Live, round: Round): void {
-    const { segment } = live;
-    segment.endBytes = live.offset;
-    segment.last = round.position;
-    segment.records += round.records;
-    segment.dataBytes += round.dataBytes;
-    if (round.bytes > 0) segment.lastWallMs = this.#wallMs;
+  #stored(live: LiveSegment, round: Round): void {
+    live.stored(round, this.#wallMs);
     this.#end = round.position;
     this.#forecast.add(round.bytes);
     this.#answer(this.#inHand.splice(0), null);
     for (const reader of this.#readers) reader.more();
-  }
-
-  async #sync(live: Live): Promise<void> {
-    const { written, position } = live;
-    if (live.synced >= written) return;
-    try {
-      await live.writer.sync();
-    } catch (error) {
-      // Even for want of space: what an earlier write was answered for may be lost, and no later sync would tell (R10).
-      throw new HoldfastError('E_IO', `a flush failed: ${messageOf(error)}`, { cause: error });
-    }
-    if (written <= live.synced) return;
-    live.synced = written;
-    live.syncedPosition = position;
   }
 
   /** A sync that writes do not wait for, on behalf of those who asked for a flush; then another if more have asked. */
@@ -549,7 +595,8 @@ export class Journal {
     const live = this.#live;
     if (this.#syncing !== null || live === null) return;
     const flushes = this.#flushes.splice(0);
-    this.#syncing = this.#sync(live)
+    this.#syncing = live
+      .sync()
       .then(
         () => this.#answer(flushes, null),
         (error: unknown) => {
@@ -575,7 +622,7 @@ export class Journal {
     this.#noteTimer = this.#after(noteAfterMs, () => {
       this.#noteTimer = null;
       if (live !== this.#live || live.ended) return;
-      if (live.written === written && live.synced === written) this.#note();
+      if (live.written === written && live.isSynced) this.#note();
       else this.#noteSoon();
     });
   }
@@ -587,13 +634,10 @@ export class Journal {
   }
 
   /** Ends the segment being written, if any, and begins the next. */
-  async #roll(): Promise<Live> {
+  async #roll(): Promise<LiveSegment> {
     const before = this.#live;
     await this.#syncing;
-    if (before !== null) {
-      if (!before.ended) await this.#writeIndex(before);
-      await this.#sync(before);
-    }
+    await before?.end(this.#wallMs);
     this.#needSpace(sectorBytes);
     const previous = this.#table.newest;
     const header: SegmentHeader = {
@@ -614,66 +658,12 @@ export class Journal {
       oldest: this.#table.oldest?.header.number ?? 1,
     };
     const writer = await this.#copies.create(header.number, encodeSegmentHeader(header));
-    await before?.writer.close();
-    const live = this.#begin(header, writer);
+    await before?.close();
+    const live = new LiveSegment(header, writer);
+    this.#table.push(live.segment);
     this.#live = live;
     this.#mustRoll = false;
     return live;
-  }
-
-  async #writeIndex(live: Live): Promise<void> {
-    const indexAt = live.offset;
-    const { header } = live.segment;
-    const entry = encodeEntry(
-      {
-        tag: this.#tag,
-        segment: header.number,
-        offset: indexAt,
-        number: live.written + 1,
-        synced: live.synced,
-        wallMs: this.#wallMs,
-        position: live.position,
-      },
-      { kind: 'index', points: live.points },
-    );
-    // From here on the segment is only closed: a second index after a failure would be written over the first.
-    live.ended = true;
-    await live.writer.writeAt(indexAt, entry);
-    live.written++;
-    live.segment.endBytes = indexAt + entry.length;
-    live.segment.indexAt = indexAt;
-  }
-
-  #begin(header: SegmentHeader, writer: SegmentWriter): Live {
-    const points: IndexPoint[] = [];
-    const segment: Segment = {
-      header,
-      copies: writer.copies,
-      endBytes: sectorBytes,
-      indexAt: 0,
-      last: header.after,
-      records: header.recordsBefore,
-      dataBytes: header.dataBytesBefore,
-      lastWallMs: header.wallMs,
-      points,
-    };
-    const { newest } = this.#table;
-    // Its index has them, if it has any.
-    if (newest !== undefined && newest.indexAt > 0) newest.points = null;
-    this.#table.push(segment);
-    const { after } = header;
-    return {
-      segment,
-      writer,
-      points,
-      offset: sectorBytes,
-      written: 0,
-      synced: 0,
-      position: after,
-      syncedPosition: after,
-      noted: true,
-      ended: false,
-    };
   }
 
   #needSpace(bytes: number): void {
@@ -708,25 +698,25 @@ export class Journal {
   }
 
   async #trim(): Promise<void> {
-    if (this.#trimming) return;
-    this.#trimming = true;
     try {
       for (
         let oldest = this.#table.oldest;
         oldest !== undefined && this.#mayGo(oldest);
         oldest = this.#table.oldest
       ) {
+        this.#trimmed = oldest;
         await this.#copies.remove(oldest.header.number);
         this.#table.removeOldest();
       }
     } catch (error) {
       this.#world.log.warn(`${this.#name}: its oldest segment cannot be removed: ${messageOf(error)}`);
     }
-    this.#trimming = false;
+    this.#trimmed = null;
   }
 
   #mayGo(oldest: Segment): boolean {
-    if (oldest === this.#table.newest || comparePositions(oldest.last, this.#released) > 0) return false;
+    if (oldest === this.#table.newest || this.#relocation.holds(oldest)) return false;
+    if (comparePositions(oldest.last, this.#released) > 0) return false;
     const { number } = oldest.header;
     for (const reader of this.#readers) if (reader.needsSegment <= number) return false;
     if (this.#wallMs - oldest.lastWallMs >= this.#retentionMs) return true;

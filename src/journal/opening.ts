@@ -20,7 +20,7 @@ import {
   type ReadSegmentHeader,
   type SegmentHeader,
 } from './segment-header.ts';
-import { pointEveryBytes, type Segment } from './segment-table.ts';
+import { emptySegment, pointEveryBytes, type Segment } from './segment-table.ts';
 import { justBefore, SegmentWalk, type Damage } from './segment-walk.ts';
 
 export interface OpenedLog {
@@ -37,16 +37,21 @@ interface Found {
   /** Of the best copy. */
   read: ReadSegmentHeader;
   readonly copies: number[];
+  /** Where it was being made when the copy failed: there is nothing in it. */
+  readonly unbegun: number[];
 }
 
 /** Rejects with `E_METADATA` for a log of a newer version, or none of whose segments can be recognised. */
 export async function openLog(copies: SegmentCopies, group: string): Promise<OpenedLog> {
-  const { journalId, found } = await findSegments(copies, group);
+  const { journalId, oldest, found } = await findSegments(copies, group);
   if (journalId === null) {
+    copies.refuseForeign();
     await removeBlank(copies, found);
     return { journalId, segments: [], damages: [], tornTail: false };
   }
   const tag = journalId.slice(0, 16);
+  const leftOver = leftOvers(found, oldest);
+  for (const number of leftOver) found.delete(number);
   const numbers = [...found.keys()].sort((a, b) => a - b);
   const segments: Segment[] = [];
   const damages: Damage[] = [];
@@ -89,13 +94,20 @@ export async function openLog(copies: SegmentCopies, group: string): Promise<Ope
     }
   }
   const newest = segments.at(-1);
+  if (newest !== undefined && copies.hides !== null) {
+    damages.push(damageOf(newest.header.number + 1, copies.hides, newest.last, null));
+  }
   // A process that died may have left it unsynced; what is about to be believed must last.
   if (newest !== undefined) await copies.adopt(newest.header.number, newest.copies);
+  for (const number of leftOver) await copies.remove(number);
+  for (const [number, { unbegun }] of found) for (const index of unbegun) await copies.removeFrom(index, number);
   return { journalId, segments, damages, tornTail };
 }
 
 interface FoundSegments {
   readonly journalId: string | null;
+  /** Number of the oldest segment there was when the newest was made. */
+  readonly oldest: number;
   readonly found: Map<number, Found>;
 }
 
@@ -117,7 +129,7 @@ async function findSegments(copies: SegmentCopies, group: string): Promise<Found
         `${where}: no segment of the log of group ${group} can be recognised; segment ${first[0]}: ${first[1].reason}`,
       );
     }
-    return { journalId: null, found: merged(heads, 0) };
+    return { journalId: null, oldest: 0, found: merged(heads) };
   }
   const { journalId, oldest } = newest;
   const usable = heads.map((head, index) => {
@@ -126,7 +138,7 @@ async function findSegments(copies: SegmentCopies, group: string): Promise<Found
     copies.drop(index, 'it holds another log');
     return new Map<number, ReadSegmentHeader>();
   });
-  return { journalId, found: merged(usable, oldest) };
+  return { journalId, oldest, found: merged(usable) };
 }
 
 async function readHeads(
@@ -138,7 +150,7 @@ async function readHeads(
   const heads = new Map<number, ReadSegmentHeader>();
   for (const number of numbers) {
     const read = await readHead(copies, index, number);
-    const where = `${copies.status[index]?.folder ?? ''}: segment ${number} of the log of group ${group}`;
+    const where = `${copies.pathOf(index)}: segment ${number} of the log of group ${group}`;
     if (read.kind === 'newer') {
       throw new HoldfastError(
         'E_METADATA',
@@ -167,21 +179,43 @@ async function readHead(copies: SegmentCopies, index: number, number: number): P
   }
 }
 
-function merged(heads: readonly ReadonlyMap<number, ReadSegmentHeader>[], from: number): Map<number, Found> {
+function merged(heads: readonly ReadonlyMap<number, ReadSegmentHeader>[]): Map<number, Found> {
   const found = new Map<number, Found>();
   for (const [index, head] of heads.entries()) {
     for (const [number, read] of head) {
-      if (number < from) continue;
       const known = found.get(number);
       if (known === undefined) {
-        found.set(number, { read, copies: [index] });
+        found.set(number, { read, copies: [index], unbegun: [] });
         continue;
       }
       known.copies.push(index);
       if (rank(read) > rank(known.read)) known.read = read;
     }
   }
+  for (const [number, { read, copies, unbegun }] of found) {
+    if (read.kind !== 'header') continue;
+    unbegun.push(...copies.filter((index) => heads[index]?.get(number)?.kind === 'blank'));
+    copies.splice(0, copies.length, ...copies.filter((index) => !unbegun.includes(index)));
+  }
   return found;
+}
+
+/**
+ * Segments that were removed while a copy was out of use, and so stayed there: those older than the newest segment knows
+ * of, and of those that only copies have which lack the newest segment, all up to a gap or to one that was just being made.
+ * Were they lost instead, readers from there find history missing just the same.
+ */
+function leftOvers(found: ReadonlyMap<number, Found>, oldest: number): number[] {
+  const numbers = [...found.keys()].sort((a, b) => a - b);
+  const newest = numbers.findLast((number) => found.get(number)?.read.kind === 'header') ?? 0;
+  const inUse = new Set(found.get(newest)?.copies);
+  let from = oldest;
+  for (const number of numbers) {
+    if (number > (numbers[0] ?? 0) && !found.has(number - 1)) from = Math.max(from, number);
+    if (found.get(number)?.copies.some((copy) => inUse.has(copy))) break;
+    if (found.get(number)?.read.kind === 'blank') from = Math.max(from, number + 1);
+  }
+  return numbers.filter((number) => number < from);
 }
 
 function rank({ kind }: ReadSegmentHeader): number {
@@ -194,17 +228,9 @@ async function removeBlank(copies: SegmentCopies, found: ReadonlyMap<number, Fou
 }
 
 function closedSegment(header: SegmentHeader, next: SegmentHeader, copies: readonly number[]): Segment {
-  return {
-    header,
-    copies,
-    endBytes: next.previous.endBytes,
-    indexAt: next.previous.indexAt,
-    last: next.previous.last,
-    records: next.recordsBefore,
-    dataBytes: next.dataBytesBefore,
-    lastWallMs: next.wallMs,
-    points: null,
-  };
+  const { previous, recordsBefore: records, dataBytesBefore: dataBytes, wallMs: lastWallMs } = next;
+  const { endBytes, indexAt, last } = previous;
+  return { ...emptySegment(header, copies), endBytes, indexAt, last, records, dataBytes, lastWallMs };
 }
 
 /** For a segment whose own is lost: what the segment before it tells. */
@@ -247,17 +273,7 @@ async function walkSegment(
 ): Promise<WalkedSegment> {
   const points: IndexPoint[] = [];
   const damages: Damage[] = [];
-  const segment: Segment = {
-    header,
-    copies,
-    endBytes: sectorBytes,
-    indexAt: 0,
-    last: header.after,
-    records: header.recordsBefore,
-    dataBytes: header.dataBytesBefore,
-    lastWallMs: header.wallMs,
-    points,
-  };
+  const segment: Segment = { ...emptySegment(header, copies), points };
   let entries = 0;
   let number = 1;
   let open: Damage | null = null;

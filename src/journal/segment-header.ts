@@ -121,8 +121,14 @@ export function decodeSegmentHeader(bytes: Uint8Array): ReadSegmentHeader {
   return version > journalVersion ? { kind: 'newer', version } : { kind: 'rotten', reason: decoded.reason };
 }
 
+const zeroes = new Uint8Array(64 * 1024);
+
 export function isZero(bytes: Uint8Array, from: number, to: number): boolean {
-  for (let at = from; at < to; at++) if (bytes[at] !== 0) return false;
+  for (let at = from; at < to; at += zeroes.length) {
+    const length = Math.min(zeroes.length, to - at);
+    if (bytes[at] !== 0 || Buffer.compare(bytes.subarray(at, at + length), zeroes.subarray(0, length)) !== 0)
+      return false;
+  }
   return true;
 }
 

@@ -7,7 +7,7 @@
  */
 import { comparePositions, type Position } from '../stream/position.ts';
 import type { IndexPoint } from './entry.ts';
-import type { SegmentHeader } from './segment-header.ts';
+import { sectorBytes, type SegmentHeader } from './segment-header.ts';
 
 export interface Segment {
   readonly header: SegmentHeader;
@@ -25,6 +25,21 @@ export interface Segment {
   lastWallMs: number;
   /** Null where they must be read from the index. */
   points: readonly IndexPoint[] | null;
+}
+
+/** As it is when it has been made: without an entry. */
+export function emptySegment(header: SegmentHeader, copies: readonly number[]): Segment {
+  return {
+    header,
+    copies,
+    endBytes: sectorBytes,
+    indexAt: 0,
+    last: header.after,
+    records: header.recordsBefore,
+    dataBytes: header.dataBytesBefore,
+    lastWallMs: header.wallMs,
+    points: null,
+  };
 }
 
 export interface Distance {

@@ -20,7 +20,7 @@ import type { FileHandle } from '../base/files.ts';
 import type { Position } from '../stream/position.ts';
 import { entryHeaderAt, inspectEntry, type EntryHeader, type Inspected } from './entry.ts';
 import type { SegmentCopies } from './segment-copies.ts';
-import { sectorBytes } from './segment-header.ts';
+import { decodeSegmentHeader, sectorBytes } from './segment-header.ts';
 
 /** A part of the log that was complete and cannot be read any more. */
 export interface Damage {
@@ -39,7 +39,12 @@ export function justBefore(first: Position): Position {
 }
 
 export type Step =
-  | { readonly kind: 'entry'; readonly entry: Extract<Inspected, { kind: 'entry' }>; readonly next: number }
+  | {
+      readonly kind: 'entry';
+      readonly entry: Extract<Inspected, { kind: 'entry' }>;
+      readonly bytes: Uint8Array;
+      readonly next: number;
+    }
   | { readonly kind: 'end'; readonly torn: boolean }
   /** `next`: the entry after it; null where none is left. */
   | { readonly kind: 'damage'; readonly reason: string; readonly next: number | null };
@@ -92,9 +97,9 @@ export class SegmentWalk {
     let torn = false;
     let rotten: string | null = null;
     for (const copy of this.#copies) {
-      const found = await this.#inspect(copy, offset, limit);
+      const { found, bytes } = await this.#inspect(copy, offset, limit);
       if (found.kind === 'entry' && (number === 0 || found.header.number === number)) {
-        return { kind: 'entry', entry: found, next: offset + found.header.bytes };
+        return { kind: 'entry', entry: found, bytes, next: offset + found.header.bytes };
       }
       if (found.kind === 'torn') torn = true;
       if (found.kind === 'rotten') rotten = found.reason;
@@ -112,18 +117,33 @@ export class SegmentWalk {
     };
   }
 
+  /** Null when no copy has it whole. */
+  async firstSector(): Promise<Uint8Array | null> {
+    for (const { handle } of this.#copies) {
+      const sector = await handle.readAt(0, sectorBytes).catch(() => new Uint8Array(0));
+      const read = decodeSegmentHeader(sector);
+      if (read.kind === 'header' && read.header.number === this.#segment) return sector;
+    }
+    return null;
+  }
+
   async close(): Promise<void> {
     await Promise.allSettled(this.#copies.map(({ handle }) => handle.close()));
   }
 
-  async #inspect(copy: OpenCopy, offset: number, limit: number): Promise<Inspected> {
+  async #inspect(
+    copy: OpenCopy,
+    offset: number,
+    limit: number,
+  ): Promise<{ readonly found: Inspected; readonly bytes: Uint8Array }> {
     const place = { tag: this.#tag, segment: this.#segment, offset };
     try {
       const header = entryHeaderAt(await slice(copy, offset, sectorBytes, limit), place);
       const bytes = await slice(copy, offset, header?.bytes ?? sectorBytes, limit);
-      return inspectEntry(bytes, place);
+      return { found: inspectEntry(bytes, place), bytes };
     } catch (error) {
-      return { kind: 'rotten', header: null, reason: error instanceof Error ? error.message : 'cannot be read' };
+      const reason = error instanceof Error ? error.message : 'cannot be read';
+      return { found: { kind: 'rotten', header: null, reason }, bytes: new Uint8Array(0) };
     }
   }
 
@@ -174,7 +194,12 @@ async function slice(copy: OpenCopy, offset: number, length: number, limit: numb
   const wanted = Math.min(length, limit - offset);
   const inChunk = offset - copy.chunkAt;
   if (inChunk >= 0 && inChunk + wanted <= copy.chunk.length) return copy.chunk.subarray(inChunk, inChunk + wanted);
-  copy.chunk = await copy.handle.readAt(offset, Math.min(Math.max(wanted, chunkBytes), limit - offset));
+  const ahead = Math.min(Math.max(wanted, chunkBytes), limit - offset);
+  // What cannot be read further on must not hide what can be read here.
+  copy.chunk = await copy.handle.readAt(offset, ahead).catch((error: unknown) => {
+    if (ahead <= wanted) throw error;
+    return copy.handle.readAt(offset, wanted);
+  });
   copy.chunkAt = offset;
   return copy.chunk.subarray(0, wanted);
 }

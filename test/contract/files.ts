@@ -82,6 +82,18 @@ export function filesContract(name: string, make: () => Promise<FilesUnderTest>)
       await run(second.close());
     });
 
+    it('opens as a device what is there, of the size it has at the time, and nothing else', async () => {
+      const { files, run } = world;
+      expect(await run(files.openRaw(at('a')))).toBeNull();
+      expect(await run(files.openRaw(world.folder))).toBeNull();
+      await run(files.write(at('a'), bytes('12345678'), { sync: true }));
+      const handle = await run(files.openRaw(at('a')));
+      expect(await run(handle?.size() ?? Promise.resolve(0))).toBe(8);
+      await run(handle?.writeAt(8, bytes('9')) ?? Promise.resolve());
+      expect(await run(handle?.size() ?? Promise.resolve(0))).toBe(9);
+      await run(handle?.close() ?? Promise.resolve());
+    });
+
     it('reads a gap that was never written as zeroes', async () => {
       const { files, run } = world;
       const handle = await run(files.open(at('a')));

@@ -8,9 +8,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Journal } from '../../src/journal/journal.ts';
 import { World } from '../../src/sim/world/world.ts';
-import { answered, append, at, dataOf, itemsOf, settings, write } from './samples.ts';
+import { answered, append, at, dataOf, itemsOf, makeDevice, settings, write } from './samples.ts';
 
-type Operation = 'small' | 'mark' | 'several' | 'large' | 'full disk' | 'close and open';
+type Operation = 'small' | 'mark' | 'several' | 'large' | 'full disk' | 'close and open' | 'release';
 const operations: readonly Operation[] = ['small', 'mark', 'several', 'large', 'full disk', 'close and open'];
 
 /** Small enough for a large write to need a segment of its own. */
@@ -34,9 +34,11 @@ async function run(
   const machine = world.machine('east');
   let process = machine.start('holdfast');
   const chosen = { ...small, synchronous, folders };
+  if (folders.includes('/device')) await makeDevice(world, process);
   let journal = await world.settle(Journal.open(process.environment, chosen));
   let appended = 0;
   let promised = 0;
+  let released = 0;
   const put = async (count: number, length: number): Promise<void> => {
     const seqs = Array.from({ length: count }, () => ++appended);
     const last = appended;
@@ -66,6 +68,10 @@ async function run(
         return put(3, 700);
       case 'full disk':
         return putAgain();
+      case 'release':
+        released = promised;
+        journal.release(at(released));
+        return new Promise((resolve) => process.environment.clock.after(50, resolve));
       case 'mark':
         return answered((done) => journal.mark('here', done));
       case 'close and open':
@@ -95,14 +101,14 @@ async function run(
     process = machine.start('holdfast');
     const { environment } = process;
     const opened = await world.settle(Journal.open(environment, chosen));
-    const reader = opened.read(at(0, 0));
+    const reader = opened.read(at(released, released === 0 ? 0 : 1));
     const items = reader === null ? [] : await world.settle(itemsOf(reader));
     const records = items.flatMap((item) => (item.kind === 'records' ? item.records : []));
     const label = `${sequence.join(', ')}: ${how} after effect ${cutAfter}, seed ${seed}, opened ${round} times`;
     const seqs = records.map(({ seq }) => seq);
     const isWhole = opened.damages.length === 0 && items.every(({ kind }) => kind !== 'damage');
-    const isGapless = seqs.every((seq, index) => seq === index + 1);
-    if (!isWhole || !isGapless || seqs.length < held || seqs.length > appended) {
+    const isGapless = seqs.every((seq, index) => seq === released + index + 1);
+    if (!isWhole || !isGapless || released + seqs.length < held || released + seqs.length > appended) {
       expect.fail(`${label}: found ${seqs.join()} of ${held}…${appended}, damages ${JSON.stringify(opened.damages)}`);
     }
     for (const { seq, data } of records) {
@@ -111,7 +117,7 @@ async function run(
     }
     if (round === 2) break;
     // It goes on: what comes next is read behind what was kept.
-    appended = seqs.length + 1;
+    appended = released + seqs.length + 1;
     await world.settle(append(opened, [write(appended, 100)]));
     promised = appended;
     if (synchronous) machine.powerLoss();
@@ -145,10 +151,26 @@ describe('I7: a log cut off at any moment keeps all that was answered for, and i
     }
   });
 
-  it('sequences of any length, in one folder or two', { timeout: 120_000 }, async () => {
-    const anySequence = fc.array(fc.constantFrom(...operations), { minLength: 1, maxLength: 12 });
+  it.each([1, 2, 3])('sequences of %i operations, on a device', { timeout: 120_000 }, async (length) => {
+    for (const sequence of sequences(length, ['large', 'several', 'release', 'close and open', 'full disk'])) {
+      for (const [how, seeds] of [
+        ['crash', 1],
+        ['power', [4, 4, 2, 1][length] ?? 1],
+      ] as const) {
+        for (let seed = 0; seed < seeds; seed++) {
+          for (let cutAfter = 1; await run(sequence, cutAfter, how, seed, true, ['/device']); cutAfter++);
+        }
+      }
+    }
+  });
+
+  it('sequences of any length, in one place or two', { timeout: 120_000 }, async () => {
+    const anySequence = fc.array(fc.constantFrom<Operation>(...operations, 'release'), {
+      minLength: 1,
+      maxLength: 12,
+    });
     const anyCut = fc.integer({ min: 1, max: 25 });
-    const anyFolders = fc.constantFrom(['/log'], ['/disk1/log', '/disk2/log']);
+    const anyFolders = fc.constantFrom(['/log'], ['/disk1/log', '/disk2/log'], ['/device'], ['/log', '/device']);
     await fc.assert(
       fc.asyncProperty(
         anySequence,

@@ -15,6 +15,16 @@ export const settings: JournalSettings = {
   synchronous: true,
 };
 
+/**
+ * A file that takes a device's place; with segments of 4096 bytes it has so many slots of 4096. Its first MiB is zeroes,
+ * what lies behind is left from somebody else.
+ */
+export async function makeDevice(world: World, process: SimProcess, path = '/device', slots = 16): Promise<void> {
+  const { files } = process.environment;
+  const bytes = new Uint8Array(1024 * 1024 + 1024 * 512 + slots * 4096).fill(0xa5, 1024 * 1024);
+  await world.settle(files.write(path, bytes, { sync: true }).then(() => files.syncFolder('/')));
+}
+
 /** Bytes that say which write they are of; never zeroes. */
 export function dataOf(seq: number, length: number): Uint8Array {
   return new Uint8Array(length).map((_byte, index) => 1 + ((seq * 31 + index * 7 + (index >> 8)) % 255));

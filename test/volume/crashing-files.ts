@@ -4,7 +4,7 @@
  * any mixture of what was synced and what was not.
  */
 import { HoldfastError } from '../../src/base/errors.ts';
-import type { FileHandle, Files } from '../../src/base/files.ts';
+import type { FileHandle, Files, RawHandle } from '../../src/base/files.ts';
 
 const sectorBytes = 512;
 
@@ -58,7 +58,17 @@ export class CrashingFiles implements Files {
   async open(path: string): Promise<FileHandle> {
     const inode = this.names.get(path) ?? { current: new Uint8Array(), synced: new Uint8Array() };
     this.names.set(path, inode);
+    return this.handleOf(inode);
+  }
+
+  async openRaw(path: string): Promise<RawHandle | null> {
+    const inode = this.names.get(path);
+    return inode === undefined ? null : this.handleOf(inode);
+  }
+
+  private handleOf(inode: Inode): RawHandle {
     return {
+      size: async () => inode.current.length,
       readAt: async (offset, length) => inode.current.slice(offset, offset + length),
       writeAt: async (offset, data) => this.store(inode, offset, data),
       sync: async () => this.flush(inode),

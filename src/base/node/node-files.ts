@@ -1,9 +1,9 @@
-import { constants } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { HoldfastError, messageOf } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
-import type { FileHandle, Files } from '../files.ts';
+import type { FileHandle, Files, RawHandle } from '../files.ts';
 
 /** The machine's file systems, through the thread pool. */
 export class NodeFiles implements Files {
@@ -17,6 +17,17 @@ export class NodeFiles implements Files {
 
   async open(path: string): Promise<FileHandle> {
     return new NodeFileHandle(path, await named(path, fs.open(path, constants.O_RDWR | constants.O_CREAT, 0o644)));
+  }
+
+  async openRaw(path: string): Promise<RawHandle | null> {
+    try {
+      const found = await fs.stat(path);
+      if (!found.isFile() && !found.isBlockDevice()) return null;
+      return new NodeFileHandle(path, await (found.isFile() ? fs.open(path, constants.O_RDWR) : openBlockDevice(path)));
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return null;
+      throw fileError(path, error);
+    }
   }
 
   link(from: string, to: string): Promise<void> {
@@ -53,7 +64,7 @@ export class NodeFiles implements Files {
   }
 }
 
-class NodeFileHandle implements FileHandle {
+class NodeFileHandle implements RawHandle {
   readonly #path: string;
   readonly #handle: fs.FileHandle;
 
@@ -68,6 +79,10 @@ class NodeFileHandle implements FileHandle {
 
   writeAt(offset: number, data: Uint8Array): Promise<void> {
     return named(this.#path, this.#writeAll(offset, data));
+  }
+
+  size(): Promise<number> {
+    return named(this.#path, sizeOf(this.#handle));
   }
 
   sync(): Promise<void> {
@@ -97,6 +112,29 @@ class NodeFileHandle implements FileHandle {
       written += bytesWritten;
     }
   }
+}
+
+async function openBlockDevice(path: string): Promise<fs.FileHandle> {
+  try {
+    return await fs.open(path, constants.O_RDWR | constants.O_EXCL);
+  } catch (error) {
+    if (errnoOf(error) !== 'EBUSY') throw error;
+    throw new HoldfastError('E_VOLUME_IN_USE', `${path} is in use: mounted, or opened by another process`, {
+      cause: error,
+    });
+  }
+}
+
+async function sizeOf(handle: fs.FileHandle): Promise<number> {
+  const found = await handle.stat();
+  return found.isBlockDevice() ? blockDeviceSize(found) : found.size;
+}
+
+/** In sysfs, in units of 512 bytes whatever the device's block size. Numbers as in glibc's `gnu_dev_major`. */
+export async function blockDeviceSize(found: Stats): Promise<number> {
+  const major = (found.rdev >>> 8) & 0xfff;
+  const minor = (found.rdev & 0xff) | ((found.rdev >>> 12) & 0xfff00);
+  return Number(await fs.readFile(`/sys/dev/block/${major}:${minor}/size`, 'latin1')) * 512;
 }
 
 async function writeWhole(path: string, data: Uint8Array, sync: boolean): Promise<void> {

@@ -4,7 +4,7 @@
  * when the process ends before, a drawn part of it has happened.
  */
 import { HoldfastError } from '../../base/errors.ts';
-import type { FileHandle, Files } from '../../base/files.ts';
+import type { FileHandle, Files, RawHandle } from '../../base/files.ts';
 import { folderOf, Inode, normal, type FileFault, type FileOperation, type SimFileSystem } from './file-system.ts';
 import type { Attachment, SimProcess } from './process.ts';
 
@@ -65,6 +65,18 @@ export class SimProcessFiles implements Files {
       operation: 'name',
       path: at,
       apply: () => new SimFileHandle(at, this.#system.lookup(at) ?? this.#created(at), this.#system, this.#run),
+    });
+  }
+
+  openRaw(path: string): Promise<RawHandle | null> {
+    const at = normal(path);
+    return this.#run<RawHandle | null>({
+      operation: 'read',
+      path: at,
+      apply: () => {
+        const inode = this.#system.lookup(at);
+        return inode === undefined ? null : new SimFileHandle(at, inode, this.#system, this.#run);
+      },
     });
   }
 
@@ -190,7 +202,7 @@ export class SimProcessFiles implements Files {
   }
 }
 
-class SimFileHandle implements FileHandle {
+class SimFileHandle implements RawHandle {
   readonly #path: string;
   readonly #inode: Inode;
   readonly #system: SimFileSystem;
@@ -220,6 +232,10 @@ class SimFileHandle implements FileHandle {
       apply: () => this.#inode.write(offset, data),
       interrupted: () => this.#inode.writePartly(offset, data, this.#system.prng),
     });
+  }
+
+  size(): Promise<number> {
+    return this.#run({ operation: 'read', path: this.#path, apply: () => this.#inode.data.length });
   }
 
   sync(): Promise<void> {
