@@ -13,6 +13,7 @@
  *   without the log. Hence after a crash what the log holds is what the own leg holds (`recover`).
  * - `ended` is told once for a stretch that was lost; change bits name what it held.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { assert } from '../base/assert.ts';
 import { crc32c } from '../base/crc32c.ts';
 import type { Environment } from '../base/environment.ts';
@@ -77,6 +78,10 @@ export class GroupLog implements EndTask {
   #opening = false;
   #reopenAtMs = 0;
   #lineage: Lineage | null = null;
+  #moving = false;
+  /** Why it is not where the document says. */
+  #moveProblem: string | null = null;
+  #moveAgainAtMs = 0;
   #state: State = 'off';
   #from: Position | null = null;
   #newest: Position = origin;
@@ -112,7 +117,9 @@ export class GroupLog implements EndTask {
 
   async #openJournal(): Promise<void> {
     const { environment, leg, event } = this.#options;
-    const { entry, folders, synchronous } = this.#settings;
+    const { entry, synchronous } = this.#settings;
+    // A move that was interrupted is taken up again: until it has ended the log is here and there.
+    const folders = this.#allPlaces;
     try {
       const journal = await Journal.open(environment, {
         group: leg.group,
@@ -129,9 +136,40 @@ export class GroupLog implements EndTask {
         environment.log.error(`log of group ${leg.group}: segment ${segment}: ${reason}`);
       this.#journal = journal;
       this.#problem = null;
+      void this.#move();
     } catch (error) {
       if (this.#problem !== messageOf(error)) event('log', `the log cannot be opened: ${messageOf(error)}`);
       this.#problem = messageOf(error);
+    }
+  }
+
+  get #allPlaces(): string[] {
+    return [...new Set([...this.#options.leg.state.logPlaces, ...this.#settings.folders])];
+  }
+
+  /** To where the document says, if it is not there; what is read and written meanwhile does not notice. */
+  async #move(): Promise<void> {
+    const { leg, environment, event } = this.#options;
+    const { folders } = this.#settings;
+    const journal = this.#journal;
+    if (journal === null || this.#moving || isDeepStrictEqual(leg.state.logPlaces, folders)) return;
+    this.#moving = true;
+    try {
+      const first = leg.state.logPlaces.length === 0;
+      leg.metadata.change({ logPlaces: this.#allPlaces });
+      await leg.save();
+      const lost = first ? [] : await journal.moveTo(folders);
+      leg.metadata.change({ logPlaces: folders });
+      await leg.save();
+      if (!first) event('log', `the log is at ${folders.join(' and ')} now`);
+      for (const { segment, reason } of lost) event('log', `segment ${segment} could not be moved whole: ${reason}`);
+      this.#moveProblem = null;
+    } catch (error) {
+      if (this.#moveProblem !== messageOf(error)) event('log', `the log cannot be moved: ${messageOf(error)}`);
+      this.#moveProblem = messageOf(error);
+      this.#moveAgainAtMs = environment.clock.monotonicMs() + reopenMs;
+    } finally {
+      this.#moving = false;
     }
   }
 
@@ -202,7 +240,11 @@ export class GroupLog implements EndTask {
     if (ahead === null) return;
     const journal = this.#journal;
     const exact = leg.held && comparePositions(leg.applied, leg.intended) === 0;
-    const usable = journal !== null && leg.state.condition !== 'inconsistent';
+    // A log that was put in its place, or is older than it was, tells nothing.
+    const usable =
+      journal?.id === ahead.log &&
+      comparePositions(journal.end, ahead.end) >= 0 &&
+      leg.state.condition !== 'inconsistent';
     if (usable && exact && comparePositions(journal.end, leg.applied) <= 0) {
       this.#from = ahead.from;
     } else if (usable && !exact && leg.state.owning && (leg.held || ahead.synchronous)) {
@@ -403,11 +445,19 @@ export class GroupLog implements EndTask {
     if (held) this.#options.hold(false);
   }
 
+  /** How far the log reaches, where a restart finds it; with the next save of the leg's metadata. */
+  noteEnd(): void {
+    const journal = this.#journal;
+    if (this.#state !== 'on' || this.#from === null || journal === null || this.busy) return;
+    const { synchronous } = this.#settings;
+    // In asynchronous groups what was answered for may not be on the medium.
+    const end = synchronous ? journal.end : journal.status().durable;
+    this.#options.leg.metadata.change({ logAhead: { log: journal.id, from: this.#from, end, synchronous } });
+  }
+
   #sayAhead(said: () => void = () => {}): void {
     const { leg } = this.#options;
-    const { synchronous } = this.#settings;
-    if (this.#state !== 'on' || this.#from === null) return;
-    leg.metadata.change({ logAhead: { from: this.#from, synchronous } });
+    this.noteEnd();
     leg.save().then(said, () => {});
   }
 
@@ -464,6 +514,7 @@ export class GroupLog implements EndTask {
   tick(): void {
     this.retry();
     void this.#reopen();
+    if (this.#options.environment.clock.monotonicMs() >= this.#moveAgainAtMs) void this.#move();
     const journal = this.#journal;
     if (journal === null || this.#state !== 'on') return;
     const { usedBytes, capacityBytes, fullInMs } = journal.status();
@@ -495,6 +546,7 @@ export class GroupLog implements EndTask {
       journal.setCapacity(entry.sizeBytes);
       this.retry();
     }
+    void this.#move();
     journal.setRetention(entry.retentionMs, entry.retentionBytes);
     if (synchronous === before.synchronous) return;
     // Answers for what is not on the medium yet are given only once the metadata says so.
@@ -512,6 +564,8 @@ export class GroupLog implements EndTask {
     this.#closed = true;
     await this.#journal?.remove();
     this.#journal = null;
+    this.#options.leg.metadata.change({ logPlaces: [] });
+    await this.#options.leg.save();
   }
 
   async close(): Promise<void> {

@@ -660,6 +660,7 @@ export class Group {
     this.#endSessions(() => true, reason);
     if (owner !== null && leg !== null) {
       await owner.close(reason);
+      owner.log?.noteEnd();
       await owner.log?.close();
       if (owner.wasOpen) {
         leg.applied = owner.storedPosition;

@@ -897,6 +897,7 @@ export class Owner implements SourceOwner, EndTask {
     const newest = Math.max(ordinal, this.#queue.lastStarted?.ordinal ?? 0);
     const covered = new Set(this.#legList.filter((leg) => leg.tracking || leg.bitsSet).map((leg) => leg.node));
     try {
+      this.log?.noteEnd();
       if (covered.size > 0) await this.leg.saveBits();
       if (await this.leg.checkpoint(this.history.positionAt(ordinal))) {
         this.#localDurableOrdinal = Math.max(this.#localDurableOrdinal, ordinal);

@@ -202,6 +202,11 @@ export class Journal {
     }
   }
 
+  /** Drawn when the log was made: another one, in the same place, is not this. */
+  get id(): string {
+    return this.#journalId;
+  }
+
   get state(): JournalState {
     return this.#state;
   }
@@ -435,12 +440,6 @@ export class Journal {
     await this.#live?.close();
     this.#live = null;
     await this.#trimming;
-  }
-
-  /** Closes the log and removes all of it. */
-  async remove(): Promise<void> {
-    await this.close();
-    for (const { header } of this.#table.all) await this.#copies.remove(header.number);
   }
 
   #border(cross: () => void): void {

@@ -80,10 +80,17 @@ const stateSchema = z
     /** The leg was its owner's in the generation of `lineage`, and nobody noted how far that went: it crashed (R6). */
     owning: z.boolean(),
     /**
-     * As owner, this leg is a cursor on the group's log: all it may hold beyond `from` is in the log, on the medium when
-     * `synchronous`. Null: it is not.
+     * As owner, this leg is a cursor on the group's log: all it may hold beyond `from` is in the log with that id, on the
+     * medium when `synchronous`. That log reached to `end` when this was noted: one that reaches less far is older than it
+     * was. Null: the leg is no cursor.
      */
-    logAhead: z.object({ from: positionSchema, synchronous: z.boolean() }).readonly().nullable().default(null),
+    logAhead: z
+      .object({ log: z.string(), from: positionSchema, end: positionSchema, synchronous: z.boolean() })
+      .readonly()
+      .nullable()
+      .default(null),
+    /** Where this node's part of the group's log is, while it is moved also where it goes; empty before its first use. */
+    logPlaces: z.array(z.string()).readonly().default([]),
     /** Set at a clean stop, after a flush of everything: then nothing is hot. */
     clean: z.boolean(),
     bootId: z.string(),
@@ -118,6 +125,7 @@ export function newLegState(group: string, node: string, bootId: string): LegSta
     condition: 'consistent',
     owning: false,
     logAhead: null,
+    logPlaces: [],
     clean: true,
     bootId,
     wentBack: null,
