@@ -60,7 +60,7 @@ export function renderMoments({ moments }: LogMoments, colours: Colours): string
       formatSize(length),
     ]),
   ]);
-  const table = renderTable(['POSITION', 'TIME', 'WHAT', 'WRITES', 'BYTES'], rows, colours);
+  const table = renderTable(['POSITION', 'TIME', 'WHAT', 'RECORDS', 'BYTES'], rows, colours);
   const damages = moments.flatMap(({ position, reason }) =>
     reason === null ? [] : [`${colours.red('!')} damage after ${position}: ${reason}`],
   );

@@ -415,7 +415,7 @@ describe('logs', () => {
 
   it('show their moments, extents and damage, in 80 columns, and how to go on (BY-3)', async () => {
     expect((await run('log show g1 --limit 1 --extents')).out.split('\n').map((line) => line.trim())).toEqual([
-      expect.stringMatching(/^POSITION +TIME +WHAT +WRITES +BYTES$/),
+      expect.stringMatching(/^POSITION +TIME +WHAT +RECORDS +BYTES$/),
       expect.stringMatching(/^7:1041 +2026-01-02 03:04:05\.600Z +end of an epoch +2 +12 KiB$/),
       expect.stringMatching(/^vol1 at 1048576 +4 KiB$/),
       expect.stringMatching(/^#3 at 0 +8 KiB$/),
