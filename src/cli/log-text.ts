@@ -20,6 +20,14 @@ export function renderLogs(rows: readonly LogRow[], nowMs: number, colours: Colo
   return renderTable(head, cells, colours);
 }
 
+/** Where they are, as far as that is not each node's default, and on its owner in any case. */
+export function placeLines(rows: readonly LogRow[]): string[] {
+  return rows.flatMap(({ group, log, status }) => {
+    const places = { ...log?.places, ...(status && { [status.node]: status.copies.map(({ folder }) => folder) }) };
+    return Object.entries(places).map(([node, folders]) => `  ${group} on ${node}: ${folders.join(', ')}`);
+  });
+}
+
 /** Of those in use or in trouble; empty where all rest. */
 export function renderBusyLogs(
   groups: readonly { readonly name: string; readonly log: LogStatus | null }[],
