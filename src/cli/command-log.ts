@@ -17,7 +17,7 @@ import {
   type NodeVerbOptions,
 } from './command.ts';
 import type { Io } from './io.ts';
-import { formatTime, renderLogs, renderMoments } from './log-text.ts';
+import { formatTime, placeLines, renderLogs, renderMoments } from './log-text.ts';
 
 type Place = readonly [node: string, paths: string];
 
@@ -52,7 +52,8 @@ function addListing(log: Command, io: Io): void {
     const reasons = rows.flatMap(({ group, status }) =>
       status?.reason == null ? [] : [`${io.out.colours.yellow('!')} log of ${group}: ${status.reason}`],
     );
-    io.out.write(`${[renderLogs(rows, io.wallMs(), io.out.colours), ...reasons].join('\n')}\n`);
+    const table = renderLogs(rows, io.wallMs(), io.out.colours);
+    io.out.write(`${[table, ...placeLines(rows), ...reasons].join('\n')}\n`);
   });
 }
 

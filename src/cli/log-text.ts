@@ -20,6 +20,14 @@ export function renderLogs(rows: readonly LogRow[], nowMs: number, colours: Colo
   return renderTable(head, cells, colours);
 }
 
+/** Where they are, as far as that is not each node's default, and on its owner in any case. */
+export function placeLines(rows: readonly LogRow[]): string[] {
+  return rows.flatMap(({ group, log, status }) => {
+    const places = { ...log?.places, ...(status && { [status.node]: status.copies.map(({ folder }) => folder) }) };
+    return Object.entries(places).map(([node, folders]) => `  ${group} on ${node}: ${folders.join(', ')}`);
+  });
+}
+
 /** Of those in use or in trouble; empty where all rest. */
 export function renderBusyLogs(
   groups: readonly { readonly name: string; readonly log: LogStatus | null }[],
@@ -60,7 +68,7 @@ export function renderMoments({ moments }: LogMoments, colours: Colours): string
       formatSize(length),
     ]),
   ]);
-  const table = renderTable(['POSITION', 'TIME', 'WHAT', 'WRITES', 'BYTES'], rows, colours);
+  const table = renderTable(['POSITION', 'TIME', 'WHAT', 'RECORDS', 'BYTES'], rows, colours);
   const damages = moments.flatMap(({ position, reason }) =>
     reason === null ? [] : [`${colours.red('!')} damage after ${position}: ${reason}`],
   );

@@ -34,6 +34,12 @@ export interface LogControlContext {
 
 const requestTimeoutMs = 30_000;
 
+/**
+ * An answer between nodes is a mebibyte of JSON at most (`controlBytesMax`), and so many extents, with names as long as
+ * they may be, are half of it. More come at once only of a single epoch.
+ */
+const extentsMax = 4096;
+
 const markRequest = z.object({ group: z.string(), name: z.string() });
 const momentsRequest = z.object({
   group: z.string(),
@@ -116,7 +122,7 @@ export class LogControl implements Pick<NodeControl, LogMethods | 'logMoments'> 
 
   async #moments({ group: name, ...options }: MomentsRequest, forward: boolean): Promise<LogMoments> {
     const group = this.#servedHere(name, forward);
-    if (group !== null) return group.logMoments(options);
+    if (group !== null) return fitting(await group.logMoments(options));
     return (await this.#askOwner('log.moments', { group: name, ...options })) as LogMoments;
   }
 
@@ -158,4 +164,14 @@ export class LogControl implements Pick<NodeControl, LogMethods | 'logMoments'> 
     const group = groups.find((candidate) => candidate.name === name);
     return { group, ownerIsUp: nodes.some((node) => node.name === group?.owner && node.state === 'up') };
   }
+}
+
+/** The moments from the first on whose extents are not too many together. */
+function fitting({ moments, more }: LogMoments): LogMoments {
+  let extents = 0;
+  const end = moments.findIndex((moment, index) => {
+    extents += moment.extents?.length ?? 0;
+    return index > 0 && extents > extentsMax;
+  });
+  return end < 0 ? { moments, more } : { moments: moments.slice(0, end), more: true };
 }

@@ -161,8 +161,10 @@ const document: ClusterDocument = {
 export function fakeControl(): FakeControl {
   const listeners = new Set<(event: NodeEvent) => void>();
   const asked: [string, unknown][] = [];
+  // Examples of the manual create a volume `vol2`, in a group of its own.
   const find = (group: string): void => {
-    if (group !== 'g1') throw new HoldfastError('E_NOT_FOUND', `there is no group ${group}; there are: g1`);
+    if (group !== 'g1' && group !== 'vol2')
+      throw new HoldfastError('E_NOT_FOUND', `there is no group ${group}; there are: g1`);
   };
   const moved = (group: string, owner: string, pauseMs: number, text: string): MoveResult => ({
     group,

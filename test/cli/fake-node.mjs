@@ -78,6 +78,7 @@ const status = () => ({
       legs: [leg('east', true), leg('west', false)],
       reason: null,
       nextStep: null,
+      log: null,
       forks: [],
     },
   ],

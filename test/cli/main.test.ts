@@ -372,7 +372,7 @@ describe('logs', () => {
     for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
     expect(out).toMatch(/^g1 +east +logging +3 GiB \/ 8 GiB +48 +2 min 5 s +3 h 5 min$/m);
     expect(out).toMatch(/^g2 +- +none +- +- +- +-$/m);
-    expect(out).toContain('! log of g1: it fills\n');
+    expect(out).toContain('\n  g1 on west: /fast/log\n  g1 on east: /data/logs/g1\n! log of g1: it fills\n');
     control.state = fakeStatus();
     expect((await run('log list')).out).toMatch(/^g1 +- +unknown +- \/ 8 GiB +- +- +-$/m);
     expect(JSON.parse((await run('log list --json')).out)).toEqual(await control.listLogs());
@@ -415,7 +415,7 @@ describe('logs', () => {
 
   it('show their moments, extents and damage, in 80 columns, and how to go on (BY-3)', async () => {
     expect((await run('log show g1 --limit 1 --extents')).out.split('\n').map((line) => line.trim())).toEqual([
-      expect.stringMatching(/^POSITION +TIME +WHAT +WRITES +BYTES$/),
+      expect.stringMatching(/^POSITION +TIME +WHAT +RECORDS +BYTES$/),
       expect.stringMatching(/^7:1041 +2026-01-02 03:04:05\.600Z +end of an epoch +2 +12 KiB$/),
       expect.stringMatching(/^vol1 at 1048576 +4 KiB$/),
       expect.stringMatching(/^#3 at 0 +8 KiB$/),

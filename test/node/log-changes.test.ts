@@ -46,6 +46,8 @@ describe('a log (TL-9)', () => {
     document = withLogPlace(document, { group: 'g1', node: 'east', folders: ['/a/log', '/b/log/'] });
     document = withLogPlace(document, { group: 'g1', node: 'west', folders: ['/other/log'] });
     expect(logOf(document)?.places).toEqual({ east: ['/a/log', '/b/log'], west: ['/other/log'] });
+    // Said again, it is no other log's place.
+    expect(withLogPlace(document, { group: 'g1', node: 'west', folders: ['/other/log'] })).toEqual(document);
     document = withLogSize(document, { group: 'g1', sizeBytes: 16 * GiB });
     expect(logOf(document)?.sizeBytes).toBe(16 * GiB);
     document = withLogSize(document, { group: 'g1', sizeBytes: GiB });

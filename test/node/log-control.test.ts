@@ -1,6 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Group } from '../../src/group/group.ts';
+import type { LogMoment, LogMomentsOptions } from '../../src/group/log-moments.ts';
 import type { LegStatus, LogStatus } from '../../src/group/status.ts';
+import { controlBytesMax } from '../../src/link/frame.ts';
 import { LogControl } from '../../src/node/log-control.ts';
 import type { ClusterDocument } from '../../src/store/document.ts';
 import { fakeControl, fakeGroup, fakeLog, fakeStatus } from '../api/fake-control.ts';
@@ -12,6 +14,7 @@ let ownerState: 'up' | 'unreachable';
 let owner: string;
 let role: Group['role'];
 let asked: unknown[];
+let moments: readonly LogMoment[];
 let logs: LogControl;
 
 beforeEach(async () => {
@@ -22,12 +25,16 @@ beforeEach(async () => {
   owner = 'east';
   role = 'primary';
   asked = [];
+  moments = fakeControl().moments;
   const held = {
     get role() {
       return role;
     },
     markLog: (name: string) => Promise.resolve({ position: '7:3', atMs: 5, name }),
-    logMoments: (options: unknown) => Promise.resolve({ moments: [], more: false, options }),
+    logMoments: (options: LogMomentsOptions) => {
+      asked.push(options);
+      return Promise.resolve({ moments, more: false });
+    },
   } as unknown as Group;
   logs = new LogControl({
     node: 'east',
@@ -100,8 +107,8 @@ describe('bookmarks and history', () => {
   it('come from the group where it is served', async () => {
     expect(await logs.markLog({ group: 'g1', name: 'm' })).toEqual({ position: '7:3', atMs: 5, name: 'm' });
     const options = { limit: 3, extents: true, after: '7:1' };
-    expect(await logs.logMoments({ group: 'g1', ...options })).toMatchObject({ options });
-    expect(asked).toEqual([]);
+    expect(await logs.logMoments({ group: 'g1', ...options })).toEqual({ moments, more: false });
+    expect(asked).toEqual([options]);
   });
 
   it('are asked of the owner elsewhere, once', async () => {
@@ -117,6 +124,22 @@ describe('bookmarks and history', () => {
       'group g1: east does not serve it now',
     );
     expect(asked).toHaveLength(2);
+  });
+
+  it('are cut short where they would not fit into an answer between nodes', async () => {
+    const epoch = (extents: number): LogMoment => ({
+      ...(fakeControl().moments[0] ?? expect.fail()),
+      extents: Array.from({ length: extents }, () => ({ volume: 'v'.repeat(63), offset: 2 ** 52, length: 2 ** 25 })),
+    });
+    const lengths = async (...epochs: number[]) => {
+      moments = epochs.map(epoch);
+      const answer = await logs.logMoments({ group: 'g1', limit: 1000, extents: true });
+      expect(JSON.stringify(answer).length).toBeLessThan(controlBytesMax);
+      return [answer.moments.map(({ extents }) => extents?.length), answer.more];
+    };
+    expect(await lengths(4000, 96)).toEqual([[4000, 96], false]);
+    expect(await lengths(4000, 97, 1)).toEqual([[4000], true]);
+    expect(await lengths(5000, 0, 0)).toEqual([[5000], true]);
   });
 
   it('are refused without a log', async () => {
