@@ -10,8 +10,9 @@ import type { StreamRecord } from '../stream/record.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 
 /**
- * Applies what the log holds after `start`. Resolves false when it cannot be read or stored whole: then the leg holds an
- * unknown part of it, as after a crash without a log. On success the leg is exact, and all of it durable.
+ * Applies what the log holds after `start`. Resolves false when it cannot be read whole: then the leg is what it was. So it
+ * does when it cannot be stored whole: then the leg holds an unknown part of it, as after a crash without a log. On
+ * success the leg is exact, and all of it durable.
  */
 export async function replay(
   environment: Environment,
@@ -19,6 +20,8 @@ export async function replay(
   journal: Journal,
   start: Position,
 ): Promise<boolean> {
+  // Looked through first: records applied again put back what later ones have written, until those follow.
+  if (!(await isWhole(leg, journal, start))) return false;
   const reader = journal.read(start);
   if (reader === null) return false;
   let failed = false;
@@ -39,7 +42,6 @@ export async function replay(
       for (const record of item.records) {
         // Flushes stand for what hosts were told; one at the end covers all.
         if (record.kind === 'flush') continue;
-        if (!leg.has(record.volume)) return false;
         queue.push(record);
       }
       await idle();
@@ -56,4 +58,19 @@ export async function replay(
   leg.metadata.change({ durable: journal.end, owning: false, condition: 'consistent' });
   await leg.save();
   return true;
+}
+
+async function isWhole(leg: LocalLeg, journal: Journal, start: Position): Promise<boolean> {
+  const reader = journal.read(start);
+  if (reader === null) return false;
+  try {
+    for (let item = await reader.next(); item !== null; item = await reader.next()) {
+      if (item.kind === 'damage') return false;
+      if (item.kind === 'records' && !item.records.every(({ kind, volume }) => kind === 'flush' || leg.has(volume)))
+        return false;
+    }
+    return true;
+  } finally {
+    await reader.close();
+  }
 }

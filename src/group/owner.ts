@@ -618,7 +618,8 @@ export class Owner implements SourceOwner, EndTask {
       takes = false;
       // Until the record no longer says that it is within its bound, hosts wait all the same (R13).
       if (leg.mode !== 'async' || this.#options.settings().onCongestion !== 'log' || leg.congested) continue;
-      if (this.log?.usable !== true || leg.phase !== 'streaming') continue;
+      // One that is only about to be within its bound stays so until it is: nothing would tell it to leave.
+      if (this.log?.usable !== true || leg.phase !== 'streaming' || leg.recordClass === 'behind') continue;
       leg.congested = true;
       // Not now: in the middle of a stamp the log must not begin.
       this.environment.turn.defer(() => this.#options.review());

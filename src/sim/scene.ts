@@ -288,7 +288,9 @@ class Scene {
       const group = this.#cluster.group(record.owner, plan.name);
       const owner = group?.owner;
       if (!group?.serving || !owner) {
-        return `${plan.name} is ${group?.role ?? 'down'} at ${record.owner}: ${group?.problem ?? ''} ${[...(owner?.holds ?? [])].join()}`;
+        const legs = (owner?.legs ?? []).map(({ node, phase, recordClass }) => `${node} is ${phase}, ${recordClass}`);
+        const holds = [...(owner?.holds ?? [])].join();
+        return `${plan.name} is ${group?.role ?? 'down'} at ${record.owner}: ${[group?.problem ?? '', holds, ...legs].join('; ')}`;
       }
       for (const { node, mode } of this.#cluster.targetsOf(plan.name, record.owner)) {
         const leg = owner.legOf(node);

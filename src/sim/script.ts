@@ -217,7 +217,8 @@ class Drawing {
     const count = classes.length === 0 ? 0 : 1 + prng.below(Math.min(10, 2 + 2 * classes.length));
     for (let at = 0; at < count; at++) {
       const kind = classes[prng.below(classes.length)];
-      const latestMs = kind === 'tenures' ? durationMs - tenuresMs : durationMs;
+      // What takes its time begins early.
+      const latestMs = kind === 'tenures' ? durationMs - tenuresMs : kind === 'outage' ? durationMs / 3 : durationMs;
       if (kind !== undefined) actions.push(...this.#actions(kind, Math.round(prng.between(0, latestMs))));
     }
     return {

@@ -2,7 +2,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { drawScriptFor, plantedBugs, type PlantedBug } from '../../src/sim/planted.ts';
 import { playScript } from '../../src/sim/scene.ts';
-import { drawScript, type Script } from '../../src/sim/script.ts';
+import { drawScript, type DrawOptions, type Script } from '../../src/sim/script.ts';
 
 const scenes = new URL('scenes/', import.meta.url);
 
@@ -31,14 +31,8 @@ describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
   });
 
   it('reaches rare places', { timeout: 60_000 }, async () => {
-    const marks = new Set<string>();
-    for (let seed = 1; seed <= 30; seed++) {
-      const { marks: reached } = await playScript(
-        drawScript(`rare ${seed}`, { only: ['crash', 'power', 'pause', 'move'] }),
-      );
-      for (const mark of reached) marks.add(mark);
-    }
-    expect([...marks]).toEqual(
+    const marks = await marksOf(30, { only: ['crash', 'power', 'pause', 'move'], nodes: 2, logs: false });
+    expect(marks).toEqual(
       expect.arrayContaining([
         'switch-over done',
         'take-over done',
@@ -46,6 +40,20 @@ describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
         'taken over by a leg inSync',
         'opened with flushed promised',
         'event lease',
+      ]),
+    );
+  });
+
+  it('reaches those of logs', { timeout: 60_000 }, async () => {
+    const marks = await marksOf(40, { only: ['outage', 'crash', 'log'], logs: true });
+    expect(marks).toEqual(
+      expect.arrayContaining([
+        'logged',
+        'merged',
+        'in-merge done',
+        'log full',
+        'fell back to bits',
+        'opened with what its log held',
       ]),
     );
   });
@@ -85,3 +93,12 @@ describe('scenes kept', () => {
     });
   }
 });
+
+async function marksOf(seeds: number, options: DrawOptions): Promise<string[]> {
+  const marks = new Set<string>();
+  for (let seed = 1; seed <= seeds; seed++) {
+    const { marks: reached } = await playScript(drawScript(`rare ${seed}`, options));
+    for (const mark of reached) marks.add(mark);
+  }
+  return [...marks];
+}
