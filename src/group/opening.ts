@@ -159,10 +159,7 @@ function lostCache(nodes: readonly string[]): string {
 }
 
 /** The attached leg that is furthest among those that will do; null when there is none. */
-function furthest(
-  { leg, legs }: OpeningOptions,
-  willDo: (as: As, other: SourceLeg) => boolean,
-): SourceLeg | null {
+function furthest({ leg, legs }: OpeningOptions, willDo: (as: As, other: SourceLeg) => boolean): SourceLeg | null {
   let best: SourceLeg | null = null;
   for (const other of legs) {
     const as = other.attachedAs;

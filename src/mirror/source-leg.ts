@@ -700,6 +700,9 @@ export class SourceLeg {
       nearEnd: () => this.#keepInMemory(),
       finished: () => {
         this.#endMerge();
+        // The last stamps before may be copies for another leg, which are in no log: this leg passes them by.
+        const { generation, seq } = this.#owner.history.positionAt(this.#next - 1);
+        if (seq > 0) this.#sendRecords([skipped({ generation, epoch: seq, seq })]);
         this.phase = 'settling';
         this.#settle(this.#owner.last, true);
       },
@@ -936,8 +939,7 @@ export class SourceLeg {
   }
 }
 
-function skipped(change: Change): StreamRecord {
-  const { generation, epoch, seq } = change;
+function skipped({ generation, epoch, seq }: Pick<StreamRecord, 'generation' | 'epoch' | 'seq'>): StreamRecord {
   return {
     kind: 'skip',
     generation,
