@@ -151,7 +151,7 @@ function suspendedWords(group: Group, owner: Owner, context: DescribeContext): W
   if (owner.holds.has('log')) {
     return {
       reason: `the log is full (${owner.log?.status()?.reason ?? 'no space'}); writes wait, reads go on`,
-      nextStep: `Let the target catch up, or: holdfast log grow ${group.name} --size SIZE`,
+      nextStep: `Bring the target back, or give it more room: holdfast log grow ${group.name} --help`,
     };
   }
   if (owner.holds.has('target')) {
@@ -460,7 +460,9 @@ function logOf({ owner, name }: Group, node: string): LogStatus | null {
   const status = log.status();
   const { problem, endReason } = log;
   const waits = owner?.holds.has('log') === true;
-  const reason = problem ?? endReason ?? (waits ? `it is full, hosts wait: ${status?.reason ?? ''}` : null);
+  const waiting = waits ? `it is full, hosts wait: ${status?.reason ?? ''}` : null;
+  const reason = problem ?? endReason ?? waiting ?? log.warning;
+  const larger = `holdfast log grow ${name} --size ${formatSize(2 * (status?.capacityBytes ?? 0)).replace(' ', '')}`;
   return {
     node,
     state: problem !== null ? 'failed' : log.on ? 'logging' : endReason !== null ? 'ended' : 'idle',
@@ -477,9 +479,9 @@ function logOf({ owner, name }: Group, node: string): LogStatus | null {
         ? null
         : problem !== null
           ? 'Mend the place of the log, or assign another; what targets miss meanwhile is copied, not merged.'
-          : waits
-            ? `Let the target catch up, or: holdfast log grow ${name} --size SIZE`
-            : 'The next outage is logged again; consider a larger log.',
+          : endReason === null
+            ? `Bring the target back, or: ${larger}`
+            : `The next outage is logged again; perhaps with more room: ${larger}`,
   };
 }
 

@@ -19,6 +19,7 @@ import { crc32c } from '../base/crc32c.ts';
 import type { Environment } from '../base/environment.ts';
 import { messageOf, type HoldfastError } from '../base/errors.ts';
 import type { EndTask } from '../base/turn.ts';
+import { formatDuration } from '../base/units.ts';
 import { momentsOf, type Moment } from '../journal/history.ts';
 import { Journal, journalDefaults, type JournalStatus } from '../journal/journal.ts';
 import type { JournalReader } from '../journal/reader.ts';
@@ -66,6 +67,9 @@ type State = 'off' | 'on' | 'ending' | 'waiting';
 const saveRetryMs = 1000;
 const reopenMs = 10_000;
 const removeLookMs = 20;
+/** `on-log-full: throttle`: from this share on hosts pause after each turn, the longer the less is free. */
+const throttleShare = 0.75;
+const throttlePauseMaxMs = 50;
 /** Warned of once it is this full, and again only after it was emptier. */
 const warnShare = 0.8;
 
@@ -203,6 +207,24 @@ export class GroupLog implements EndTask {
   /** It is written, or would be. */
   get usable(): boolean {
     return this.#state === 'on' || (this.#state === 'off' && this.#journal?.state === 'open');
+  }
+
+  /** How long hosts should pause now, because the log is filling and nothing is being merged from it. Milliseconds. */
+  get pauseMs(): number {
+    const { onFull, merging } = this.#options;
+    const journal = this.#journal;
+    if (journal === null || this.#state !== 'on' || onFull() !== 'throttle' || merging()) return 0;
+    const over = (journal.usedShare - throttleShare) / (1 - throttleShare);
+    return over <= 0 ? 0 : Math.min(1, over) * throttlePauseMaxMs;
+  }
+
+  /** What a human should know of it while it is written; null when there is space enough. */
+  get warning(): string | null {
+    const share = this.#journal?.usedShare ?? 0;
+    if (this.#state !== 'on' || share < warnShare) return null;
+    const fullInMs = this.#journal?.status().fullInMs ?? null;
+    const left = fullInMs === null ? '' : `; at this rate it is full in ${formatDuration(Math.ceil(fullInMs / 1000) * 1000)}`;
+    return `${Math.floor(100 * share)} % of the log are used${left}`;
   }
 
   /** Records given at the beginning of the stretch are still being read. */
@@ -517,13 +539,9 @@ export class GroupLog implements EndTask {
     if (this.#options.environment.clock.monotonicMs() >= this.#moveAgainAtMs) void this.#move();
     const journal = this.#journal;
     if (journal === null || this.#state !== 'on') return;
-    const { usedBytes, capacityBytes, fullInMs } = journal.status();
-    const filling = usedBytes >= warnShare * capacityBytes;
-    if (filling && !this.#warned) {
-      const left = fullInMs === null ? '' : `; full in ${Math.round(fullInMs / 1000)} s at this rate`;
-      this.#options.event('log', `${Math.round((100 * usedBytes) / capacityBytes)} % of the log are used${left}`);
-    }
-    this.#warned = filling;
+    const { warning } = this;
+    if (warning !== null && !this.#warned) this.#options.event('log', warning);
+    this.#warned = warning !== null;
   }
 
   status(): JournalStatus | null {
@@ -566,6 +584,22 @@ export class GroupLog implements EndTask {
     this.#journal = null;
     this.#options.leg.metadata.change({ logPlaces: [] });
     await this.#options.leg.save();
+  }
+
+  /** Removes what a log that no owner has open left in its places on this node. */
+  static async discard(environment: Environment, leg: LocalLeg): Promise<void> {
+    const { logPlaces } = leg.state;
+    if (logPlaces.length === 0) return;
+    const journal = await Journal.open(environment, {
+      ...journalDefaults,
+      group: leg.group,
+      start: origin,
+      folders: logPlaces,
+      capacityBytes: 0,
+      synchronous: true,
+    });
+    await journal.remove();
+    leg.metadata.change({ logPlaces: [] });
   }
 
   async close(): Promise<void> {

@@ -559,9 +559,13 @@ export class Group {
 
   /** The log is the owner's: what the document says of it is done there. */
   async #followLog(): Promise<void> {
-    const { owner } = this;
-    if (owner === null || this.role !== 'primary') return;
+    const { owner, leg } = this;
     const settings = this.#logSettings();
+    if (settings === null && owner === null && leg !== null && leg.state.logPlaces.length > 0) {
+      await GroupLog.discard(this.#environment, leg);
+      await leg.save();
+    }
+    if (owner === null || this.role !== 'primary') return;
     if (settings === null) {
       await owner.log?.remove();
       owner.log = null;

@@ -58,7 +58,7 @@ export type Hold =
   | 'lag'
   /** The log is full, and waits for space (TL-20). */
   | 'log'
-  /** A leg is being merged, and hosts had their share (TL-11). */
+  /** A leg is being merged, and hosts had their share (TL-11); or the log fills, and they are slowed. */
   | 'merge'
   /** `on-target-loss: suspend`, and a target is lost. */
   | 'target';
@@ -481,8 +481,10 @@ export class Owner implements SourceOwner, EndTask {
       for (const watch of this.#watches) if (recordsOverlap(watch, change)) watch.touched = true;
     }
     if (this.#lagAtBound() && !this.#logTakesOver()) this.hold('lag', true);
-    if (this.log?.on === true) this.log.push(change);
-    else this.#queue.push(change);
+    if (this.log?.on === true) {
+      this.log.push(change);
+      this.#pause(this.log.pauseMs);
+    } else this.#queue.push(change);
     this.#askForTurn();
   }
 
@@ -717,6 +719,13 @@ export class Owner implements SourceOwner, EndTask {
         this.mergeMoved();
       });
     }
+  }
+
+  /** `on-log-full: throttle`. */
+  #pause(forMs: number): void {
+    if (forMs === 0 || this.#holds.has('merge')) return;
+    this.hold('merge', true);
+    this.environment.clock.after(forMs, () => this.mergeMoved());
   }
 
   mergeMoved(): void {

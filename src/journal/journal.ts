@@ -202,6 +202,11 @@ export class Journal {
     }
   }
 
+  /** Of the capacity, 0…1 and a little more. */
+  get usedShare(): number {
+    return this.#capacityBytes === 0 ? 1 : this.#table.usedBytes / this.#capacityBytes;
+  }
+
   /** Drawn when the log was made: another one, in the same place, is not this. */
   get id(): string {
     return this.#journalId;

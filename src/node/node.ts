@@ -11,6 +11,7 @@ import { randomHex } from '../base/random.ts';
 import type { DeviceProvider } from '../block/device.ts';
 import { describeGroup, type DescribeContext } from '../group/describe.ts';
 import { Group } from '../group/group.ts';
+import { GroupLog } from '../group/group-log.ts';
 import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moments.ts';
 import type { ClusterStatus, ConnectionEntry, GroupStatus, NodeStatus } from '../group/status.ts';
 import type { LinkConnection } from '../link/link.ts';
@@ -310,6 +311,7 @@ export class Node implements NodeControl {
     try {
       const { volumes } = group.entry;
       await group.close();
+      if (group.leg !== null) await GroupLog.discard(this.#environment, group.leg);
       for (const volume of volumes) await this.#options.devices.remove(this.#pathOf(volume));
       const folder = this.#metadataFolder(group.name);
       for (const name of ['leg', 'bits', 'cursor', 'leg.new', 'bits.new'])
