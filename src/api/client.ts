@@ -89,8 +89,8 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
     createVolume: (volume) => ask(schemas.createVolumeResult, 'POST', '/v1/volumes', volume),
     deleteVolume: ({ name, force }) => tell('DELETE', `/v1/volumes/${part(name)}?force=${force}`),
     switchOver: ({ group, to }) => ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/switch-over`, { to }),
-    takeOver: ({ group, node, force }) =>
-      ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/take-over`, { node, force }),
+    takeOver: ({ group, ...request }) =>
+      ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/take-over`, request),
     pauseMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/pause`),
     resumeMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resume`),
     resyncMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resync`),

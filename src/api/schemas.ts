@@ -221,7 +221,7 @@ export const createVolumeResult = z.object({ group: z.string(), wwid: z.string()
 export const switchOverRequest = z.strictObject({ to: name }).openapi('SwitchOverRequest');
 
 export const takeOverRequest = z
-  .strictObject({ node: name, force: z.boolean().default(false) })
+  .strictObject({ node: name, force: z.boolean().default(false), lastConsistent: z.boolean().default(false) })
   .openapi('TakeOverRequest');
 
 export const setMirrorRequest = z.strictObject({ mode: mirrorMode }).openapi('SetMirrorRequest');

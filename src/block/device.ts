@@ -63,4 +63,14 @@ export interface DeviceProvider {
   }): Promise<{ readonly device: Device; readonly created: boolean }>;
   /** Deletes a backing file (silent when absent); a real block device is left as it is. */
   remove(path: string): Promise<void>;
+  /**
+   * Makes `to`, instead of what was there, a file with the contents `from` has now, sharing its space (reflink): at once,
+   * whatever its size, and on the medium when it resolves. `from` may be open, with nothing in flight. Rejects with `E_IO`
+   * where the storage cannot, `E_NO_SPACE`, `E_FILE_MISSING`; there is no `to` then.
+   */
+  clone(from: string, to: string): Promise<void>;
+  /** Why `clone` of the backing file would fail, as far as can be known before; null when nothing is in the way. */
+  cloneObstacle(path: string): Promise<string | null>;
+  /** Puts the file `from` in the place of `to`, for good; silent when `from` is absent. Neither is open. */
+  replace(from: string, to: string): Promise<void>;
 }

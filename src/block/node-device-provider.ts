@@ -52,6 +52,43 @@ export class NodeDeviceProvider implements DeviceProvider {
     }
   }
 
+  async clone(from: string, to: string): Promise<void> {
+    try {
+      const found = await fs.stat(from);
+      if (!found.isFile()) throw new HoldfastError('E_IO', `${from} is a block device, which cannot be cloned`);
+      await fs.rm(to, { force: true });
+      await reflink(from, to);
+      await synced(to);
+    } catch (error) {
+      await fs.rm(to, { force: true }).catch(() => {});
+      throw fileError(from, error);
+    }
+  }
+
+  async cloneObstacle(path: string): Promise<string | null> {
+    const [probe, cloned] = [`${path}.probe`, `${path}.probe-clone`];
+    try {
+      if ((await fs.stat(path)).isBlockDevice()) return `${path} is a block device, which cannot be cloned`;
+      await fs.writeFile(probe, new Uint8Array(4096));
+      await fs.rm(cloned, { force: true });
+      await reflink(probe, cloned);
+      return null;
+    } catch (error) {
+      return fileError(path, error).message;
+    } finally {
+      for (const rubbish of [probe, cloned]) await fs.rm(rubbish, { force: true }).catch(() => {});
+    }
+  }
+
+  async replace(from: string, to: string): Promise<void> {
+    try {
+      await fs.rename(from, to);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw fileError(to, error);
+    }
+    await new NodeFiles().syncFolder(dirname(to));
+  }
+
   async #openFile(request: OpenRequest): Promise<{ readonly device: Device; readonly created: boolean }> {
     const { path, sizeBytes, blockSizeBytes, create } = request;
     if (create) await new NodeFiles().makeFolder(dirname(path));
@@ -101,16 +138,30 @@ export class NodeDeviceProvider implements DeviceProvider {
   }
 }
 
-/** A sparse file of zeroes that is still there, and still of that size, after power loss. */
-async function giveSize(path: string, sizeBytes: number): Promise<void> {
+async function reflink(from: string, to: string): Promise<void> {
+  try {
+    await fs.copyFile(from, to, constants.COPYFILE_FICLONE_FORCE);
+  } catch (error) {
+    if (!['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'ENOTTY', 'EINVAL'].includes(errnoOf(error))) throw error;
+    throw new HoldfastError('E_IO', `the file system of ${dirname(from)} cannot clone files`, { cause: error });
+  }
+}
+
+/** A file that was made just now, with its name. */
+async function synced(path: string): Promise<void> {
   const handle = await fs.open(path, 'r+');
   try {
-    await handle.truncate(sizeBytes);
     await handle.sync();
   } finally {
     await handle.close();
   }
   await new NodeFiles().syncFolder(dirname(path));
+}
+
+/** A sparse file of zeroes that is still there, and still of that size, after power loss. */
+async function giveSize(path: string, sizeBytes: number): Promise<void> {
+  await fs.truncate(path, sizeBytes);
+  await synced(path);
 }
 
 function checkSize(path: string, foundBytes: number, wantedBytes: number): void {

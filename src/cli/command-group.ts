@@ -6,6 +6,12 @@ import { clientOf, nodeVerb, noun, writeJson, type Building, type NodeVerbOption
 import type { Io } from './io.ts';
 import { renderTable } from './table.ts';
 
+type TakeOverOptions = NodeVerbOptions & {
+  readonly node: string;
+  readonly force?: boolean;
+  readonly lastConsistent?: boolean;
+};
+
 export function addGroupCommands(program: Command, { io }: Building): void {
   const group = noun(program, 'group', 'List groups, move them between nodes').addHelpText(
     'after',
@@ -48,9 +54,11 @@ export function addGroupCommands(program: Command, { io }: Building): void {
     .argument('<group>')
     .requiredOption('--node <node>', 'who shall own it')
     .option('--force', 'even with a copy that is not safe to use')
-    .action(async (name: string, options: NodeVerbOptions & { node: string; force?: boolean }) => {
+    .option('--last-consistent', 'with the image kept of a copy that is Inconsistent')
+    .action(async (name: string, options: TakeOverOptions) => {
       if (!options.json && io.err.isTerminal) io.err.write('waiting until the lease of the owner has lapsed …\n');
-      const request = { group: name, node: options.node, force: options.force === true };
+      const { node, force = false, lastConsistent = false } = options;
+      const request = { group: name, node, force, lastConsistent };
       tellMove(io, options, await clientOf(options, io).takeOver(request));
     });
 }

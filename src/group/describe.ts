@@ -6,6 +6,7 @@ import { formatDuration, formatSize } from '../base/units.ts';
 import type { SourceLeg } from '../mirror/source-leg.ts';
 import type { LegEntry, MirrorMode } from '../store/document.ts';
 import { comparePositions, origin } from '../stream/position.ts';
+import { imageWords, type ImageOutlook } from '../volume/last-image.ts';
 import type { Group } from './group.ts';
 import type { Owner } from './owner.ts';
 import type {
@@ -286,10 +287,9 @@ function secondaryWords(group: Group, disk: DiskState, context: DescribeContext)
         nextStep: 'Replace the disk, then restart the node.',
       };
     case 'Inconsistent':
-      return {
-        reason: leg?.blank === true ? 'no copy was made to it yet' : 'a copy to it has not ended',
-        nextStep: `Start ${owner}; the copy goes on by itself.`,
-      };
+      return leg?.blank === true
+        ? { reason: 'no copy was made to it yet', nextStep: `Start ${owner}; the copy begins by itself.` }
+        : unfinishedCopy(group, owner, context);
     case 'Consistent':
       return {
         reason:
@@ -299,10 +299,31 @@ function secondaryWords(group: Group, disk: DiskState, context: DescribeContext)
         nextStep: `Start ${owner}; it confirms this copy or brings it up to date.`,
       };
     case 'Outdated':
-      return { reason: `it lacks writes; ${owner} has them`, nextStep: `Start ${owner} and let it catch up.` };
+      return {
+        reason: `it lacks writes; ${owner} has them${beforehand(group.images?.outlook ?? null)}`,
+        nextStep: `Start ${owner} and let it catch up.`,
+      };
     case 'Diskless':
       return { reason: group.problem ?? 'not open', nextStep: 'Remove the cause.' };
   }
+}
+
+/** TL-16: a copy to this leg was interrupted; what it was before is there, or not. */
+function unfinishedCopy({ name, images, leg }: Group, owner: string, context: DescribeContext): Words {
+  const instead =
+    leg?.state.image?.state === 'kept'
+      ? ` Only if ${owner} is gone for good: holdfast group take-over ${name} --node ${context.node} --last-consistent`
+      : '';
+  return {
+    reason: `a copy to it has not ended${images === null ? '' : `; ${images.words}`}`,
+    nextStep: `Start ${owner}; the copy goes on by itself.${instead}`,
+  };
+}
+
+/** TL-16: told while the leg is still an image. */
+function beforehand(outlook: ImageOutlook | null): string {
+  if (outlook === null || outlook.obstacle === null) return '';
+  return `. While that is copied it cannot take over, and no image of it can be kept: ${outlook.obstacle}`;
 }
 
 function otherLeg(group: Group, entry: LegEntry, context: DescribeContext): LegStatus {
@@ -406,15 +427,19 @@ function sourceWords(group: Group, owner: Owner, leg: SourceLeg): Words {
   const { name } = group;
   if (leg.paused) {
     return {
-      reason: `paused by the user; ${formatSize(leg.outOfSyncBytes)} have changed since`,
+      reason: `paused by the user; ${formatSize(leg.outOfSyncBytes)} have changed since${beforehand(leg.image)}`,
       nextStep: `holdfast mirror resume ${name} --to ${leg.node}`,
     };
   }
   if (leg.copier !== null) {
     const why = leg.reason === '' ? '' : ` (${leg.reason})`;
     return {
-      reason: `${leg.copier.kind === 'fullCopy' ? 'a full copy' : 'a resync'} to it is under way${why}; ${formatSize(leg.outOfSyncBytes)} to go`,
-      nextStep: 'Wait; until it has ended this copy cannot take over.',
+      reason:
+        `${leg.copier.kind === 'fullCopy' ? 'a full copy' : 'a resync'} to it is under way${why}; ` +
+        `${formatSize(leg.outOfSyncBytes)} to go${copiedImage(leg)}`,
+      nextStep: leg.imageKept
+        ? 'Wait; until it has ended this copy can take over as that image only.'
+        : 'Wait; until it has ended this copy cannot take over.',
     };
   }
   if (leg.phase === 'merging' || (leg.merged && leg.phase === 'settling')) {
@@ -436,7 +461,7 @@ function sourceWords(group: Group, owner: Owner, leg: SourceLeg): Words {
     leg.recordClass === 'behind'
       ? leg.needsLog
         ? 'what it misses is kept in the log'
-        : `${formatSize(leg.outOfSyncBytes)} have changed since${logWords(owner)}`
+        : `${formatSize(leg.outOfSyncBytes)} have changed since${logWords(owner)}${beforehand(leg.image)}`
       : away < grace
         ? `hosts wait for it up to ${formatDuration(grace)}`
         : 'nothing has been written since';
@@ -483,6 +508,12 @@ function logOf({ owner, name }: Group, node: string): LogStatus | null {
             ? `Bring the target back, or: ${larger}`
             : `The next outage is logged again; perhaps with more room: ${larger}`,
   };
+}
+
+/** A full copy goes to a leg that was nothing before. */
+function copiedImage({ copier, image, imageKept, attachedAs }: SourceLeg): string {
+  if (copier?.kind !== 'resync' || image === null || imageKept === null || attachedAs === null) return '';
+  return `; ${imageWords(image, attachedAs.condition, imageKept)}`;
 }
 
 function progressOf(leg: SourceLeg): CopyProgress | null {

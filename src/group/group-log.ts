@@ -13,7 +13,6 @@
  *   without the log. Hence after a crash what the log holds is what the own leg holds (`recover`).
  * - `ended` is told once for a stretch that was lost; change bits name what it held.
  */
-import { isDeepStrictEqual } from 'node:util';
 import { assert } from '../base/assert.ts';
 import { crc32c } from '../base/crc32c.ts';
 import type { Environment } from '../base/environment.ts';
@@ -156,7 +155,7 @@ export class GroupLog implements EndTask {
     const { leg, environment, event } = this.#options;
     const { folders } = this.#settings;
     const journal = this.#journal;
-    if (journal === null || this.#moving || isDeepStrictEqual(leg.state.logPlaces, folders)) return;
+    if (journal === null || this.#moving || samePlaces(leg.state.logPlaces, folders)) return;
     this.#moving = true;
     try {
       const first = leg.state.logPlaces.length === 0;
@@ -607,6 +606,10 @@ export class GroupLog implements EndTask {
     await this.#journal?.close();
     this.#journal = null;
   }
+}
+
+function samePlaces(one: readonly string[], two: readonly string[]): boolean {
+  return one.length === two.length && one.every((place) => two.includes(place));
 }
 
 /** So that there are at least sixteen: space is given back by whole segments. */

@@ -25,6 +25,7 @@ import type { ClusterDocument, GroupEntry, LegClass, LogEntry, VolumeEntry } fro
 import type { LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { childOf, comparePositions, formatPosition, furtherOf } from '../stream/position.ts';
+import { LastImage } from '../volume/last-image.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { HostSession } from './host-access.ts';
 import { GroupLog, type LogSettings } from './group-log.ts';
@@ -93,6 +94,7 @@ export class Group {
   #entry: GroupEntry;
   #membership: Membership | null = null;
   #forks: ForkKeeper | null = null;
+  #images: LastImage | null = null;
   #sessions = new Map<HostSession, string>();
   /** The generation this process opened under its present lease. */
   #opened = 0;
@@ -118,6 +120,7 @@ export class Group {
       open: (record, excluded) => this.#open(record, excluded),
       leave: (reason) => this.#leave(reason),
       becomeSecondary: () => this.#becomeSecondary(),
+      promoteImage: () => this.#promoteImage(),
     });
   }
 
@@ -127,6 +130,11 @@ export class Group {
 
   get record(): GroupRecord | null {
     return this.keeper.record;
+  }
+
+  /** What of the leg as it was a resync leaves; null while it is not open. */
+  get images(): LastImage | null {
+    return this.#images;
   }
 
   /** Hosts are being served, or would be if they asked. */
@@ -509,10 +517,18 @@ export class Group {
       current = outcome;
     }
     owner.log?.resume(opened.lineage, opened.start);
-    leg.metadata.change({ lineage: opened.lineage, condition: 'consistent', owning: true });
+    leg.metadata.change({
+      lineage: opened.lineage,
+      condition: 'consistent',
+      owning: true,
+      image: null,
+      // R9: what it once had, others remember; that it is older now was somebody's will, and counts from here on.
+      ...(leg.state.image?.state === 'promoted' ? { durable: { generation: record.generation, seq: 0 } } : {}),
+    });
     leg.applied = opened.start;
     leg.intended = { generation: record.generation, seq: Number.MAX_SAFE_INTEGER };
     await this.#retrying(() => leg.save());
+    void this.#images?.discard();
     if (!(await leg.trustCursor())) {
       if (goesOn()) await this.#leave(`its disk has failed: ${leg.fault?.detail ?? 'unknown'}`);
       return;
@@ -671,7 +687,7 @@ export class Group {
         leg.intended = owner.last;
         const flushed = await leg.flush();
         if (flushed) leg.metadata.change({ durable: furtherOf(leg.applied, leg.state.durable) });
-        leg.metadata.change({ owning: false });
+        leg.metadata.change({ owning: false, newestAtMs: this.#environment.clock.wallMs() });
         const exact = flushed && comparePositions(leg.applied, leg.intended) === 0;
         if (!exact) leg.metadata.change({ logAhead: null });
         if (!exact && leg.state.condition === 'consistent') leg.metadata.change({ condition: 'unconfirmed' });
@@ -685,7 +701,7 @@ export class Group {
 
   #becomeSecondary(): void {
     const { leg } = this;
-    if (leg === null || this.#forks === null || this.#closing) return;
+    if (leg === null || this.#forks === null || this.#images === null || this.#closing) return;
     this.role = 'secondary';
     this.problem = null;
     leg.onFault = () => {};
@@ -693,6 +709,7 @@ export class Group {
       environment: this.#environment,
       leg,
       forks: this.#forks,
+      images: this.#images,
       mayServe: () => this.role === 'secondary',
       changed: () => {},
     });
@@ -728,6 +745,21 @@ export class Group {
     await this.#freeze(text);
   }
 
+  /** The leg's last image takes its place: closed and opened again, which carries it out. */
+  async #promoteImage(): Promise<void> {
+    const { leg } = this;
+    await this.#images?.promote();
+    await this.target?.close();
+    this.target = null;
+    this.leg = null;
+    this.role = 'closed';
+    this.problem = 'its last consistent image takes its place';
+    // Before anything is waited for: no tick may open it meanwhile.
+    this.#reopenAtMs = Infinity;
+    await leg?.close();
+    await this.#openLocalLeg();
+  }
+
   async #openLocalLeg(): Promise<void> {
     this.#reopenAtMs = Infinity;
     const { node, devices, metadataFolder, forkFolder, pathOf, bitsSlotBytes } = this.#context;
@@ -743,7 +775,10 @@ export class Group {
         hotRegionsMax: this.#entry.settings.hotRegionsMax,
         bitsSlotBytes,
       });
+      const images = new LastImage({ environment: this.#environment, devices, leg });
+      await images.begin();
       this.leg = leg;
+      this.#images = images;
       this.#forks = new ForkKeeper({ environment: this.#environment, devices, leg, folder: forkFolder });
       if (this.#closing) {
         await leg.close();

@@ -19,7 +19,7 @@ import type { LocalLeg } from '../volume/local-leg.ts';
 import type { Group, GroupContext } from './group.ts';
 import type { Owner } from './owner.ts';
 import { claimed, handedOver, type GroupRecord } from './record.ts';
-import { assertSafe, lossOf, nothingLost, type Loss } from './take-over.ts';
+import { assertSafe, lossOf, lossOfImage, nothingLost, type Loss } from './take-over.ts';
 
 export interface Moved {
   readonly generation: number;
@@ -37,6 +37,8 @@ export interface MoveSteps {
   readonly open: (record: GroupRecord, excluded: readonly string[]) => Promise<void>;
   readonly leave: (reason: string) => Promise<void>;
   readonly becomeSecondary: () => void;
+  /** The leg is another then, or none. */
+  readonly promoteImage: () => Promise<void>;
 }
 
 const moveTimeoutMs = 60_000;
@@ -170,9 +172,13 @@ export class Moves {
     if (!target.complete) throw this.#refused(target.reason);
   }
 
-  /** Unplanned: the owner is gone. Refused while it lives, and for a leg that is not safe unless forced. */
-  async takeOver(force: boolean): Promise<Moved> {
-    const { leg, keeper } = this.#group;
+  /**
+   * Unplanned: the owner is gone. Refused while it lives, and for a leg that is not safe unless forced.
+   * @param lastConsistent with the image kept of an `Inconsistent` leg instead of the leg.
+   */
+  async takeOver(force: boolean, lastConsistent = false): Promise<Moved> {
+    const { keeper } = this.#group;
+    let { leg } = this.#group;
     const { node, lease } = this.#context;
     const { clock } = this.#environment;
     if (this.#underWay) throw this.#error('E_BUSY', 'another move is under way');
@@ -186,7 +192,8 @@ export class Moves {
       return this.#serveOlder(leg, record);
     }
     if (this.#group.role === 'frozen') throw this.#refused(this.#group.problem ?? 'it is frozen');
-    assertSafe(record, leg, force);
+    assertSafe(record, leg, force || lastConsistent);
+    if (lastConsistent) this.#group.images?.assertKept();
     const startedMs = clock.monotonicMs();
     this.#underWay = true;
     try {
@@ -208,10 +215,14 @@ export class Moves {
       const judged = keeper.record;
       if (judged?.id !== record.id)
         throw this.#refused('the record has changed meanwhile; look at `holdfast status`');
-      assertSafe(judged, leg, force);
-      const loss = lossOf(judged, node, leg.applied, this.#group.target?.ownerStamped ?? null);
+      assertSafe(judged, leg, force || lastConsistent);
       const { leaseId } = lease;
       if (leaseId === null) throw this.#refused(`this node holds no lease: ${lease.reason ?? 'unknown'}`);
+      if (lastConsistent) leg = await this.#withImage();
+      const loss = lastConsistent
+        ? lossOfImage(leg.state.newestAtMs)
+        : lossOf(judged, node, leg.applied, this.#group.target?.ownerStamped ?? null);
+      const generationMin = leg.state.seen.generation + 1;
       const id = randomHex(this.#environment.random, 16);
       const revision = observer?.revision ?? 0;
       const key = leaseKey(record.owner);
@@ -224,7 +235,7 @@ export class Moves {
                 leaseId,
                 id,
                 legs: this.#group.entry.legs.map((entry) => entry.node),
-                generationMin: leg.state.seen.generation + 1,
+                generationMin,
               })
             : null,
         released ? {} : { require: [{ key, revision }], ...(revision > 0 ? { remove: [key] } : {}) },
@@ -245,6 +256,14 @@ export class Moves {
       this.#underWay = false;
       this.#steps.decide();
     }
+  }
+
+  /** The leg as its last image has it. */
+  async #withImage(): Promise<LocalLeg> {
+    await this.#steps.promoteImage();
+    const { leg, problem } = this.#group;
+    if (leg === null) throw this.#refused(`its image cannot take its place yet: ${problem ?? 'unknown'}`);
+    return leg;
   }
 
   /** Somebody who knows that the further copy is gone for good insists on the older one, here. */

@@ -3,6 +3,7 @@
  * lost by it (BY-7). Pure; carrying it out is `moves.ts`.
  */
 import { HoldfastError } from '../base/errors.ts';
+import { formatTime } from '../base/units.ts';
 import type { Position } from '../stream/position.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import type { GroupRecord } from './record.ts';
@@ -27,7 +28,12 @@ export function assertSafe(record: GroupRecord, leg: LocalLeg, force: boolean): 
   if (force) return;
   const anyway = `With --force it is served all the same, and what ${record.owner} wrote beyond is lost`;
   if (leg.state.condition === 'inconsistent') {
-    refuse('the copy here is Inconsistent: it was being copied when the owner was lost', anyway);
+    const kept =
+      leg.state.image?.state === 'kept' ? ' With --last-consistent the image is served that was kept of it' : '';
+    refuse(
+      'the copy here is Inconsistent: it was being copied when the owner was lost',
+      kept === '' ? anyway : `${anyway}.${kept}`,
+    );
   }
   if (leg.state.condition === 'unconfirmed') {
     refuse('the copy here is unconfirmed: it restarted and may lack what was not flushed', anyway);
@@ -36,6 +42,13 @@ export function assertSafe(record: GroupRecord, leg: LocalLeg, force: boolean): 
   if (known === undefined || known.class === 'behind') {
     refuse('the copy here is Outdated: it lacks writes that hosts were told are safe', anyway);
   }
+}
+
+/** What is lost by going on from a leg's last image, whose newest change arrived then; null: not known when. */
+export function lossOfImage(atMs: number | null): Loss {
+  const when = atMs === null ? '' : ` of ${formatTime(atMs)}`;
+  const text = `This is the image${when} that was kept of this copy: what was written after it is lost.`;
+  return { writes: null, bytes: null, seconds: null, text };
 }
 
 /**

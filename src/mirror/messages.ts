@@ -38,6 +38,14 @@ export const attachSchema = z.object({
   documentVersion: z.int(),
 });
 
+/** Of an answer. */
+export const answerFlags = {
+  /** The target is consistent, on its medium. */
+  consistent: 1,
+  /** It is not, and its last image is kept. */
+  imageKept: 2,
+} as const;
+
 /** Why a target does not attach. `newerGeneration` means the owner is no longer the owner. */
 export const refusalCodes = ['newerGeneration', 'unknownGroup', 'volumesDiffer', 'failed', 'busy'] as const;
 
@@ -61,6 +69,8 @@ export const attachedSchema = z.discriminatedUnion('ok', [
     known: z.boolean(),
     /** The highest durable position of the owner's leg that it knows of (R9). */
     ownerConfirmed: position,
+    /** What a resync would leave of it as it is, or has left (TL-16): `ImageOutlook`. */
+    image: z.object({ atMs: z.number().nullable(), obstacle: text.nullable() }).readonly(),
   }),
   z.object({ attachId, ok: z.literal(false), code: z.enum(refusalCodes), reason: text, seen: z.int() }),
 ]);

@@ -23,11 +23,13 @@ import { comparePositions, origin, type Lineage, type Position } from '../stream
 import type { StreamRecord } from '../stream/record.ts';
 import type { ExtentSet } from '../volume/extents.ts';
 import type { Bookmark, PeerBits } from '../volume/leg-metadata.ts';
+import type { ImageOutlook } from '../volume/last-image.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import { decideAttach, type AttachDecision } from './attach-decision.ts';
 import { Merger, type MergeLog } from './merger.ts';
 import { Copier, type CopySource } from './copier.ts';
 import {
+  answerFlags,
   attachedSchema,
   descriptionSchema,
   detachSchema,
@@ -133,6 +135,10 @@ export class SourceLeg {
   needsLog = false;
   /** Its link is too slow, and the log is to take its place (`on-congestion: log`). */
   congested = false;
+  /** What a resync leaves of it as it was (TL-16), as it said when it attached last; null: never in this process. */
+  image: ImageOutlook | null = null;
+  /** Such an image is kept there now; null before it is known. */
+  imageKept: boolean | null = null;
 
   /** Ordinals in the owner's history. */
   receivedOrdinal = 0;
@@ -649,6 +655,7 @@ export class SourceLeg {
     this.#merged = how === 'merge';
     this.congested = false;
     this.failed = false;
+    this.imageKept = null;
     const body: Start = {
       attachId: this.#attachId,
       how: how === 'resync' ? 'resync' : 'continue',
@@ -796,6 +803,7 @@ export class SourceLeg {
       return;
     }
     this.#attached = attached;
+    this.image = attached.image;
     this.phase = 'attached';
     this.reason = 'attached, waiting to go on';
     this.proceed();
@@ -837,7 +845,8 @@ export class SourceLeg {
     this.#copier?.applied(this.appliedOrdinal);
     this.#owner.advanced(this, before, this.answered);
     const settle = this.#settlePosition;
-    const consistent = (answer.flags & 1) === 1;
+    const consistent = (answer.flags & answerFlags.consistent) !== 0;
+    if (!consistent) this.imageKept = (answer.flags & answerFlags.imageKept) !== 0;
     if (settle !== null && consistent && comparePositions(answer.durable, settle) >= 0) this.#settled();
   }
 

@@ -26,9 +26,11 @@ import { Fifo } from '../stream/fifo.ts';
 import { comparePositions, furtherOf, origin, type Position } from '../stream/position.ts';
 import { positionOf, type StreamRecord } from '../stream/record.ts';
 import type { Decoded } from '../base/codec.ts';
+import type { LastImage } from '../volume/last-image.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import type { ForkKeeper } from './fork-keeper.ts';
 import {
+  answerFlags,
   attachSchema,
   describeSchema,
   detachSchema,
@@ -74,6 +76,7 @@ export interface TargetLegOptions {
   readonly environment: Environment;
   readonly leg: LocalLeg;
   readonly forks: ForkKeeper;
+  readonly images: LastImage;
   /** False while this node is, or is becoming, the owner itself under the generation named or a newer one. */
   readonly mayServe: (generation: number) => boolean;
   /** A newer generation has been seen, or the state shown to people has changed. */
@@ -320,6 +323,7 @@ export class TargetLeg implements EndTask {
       blank: leg.blank,
       known: peer?.known ?? false,
       ownerConfirmed: peer?.confirmed ?? origin,
+      image: this.#options.images.outlook,
     };
     connection.send(encodeJson(MessageType.attached, answer));
     this.#options.changed();
@@ -434,12 +438,15 @@ export class TargetLeg implements EndTask {
     const leg = this.#leg;
     const resync = start.how === 'resync';
     if (resync || comparePositions(start.from, this.#received) > 0) this.#received = start.from;
+    const image = resync ? await this.#options.images.keep(() => this.#attachment === held) : null;
+    if (this.#attachment !== held) return;
     if (start.fork) this.#options.forks.begin(leg.state.lineage, start.lineage);
     // What is applied from now on lies on the owner's lineage. A resync begins at `from`, whatever was held before.
     leg.metadata.change({
       lineage: start.lineage,
       owning: false,
       logAhead: null,
+      image,
       ...(resync ? { condition: 'inconsistent' as const, durable: start.from, wentBack: null } : {}),
     });
     if (start.all) leg.metadata.forgetPeers();
@@ -625,9 +632,10 @@ export class TargetLeg implements EndTask {
     if (!(await leg.flush()) || this.#attachment !== held) return;
     if (comparePositions(settle.position, leg.state.durable) > 0) leg.metadata.change({ durable: settle.position });
     if (settle.consistent) {
-      leg.metadata.change({ condition: 'consistent' });
+      leg.metadata.change({ condition: 'consistent', image: null });
       leg.isEqualTo(held.connection.peer);
       await leg.saveBits();
+      void this.#options.images.discard();
       await this.#options.forks.end();
     } else {
       await leg.save();
@@ -665,15 +673,18 @@ export class TargetLeg implements EndTask {
   #answer(): void {
     this.#answerDue = false;
     const held = this.#attachment;
+    const { saved } = this.#leg.metadata;
     if (held?.connected !== true) return;
     held.connection.send(
       encodeAnswer({
         attachId: held.attach.attachId,
-        flags: this.#leg.metadata.saved?.condition === 'consistent' ? 1 : 0,
+        flags:
+          (saved?.condition === 'consistent' ? answerFlags.consistent : 0) |
+          (saved?.image?.state === 'kept' ? answerFlags.imageKept : 0),
         // What waits for the leg to be ready is dropped if the attachment ends first.
         received: held.ready ? this.#received : this.#leg.applied,
         applied: this.#leg.applied,
-        durable: this.#leg.metadata.saved?.durable ?? origin,
+        durable: saved?.durable ?? origin,
       }),
     );
   }
@@ -694,6 +705,7 @@ export class TargetLeg implements EndTask {
         const newest = started === null ? position : furtherOf(positionOf(started), position);
         this.#marks.push({ mark, position: newest, token });
       }
+      this.#noteNewest();
       if (await this.#leg.checkpoint(position)) {
         this.#answerDue = true;
         this.#askForTurn();
@@ -705,6 +717,13 @@ export class TargetLeg implements EndTask {
       this.#checkpointing = false;
       if (this.#leg.hot.full) this.#environment.clock.after(pressureMs, () => void this.#checkpoint());
     }
+  }
+
+  /** Wall clock, for people; of what an earlier process received nothing newer is known than it noted. */
+  #noteNewest(): void {
+    const { clock } = this.#environment;
+    if (this.#lastRecordAtMs === 0) return;
+    this.#leg.metadata.change({ newestAtMs: clock.wallMs() - (clock.monotonicMs() - this.#lastRecordAtMs) });
   }
 
   #marksPending(): boolean {

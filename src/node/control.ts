@@ -19,7 +19,7 @@ export interface NodeControl {
   /** Returns when hosts are served at `to`. */
   switchOver(request: { group: string; to: string }): Promise<MoveResult>;
   /** Waits until the owner's lease has lapsed; refused for a live owner, and for a leg not safe to use unless forced. */
-  takeOver(request: { group: string; node: string; force: boolean }): Promise<MoveResult>;
+  takeOver(request: TakeOverRequest): Promise<MoveResult>;
   pauseMirror(request: { group: string; to: string }): Promise<void>;
   resumeMirror(request: { group: string; to: string }): Promise<void>;
   /** Copies everything anew. */
@@ -41,6 +41,14 @@ export interface NodeControl {
   setMirror(request: { group: string; to: string; mode: MirrorMode }): Promise<void>;
   /** Returns a function that ends the subscription. */
   onEvent(listener: (event: NodeEvent) => void): () => void;
+}
+
+export interface TakeOverRequest {
+  readonly group: string;
+  readonly node: string;
+  readonly force: boolean;
+  /** With the image that was kept of an `Inconsistent` copy (TL-16). Default false. */
+  readonly lastConsistent?: boolean;
 }
 
 export interface CreateVolumeRequest {

@@ -27,6 +27,7 @@ import {
 } from '../store/document.ts';
 import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
+import { imagePathOf } from '../volume/last-image.ts';
 import { makeWwid } from '../volume/wwid.ts';
 import type {
   AssignLogRequest,
@@ -39,6 +40,7 @@ import type {
   MoveResult,
   NodeControl,
   NodeEvent,
+  TakeOverRequest,
 } from './control.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
@@ -301,7 +303,7 @@ export class Node implements NodeControl {
     const gone = group.entry.volumes.filter((volume) => !entry.volumes.some((kept) => kept.index === volume.index));
     try {
       await group.changeEntry(entry);
-      for (const volume of gone) await this.#options.devices.remove(this.#pathOf(volume));
+      for (const volume of gone) await this.#removeData(volume);
     } catch (error) {
       this.#event(group.name, 'failed', `the change of the group could not be carried out: ${messageOf(error)}`);
     }
@@ -312,7 +314,7 @@ export class Node implements NodeControl {
       const { volumes } = group.entry;
       await group.close();
       if (group.leg !== null) await GroupLog.discard(this.#environment, group.leg);
-      for (const volume of volumes) await this.#options.devices.remove(this.#pathOf(volume));
+      for (const volume of volumes) await this.#removeData(volume);
       const folder = this.#metadataFolder(group.name);
       for (const name of ['leg', 'bits', 'cursor', 'leg.new', 'bits.new'])
         await this.#environment.files.remove(`${folder}/${name}`);
@@ -320,6 +322,11 @@ export class Node implements NodeControl {
     } catch (error) {
       this.#event(group.name, 'failed', `what the deleted group held could not be removed: ${messageOf(error)}`);
     }
+  }
+
+  async #removeData(volume: VolumeEntry): Promise<void> {
+    const path = this.#pathOf(volume);
+    for (const file of [path, imagePathOf(path)]) await this.#options.devices.remove(file);
   }
 
   #makeGroup(entry: GroupEntry): Group {
@@ -412,8 +419,8 @@ export class Node implements NodeControl {
         return this.switchOver({ group, to: node });
       }
       case 'group.takeOver': {
-        const { group, node, force } = groupAndNode.extend({ force: z.boolean() }).parse(params);
-        return this.takeOver({ group, node, force });
+        const request = groupAndNode.extend({ force: z.boolean(), lastConsistent: z.boolean().default(false) });
+        return this.takeOver(request.parse(params));
       }
       case 'mirror.pause':
       case 'mirror.resume':
@@ -591,19 +598,15 @@ export class Node implements NodeControl {
     ) as Promise<MoveResult>;
   }
 
-  takeOver({ group: name, node, force }: { group: string; node: string; force: boolean }): Promise<MoveResult> {
+  takeOver(request: TakeOverRequest): Promise<MoveResult> {
+    const { group: name, node, force, lastConsistent } = request;
     const group = this.#mustKnow(name);
     this.#mustBeNode(node);
     if (node !== this.nodeName) {
-      return this.#request(
-        node,
-        'group.takeOver',
-        { group: name, node, force },
-        moveTimeoutMs,
-      ) as Promise<MoveResult>;
+      return this.#request(node, 'group.takeOver', request, moveTimeoutMs) as Promise<MoveResult>;
     }
     if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${node} has no copy of it`);
-    return group.moves.takeOver(force).then((moved) => ({ group: name, owner: node, ...moved }));
+    return group.moves.takeOver(force, lastConsistent).then((moved) => ({ group: name, owner: node, ...moved }));
   }
 
   pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {

@@ -61,6 +61,23 @@ export const bookmarkSchema = z
   })
   .readonly();
 
+const imageSchema = z
+  .object({
+    /**
+     * `kept`: beside an inconsistent leg. `promoting`: takes the volumes' places when the leg is opened next. `promoted`: it
+     * has, and the leg is older, on purpose, than it once was.
+     */
+    state: z.enum(['kept', 'promoting', 'promoted']),
+    /** Of its data, and where on it. */
+    lineage: lineageSchema,
+    position: positionSchema,
+    /** `newestAtMs` of the leg then. */
+    atMs: z.number().nullable(),
+    /** Indices of the volumes that have one. */
+    volumes: z.array(z.int()).readonly(),
+  })
+  .readonly();
+
 const stateSchema = z
   .object({
     schema: z.literal(1),
@@ -104,6 +121,10 @@ const stateSchema = z
     forks: z.array(forkSchema).readonly(),
     /** Bookmarks, oldest first; very old ones are forgotten. */
     marks: z.array(bookmarkSchema).readonly().default([]),
+    /** When the newest change that is durable here arrived, wall clock; an earlier time where that is not known. */
+    newestAtMs: z.number().nullable().default(null),
+    /** What the leg was before the resync that goes on (`last-image.ts`); null when none is kept. */
+    image: imageSchema.nullable().default(null),
   })
   .readonly();
 
@@ -113,6 +134,7 @@ export type Fork = z.infer<typeof forkSchema>;
 export type Bookmark = z.infer<typeof bookmarkSchema>;
 
 export const bookmarksMax = 64;
+export type Image = z.infer<typeof imageSchema>;
 
 export function newLegState(group: string, node: string, bootId: string): LegState {
   return {
@@ -134,6 +156,8 @@ export function newLegState(group: string, node: string, bootId: string): LegSta
     volumes: [],
     forks: [],
     marks: [],
+    newestAtMs: null,
+    image: null,
   };
 }
 

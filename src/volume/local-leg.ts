@@ -17,6 +17,7 @@ import { comparePositions, type Position } from '../stream/position.ts';
 import { ChangeBitmap } from './change-bitmap.ts';
 import { ExtentSet, type Extent } from './extents.ts';
 import { HotRegions } from './hot-regions.ts';
+import { finishPromotion } from './last-image.ts';
 import { LegCursor } from './leg-cursor.ts';
 import { BitsFile, LegMetadata, newLegState, type LegState, type PeerBits } from './leg-metadata.ts';
 
@@ -137,6 +138,7 @@ export class LocalLeg {
         ({ metadata, found } = await LegMetadata.open(environment.files, folder, initial));
       }
       opened.push(metadata);
+      await finishPromotion(options, metadata);
       const bitsFile = await BitsFile.open(environment.files, folder, options.bitsSlotBytes);
       opened.push(bitsFile);
       const bits = await bitsFile.load();

@@ -45,7 +45,9 @@ describe('answers', () => {
     expect(await client.createVolume(volume)).toEqual({ group: 'v', wwid: '6'.padEnd(32, '1') });
     await client.deleteVolume({ name: 'v', force: true });
     expect(await client.switchOver({ group: 'g1', to: 'west' })).toMatchObject({ owner: 'west', pauseMs: 42 });
-    expect(await client.takeOver({ group: 'g1', node: 'west', force: true })).toMatchObject({ owner: 'west' });
+    expect(await client.takeOver({ group: 'g1', node: 'west', force: true, lastConsistent: true })).toMatchObject({
+      owner: 'west',
+    });
     await client.pauseMirror({ group: 'g1', to: 'west' });
     await client.resumeMirror({ group: 'g1', to: 'west' });
     await client.resyncMirror({ group: 'g1', to: 'west' });
@@ -54,7 +56,7 @@ describe('answers', () => {
       ['createVolume', volume],
       ['deleteVolume', { name: 'v', force: true }],
       ['switchOver', { group: 'g1', to: 'west' }],
-      ['takeOver', { group: 'g1', node: 'west', force: true }],
+      ['takeOver', { group: 'g1', node: 'west', force: true, lastConsistent: true }],
       ['pauseMirror', { group: 'g1', to: 'west' }],
       ['resumeMirror', { group: 'g1', to: 'west' }],
       ['resyncMirror', { group: 'g1', to: 'west' }],

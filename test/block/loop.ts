@@ -1,6 +1,6 @@
 /** Real block devices and small file systems, where the machine lets us have them. */
 import { execFileSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync, truncateSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -54,6 +54,34 @@ export function mountSmall(): (() => { folder: string; unmount: () => void }) | 
       unmount() {
         execFileSync('umount', [folder]);
         rmSync(folder, { recursive: true });
+      },
+    };
+  };
+  return works(() => mount().unmount()) ? mount : null;
+}
+
+/** Mounts an empty file system that can clone files; null where that is not possible. */
+export function mountCloning(): (() => { folder: string; unmount: () => void }) | null {
+  const mount = (): { folder: string; unmount: () => void } => {
+    const at = mkdtempSync(join(tmpdir(), 'holdfast-clones-'));
+    const image = join(at, 'image');
+    const folder = join(at, 'mounted');
+    try {
+      closeSync(openSync(image, 'w'));
+      // The least that mkfs.xfs takes.
+      truncateSync(image, 300 * 1024 * 1024);
+      mkdirSync(folder);
+      execFileSync('mkfs.xfs', ['-q', '-m', 'reflink=1', image], { stdio: 'ignore' });
+      execFileSync('mount', ['-o', 'loop', image, folder], { stdio: 'ignore' });
+    } catch (error) {
+      rmSync(at, { recursive: true });
+      throw error;
+    }
+    return {
+      folder,
+      unmount() {
+        execFileSync('umount', [folder]);
+        rmSync(at, { recursive: true });
       },
     };
   };

@@ -1,13 +1,32 @@
-import { existsSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  openSync,
+  readSync,
+  closeSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { NodeTurn } from '../../src/base/node/node-turn.ts';
 import { lockFileOf } from '../../src/block/lock.ts';
 import { NodeDeviceProvider } from '../../src/block/node-device-provider.ts';
-import { withLoopDevice } from './loop.ts';
+import { mountCloning, mountSmall, withLoopDevice } from './loop.ts';
 
 const sizeBytes = 1 << 30;
+
+function firstBytes(path: string): Uint8Array {
+  const into = new Uint8Array(4096);
+  const file = openSync(path, 'r');
+  readSync(file, into);
+  closeSync(file);
+  return into;
+}
 
 describe('NodeDeviceProvider', () => {
   const provider = new NodeDeviceProvider(new NodeTurn());
@@ -103,6 +122,57 @@ describe('NodeDeviceProvider', () => {
         expect(statSync(path).isBlockDevice()).toBe(true);
       } finally {
         attached.detach();
+      }
+    },
+  );
+
+  const clones = mountCloning();
+  it.skipIf(clones === null)(
+    'TL-16: clones a file at once, open and written to, and puts the clone in its place',
+    async () => {
+      const mounted = clones?.();
+      if (mounted === undefined) throw new Error('no file system that clones');
+      try {
+        path = join(mounted.folder, 'vol1.img');
+        const clone = `${path}.image`;
+        const { device } = await open(true);
+        const write = (byte: number): Promise<unknown> =>
+          new Promise((done) => device.write(0, new Uint8Array(4096).fill(byte), done));
+        await write(1);
+        expect(await provider.cloneObstacle(path)).toBeNull();
+        expect(readdirSync(mounted.folder).sort()).toEqual(['vol1.img', 'vol1.img.lock']);
+        writeFileSync(clone, 'an older one');
+        await provider.clone(path, clone);
+        await write(2);
+        await device.close();
+        expect(firstBytes(path).every((byte) => byte === 2)).toBe(true);
+        await provider.replace(clone, path);
+        expect(firstBytes(path).every((byte) => byte === 1)).toBe(true);
+        expect(existsSync(clone)).toBe(false);
+        await provider.replace(clone, path);
+        const again = await open(false);
+        await again.device.close();
+      } finally {
+        mounted.unmount();
+      }
+    },
+  );
+
+  const small = mountSmall();
+  it.skipIf(small === null)(
+    'TL-16: says why it cannot clone, before and then, and leaves nothing behind',
+    async () => {
+      const mounted = small?.();
+      if (mounted === undefined) throw new Error('no tmpfs');
+      try {
+        path = join(mounted.folder, 'vol1.img');
+        await (await open(true)).device.close();
+        const why = `the file system of ${mounted.folder} cannot clone files`;
+        expect(await provider.cloneObstacle(path)).toBe(why);
+        await expect(provider.clone(path, `${path}.image`)).rejects.toMatchObject({ code: 'E_IO', message: why });
+        expect(readdirSync(mounted.folder)).toEqual(['vol1.img']);
+      } finally {
+        mounted.unmount();
       }
     },
   );

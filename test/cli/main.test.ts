@@ -319,6 +319,13 @@ describe('why, volumes, groups', () => {
   });
 });
 
+describe('a take-over', () => {
+  it('asks for what was said', async () => {
+    await run('group take-over g1 --node west --last-consistent');
+    expect(control.asked).toEqual([['takeOver', { group: 'g1', node: 'west', force: false, lastConsistent: true }]]);
+  });
+});
+
 describe('mirrors', () => {
   it('are paused, resumed, renewed', async () => {
     expect((await run('mirror pause g1 --to west')).out).toBe('mirror of g1 to west: paused\n');

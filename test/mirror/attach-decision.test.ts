@@ -118,6 +118,7 @@ function viewOf(facts: Facts): { owner: OwnerView; target: Attached } {
     blank: facts.blank,
     known: facts.targetKnows,
     ownerConfirmed: facts.knowsOursBetter ? at(5, 91) : at(4, facts.ownerOlder ? 55 : 50),
+    image: { atMs: null, obstacle: null },
   };
   return { owner, target };
 }

@@ -20,6 +20,7 @@ import {
   type MirrorMode,
 } from '../../src/store/document.ts';
 import { origin, type Lineage, type Position } from '../../src/stream/position.ts';
+import { LastImage } from '../../src/volume/last-image.ts';
 import type { LocalLeg } from '../../src/volume/local-leg.ts';
 import { diskOf, MiB, openLeg, volumeEntry, volumePath } from '../volume/legs.ts';
 
@@ -132,6 +133,7 @@ export class Pair {
   source: SourceLeg;
   target: TargetLeg;
   forks: ForkKeeper;
+  images: LastImage;
   leaseValid = true;
   /** Whether the target's node would let it be attached. */
   mayServe = true;
@@ -152,6 +154,7 @@ export class Pair {
     this.owner = this.#newOwner(lineage, start);
     this.source = this.#newSource(this.options.class ?? 'behind');
     this.forks = this.#newForks();
+    this.images = this.#newImages();
     this.target = this.#newTarget();
   }
 
@@ -280,6 +283,7 @@ export class Pair {
     const process = machine.start('holdfast');
     this.west = { process, leg: await openLeg(process, { volumes: volumesOf(this.options) }) };
     this.forks = this.#newForks();
+    this.images = this.#newImages();
     this.target = this.#newTarget();
   }
 
@@ -327,6 +331,11 @@ export class Pair {
     return new ForkKeeper({ environment: process.environment, devices: this.forkDevices(), leg, folder: '/forks' });
   }
 
+  #newImages(): LastImage {
+    const { process, leg } = this.west;
+    return new LastImage({ environment: process.environment, devices: process.devices, leg });
+  }
+
   /** Where images of forks go; a test may make them fail. */
   forkDevices(): DeviceProvider {
     return this.west.process.devices;
@@ -338,6 +347,7 @@ export class Pair {
       environment: process.environment,
       leg,
       forks: this.forks,
+      images: this.images,
       mayServe: () => this.mayServe,
       changed: () => {},
     });

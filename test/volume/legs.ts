@@ -41,5 +41,11 @@ export function diskOf(process: SimProcess, path: string): SimDisk {
 
 /** Gives one device for every path. */
 export function providerOf(device: Awaited<ReturnType<DeviceProvider['open']>>['device']): DeviceProvider {
-  return { open: () => Promise.resolve({ device, created: false }), remove: () => Promise.resolve() };
+  return {
+    open: () => Promise.resolve({ device, created: false }),
+    remove: () => Promise.resolve(),
+    clone: () => Promise.reject(new Error('no clones')),
+    cloneObstacle: () => Promise.resolve('no clones'),
+    replace: () => Promise.resolve(),
+  };
 }

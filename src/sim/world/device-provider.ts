@@ -11,6 +11,7 @@ import { SimDevice, SimDisk } from './disk.ts';
 import type { SimProcess } from './process.ts';
 
 const openLatencyMsMax = 1;
+const noClones = 'the file system cannot clone files';
 
 export class SimDeviceProvider implements DeviceProvider {
   readonly #process: SimProcess;
@@ -46,6 +47,38 @@ export class SimDeviceProvider implements DeviceProvider {
   async remove(path: string): Promise<void> {
     await this.#latency();
     this.#process.machine.disks.delete(path);
+    this.#process.countEffect(0);
+  }
+
+  async clone(from: string, to: string): Promise<void> {
+    await this.#latency();
+    const { machine } = this.#process;
+    const disk = machine.disks.get(from);
+    if (disk === undefined) throw new HoldfastError('E_FILE_MISSING', `volume file ${from} is not there`);
+    if (!machine.canClone || disk.gone) throw new HoldfastError('E_IO', noClones);
+    this.#put(to, disk);
+  }
+
+  async cloneObstacle(): Promise<string | null> {
+    await this.#latency();
+    return this.#process.machine.canClone ? null : noClones;
+  }
+
+  async replace(from: string, to: string): Promise<void> {
+    await this.#latency();
+    const { disks } = this.#process.machine;
+    const disk = disks.get(from);
+    if (disk === undefined) return;
+    disks.delete(from);
+    this.#put(to, disk);
+  }
+
+  /** All of it on the medium. */
+  #put(path: string, contents: SimDisk): void {
+    const { machine } = this.#process;
+    const disk = new SimDisk(machine, path, contents.sizeBytes, contents.blockSizeBytes);
+    disk.restore(contents.snapshot());
+    machine.disks.set(path, disk);
     this.#process.countEffect(0);
   }
 

@@ -34,6 +34,8 @@ export class SimMachine {
   busyEvery = 4;
   busyMsMax = 0.2;
   on = true;
+  /** Whether the file system its volumes are on can clone files. */
+  canClone = true;
   bootId: string;
   #boots = 0;
   #rate = 1;
