@@ -293,6 +293,20 @@ it('TL-9: a move to a place without space is refused, and leaves the log usable'
   expect(await shownFrom(await restart({ folders: ['/third'] }), 0)).toEqual(upTo(41));
 });
 
+it('TL-9: a copy that returns after a while hides nothing, and reports nothing that was released as lost', async () => {
+  const folders = ['/disk1/log', '/disk2/log'];
+  const journal = await open({ folders });
+  await put(journal, 1, 3);
+  machine.files.fail({ code: 'E_IO', path: '/disk1' });
+  await put(journal, 4, 12);
+  journal.release(at(9));
+  await world.run(1000);
+  machine.files.heal();
+  const again = await restart({ folders });
+  expect([again.damages, again.read(at(1)), await shownFrom(again, 9)]).toEqual([[], null, [10, 11, 12]]);
+  expect(await pathsOf(world, process, '/disk1/log')).toEqual([]);
+});
+
 it('TL-9: rot in a copy is found by looking, and mended from the other', async () => {
   await makeDevice(world, process, '/device', 64);
   const folders = ['/log', '/device'];
