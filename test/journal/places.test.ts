@@ -362,6 +362,18 @@ it('TL-9: a move to a place without space is refused, and leaves the log usable'
   expect(await shownFrom(await restart({ folders: ['/third'] }), 0)).toEqual(upTo(41));
 });
 
+it('TL-9: what is released while a log is moved goes, too', async () => {
+  const journal = await open();
+  await put(journal, 1, 30);
+  const moving = journal.moveTo(['/new/log']);
+  await world.runUntil(() => machine.files.peek('/new/log/segment-0000000000000001.log.new') !== null, 1000);
+  journal.release(at(30));
+  await world.settle(moving);
+  await world.run(1000);
+  expect(journal.segments).toHaveLength(1);
+  expect(await pathsOf(world, process, '/new/log')).toHaveLength(1);
+});
+
 it('TL-9: a copy that returns after a while hides nothing, and reports nothing that was released as lost', async () => {
   const folders = ['/disk1/log', '/disk2/log'];
   const journal = await open({ folders });
