@@ -38,7 +38,9 @@ function readFront(path: string): Uint8Array {
   let descriptor: number | null = null;
   try {
     descriptor = openSync(path, 'r');
-    const front = new Uint8Array(Math.min(readBytesMax, fstatSync(descriptor).size));
+    const found = fstatSync(descriptor);
+    // Of a block device the size is not told here; it gives what it has.
+    const front = new Uint8Array(found.isBlockDevice() ? readBytesMax : Math.min(readBytesMax, found.size));
     const length = readSync(descriptor, front, 0, front.length, 0);
     return front.subarray(0, length);
   } catch (error) {

@@ -4,6 +4,7 @@
  */
 import { crc32c } from '../base/crc32c.ts';
 import { decode } from '../base/codec.ts';
+import { describeLogDevice, isLogDevice } from '../journal/describe-device.ts';
 import { describeSegment, isSegment } from '../journal/describe.ts';
 import { decodeVersion } from '../store/state-file.ts';
 import { ChangeBitmap } from '../volume/change-bitmap.ts';
@@ -37,6 +38,7 @@ export const dumpFormats: readonly DumpFormat[] = [
     describe: describeStoreVersion,
   },
   { name: 'segment of a log', recognizes: isSegment, describe: describeSegment },
+  { name: 'device with a log', recognizes: isLogDevice, describe: describeLogDevice },
 ];
 
 /** A file of two slots (docs/formats/metadata-slots.md): both are shown, and which one counts. */

@@ -20,7 +20,7 @@ export function describeSegment(file: Uint8Array): unknown {
   const { header } = read;
   const lists: unknown[] = [];
   let position: Position = header.after;
-  let end = 'the file ends here';
+  let end = 'the bytes read end here';
   let offset: number = sectorBytes;
   while (offset < file.length) {
     const place = { tag: header.journalId.slice(0, 16), segment: header.number, offset };

@@ -12,10 +12,10 @@
 import { assert } from '../base/assert.ts';
 import { decode, type Decoded, type Reader, Writer } from '../base/codec.ts';
 import { crc32c } from '../base/crc32c.ts';
-import { verifyRecordData } from '../link/messages/records.ts';
+import { recordFault, recordKindNumbers, recordKinds, verifyRecordData } from '../link/messages/records.ts';
 import { isSafePosition, readPosition, readU64, writePosition, writeU64 } from '../link/messages/words.ts';
 import { comparePositions, formatPosition, type Position } from '../stream/position.ts';
-import { recordBytesMax, type RecordKind, type StreamRecord } from '../stream/record.ts';
+import { recordBytesMax, type StreamRecord } from '../stream/record.ts';
 import { isZero, sectorBytes } from './segment-header.ts';
 
 /**
@@ -106,15 +106,6 @@ const entryKindNumbers: Readonly<Record<EntryKind, number>> = {
   mark: 3,
   note: 4,
   index: 5,
-};
-const recordKinds: readonly RecordKind[] = ['write', 'zero', 'flush', 'copy', 'copyZero', 'skip'];
-const recordKindNumbers: Readonly<Record<RecordKind, number>> = {
-  write: 1,
-  zero: 2,
-  flush: 3,
-  copy: 4,
-  copyZero: 5,
-  skip: 6,
 };
 
 export function recordsEntryBytes(count: number, dataBytes: number): number {
@@ -318,16 +309,9 @@ function decodeRecords(header: EntryHeader, bytes: Uint8Array): Decoded<EntryBod
 }
 
 function faultOf(record: StreamRecord): string | null {
-  const { kind, epoch, seq, offset, length, data } = record;
-  if (!isSafePosition(record)) return 'is above 2^53 - 1';
-  if (seq < 1 || epoch < 1 || epoch > seq) return `is of epoch ${epoch}`;
-  if (!Number.isSafeInteger(offset + length)) return 'ends above 2^53 - 1';
-  if (kind === 'flush' || kind === 'skip') {
-    if (offset !== 0 || length !== 0) return `has a range, ${offset} + ${length}`;
-  } else if (length === 0) return 'has no length';
-  if (record.hole && kind !== 'zero' && kind !== 'copyZero') return 'is marked as a hole';
-  if (data === null) return record.checksum === 0 ? null : 'has a checksum but no data';
-  if (length > recordBytesMax) return `is ${length} bytes long, at most ${recordBytesMax} allowed`;
+  const { data, length } = record;
+  const fault = recordFault(record, data !== null);
+  if (fault !== null || data === null) return fault;
   return data.length === length && verifyRecordData(record) ? null : 'does not match the checksum of its data';
 }
 

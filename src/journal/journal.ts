@@ -338,9 +338,7 @@ export class Journal {
   /** No leg needs the records up to the position any more. */
   release(position: Position): void {
     if (comparePositions(position, this.#released) > 0) this.#released = position;
-    this.#trimming ??= this.#trim().finally(() => {
-      this.#trimming = null;
-    });
+    this.#trimSoon();
   }
 
   /** What a leg at the position lacks. */
@@ -398,6 +396,8 @@ export class Journal {
     }
     this.#relocating = work().finally(() => {
       this.#relocating = null;
+      // It may have held what was released meanwhile.
+      if (this.#state !== 'closed') this.#trimSoon();
     });
     return this.#relocating;
   }
@@ -699,6 +699,12 @@ export class Journal {
 
   #answer(dones: readonly Done[], error: HoldfastError | null): void {
     for (const done of dones) this.#world.turn.defer(() => done(error));
+  }
+
+  #trimSoon(): void {
+    this.#trimming ??= this.#trim().finally(() => {
+      this.#trimming = null;
+    });
   }
 
   async #trim(): Promise<void> {

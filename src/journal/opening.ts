@@ -202,18 +202,21 @@ function merged(heads: readonly ReadonlyMap<number, ReadSegmentHeader>[]): Map<n
 
 /**
  * Segments that were removed while a copy was out of use, and so stayed there: those older than the newest segment knows
- * of, and of those that only copies have which lack the newest segment, all up to a gap or to one that was just being made.
- * Were they lost instead, readers from there find history missing just the same.
+ * of, and all up to a gap, or to one that was just being made, where another copy begins only behind it. Were they lost
+ * instead, readers from there find history missing just the same.
  */
 function leftOvers(found: ReadonlyMap<number, Found>, oldest: number): number[] {
   const numbers = [...found.keys()].sort((a, b) => a - b);
-  const newest = numbers.findLast((number) => found.get(number)?.read.kind === 'header') ?? 0;
-  const inUse = new Set(found.get(newest)?.copies);
+  const lowest = new Map<number, number>();
+  for (const number of numbers) {
+    for (const copy of found.get(number)?.copies ?? []) if (!lowest.has(copy)) lowest.set(copy, number);
+  }
+  const latestBeginning = Math.max(0, ...lowest.values());
   let from = oldest;
   for (const number of numbers) {
-    if (number > (numbers[0] ?? 0) && !found.has(number - 1)) from = Math.max(from, number);
-    if (found.get(number)?.copies.some((copy) => inUse.has(copy))) break;
-    if (found.get(number)?.read.kind === 'blank') from = Math.max(from, number + 1);
+    if (number > latestBeginning) break;
+    if (!found.has(number - 1)) from = Math.max(from, number);
+    if (found.get(number)?.read.kind === 'blank' && number < latestBeginning) from = Math.max(from, number + 1);
   }
   return numbers.filter((number) => number < from);
 }

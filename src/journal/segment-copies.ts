@@ -174,6 +174,7 @@ export class SegmentCopies {
    * segments there are refused; this one's, of an earlier time, are removed.
    */
   async add(paths: readonly string[], isOurs: IsOurs): Promise<void> {
+    assert(paths.length >= 1, 'a log without a place');
     const used = new Set(this.written.map((index) => this.pathOf(index)));
     const places: SegmentPlace[] = [];
     try {

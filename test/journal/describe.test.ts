@@ -1,9 +1,10 @@
 import { expect, it } from 'vitest';
 import { describeSegment, isSegment } from '../../src/journal/describe.ts';
+import { describeLogDevice, isLogDevice } from '../../src/journal/describe-device.ts';
 import { momentsOf, type Moment } from '../../src/journal/history.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { World } from '../../src/sim/world/world.ts';
-import { answered, append, at, settings, write } from './samples.ts';
+import { answered, append, at, makeDevice, settings, write, writes } from './samples.ts';
 
 async function segmentOf(): Promise<{ world: World; journal: Journal; bytes: Uint8Array }> {
   const world = new World({ seed: 'describe' });
@@ -22,7 +23,7 @@ it('TL-10: a segment is shown as container, members, stream and lists of extents
   expect(isSegment(bytes)).toBe(true);
   expect(describeSegment(bytes)).toMatchObject({
     container: { group: 'g1', segment: 1 },
-    stream: { after: '0:0', upTo: '1:4', end: 'the file ends here' },
+    stream: { after: '0:0', upTo: '1:4', end: 'the bytes read end here' },
     lists: [
       { kind: 'members', members: [{ volume: 1, wwid: '6abc' }] },
       {
@@ -74,4 +75,37 @@ it('BY-3: ends of epochs and marks are listed in order, with times', async () =>
     { kind: 'epochEnd', epoch: 3, position: at(3), records: 1 },
     { kind: 'epochEnd', epoch: 4, position: at(4), bytes: 0 },
   ]);
+});
+
+it('TL-10: a device is shown as superblocks, slots and the segments in them', async () => {
+  const world = new World({ seed: 'device' });
+  const machine = world.machine('east');
+  const process = machine.start('holdfast');
+  await makeDevice(world, process);
+  const folders = ['/device'];
+  const opened = Journal.open(process.environment, { ...settings, segmentBytes: 8192, folders });
+  const journal = await world.settle(opened);
+  for (const first of [1, 7]) await world.settle(append(journal, writes(first, first + 5, 1000)));
+  const bytes = (machine.files.peek('/device') ?? new Uint8Array(0)).slice();
+  expect(isLogDevice(bytes)).toBe(true);
+  const parts = [
+    { segment: 1, part: 0 },
+    { segment: 1, part: 1 },
+    { segment: 2, part: 0 },
+    { segment: 2, part: 1 },
+  ];
+  const second = { segment: 2, contents: { stream: { after: '1:6', upTo: '1:12' } } };
+  expect(describeLogDevice(bytes)).toMatchObject({
+    superblocks: [{ slotBytes: 4096, sequence: 1 }, { sequence: 1 }],
+    slots: { inUse: parts, free: 12, damaged: [] },
+    segments: [{ segment: 1, contents: { container: { group: 'g1' }, stream: { upTo: '1:6' } } }, second],
+  });
+  bytes[100] = 1;
+  bytes[1024 * 1024 + 100] = 1;
+  expect(describeLogDevice(bytes)).toMatchObject({
+    superblocks: [{ damaged: expect.stringContaining('checksum') }, { sequence: 1 }],
+    slots: { damaged: [0] },
+    segments: [{ contents: { damaged: 'the first sector is missing' } }, second],
+  });
+  expect(isLogDevice(new Uint8Array(8192))).toBe(false);
 });

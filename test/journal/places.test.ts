@@ -281,6 +281,75 @@ describe.each([
   });
 });
 
+/** Cut off by a crash or by power loss `cutAfter` effects into `work`. */
+async function cutOff(work: () => void, cutAfter: number, how: 'crash' | 'power'): Promise<void> {
+  process.crashAfterEffects(cutAfter);
+  process.call(work);
+  await world.run(2000);
+  if (how === 'power') {
+    machine.powerLoss();
+    machine.powerOn();
+  } else process.crash();
+  process = machine.start('holdfast');
+}
+
+const anyHow = fc.constantFrom<'crash' | 'power'>('crash', 'power');
+
+it.each([['/log'], ['/device']])(
+  'I7: a log in %s whose removal was cut off is one that begins later',
+  async (folder) => {
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 1, max: 40 }), anyHow, fc.nat(1000), async (cutAfter, how, number) => {
+        begin(`removal ${number}`);
+        await makeDevice(world, process, '/device', 32);
+        const journal = await open({ folders: [folder] });
+        await put(journal, 1, 10);
+        await cutOff(() => void journal.remove().catch(() => {}), cutAfter, how);
+        const again = await open({ folders: [folder] });
+        const after = again.status().start.seq;
+        expect(again.damages).toEqual([]);
+        expect(await shownFrom(again, after)).toEqual(upTo(again.end.seq).slice(after));
+        await world.settle(again.remove());
+        expect((await open({ folders: [folder] })).segments).toEqual([]);
+      }),
+      { numRuns: 40, seed: 1 },
+    );
+  },
+);
+
+it('I7: a device that was growing when all stopped has lost nothing', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 1, max: 30 }), anyHow, fc.nat(1000), async (cutAfter, how, number) => {
+      begin(`growing ${number}`);
+      await makeDevice(world, process, '/device', 8);
+      const folders = ['/device'];
+      const journal = await open({ folders });
+      await put(journal, 1, 100).catch(() => {});
+      const last = journal.end.seq;
+      const { files } = process.environment;
+      const grown = new Uint8Array(2 * 1024 * 1024).fill(0x5a);
+      grown.set(bytesOf('/device'));
+      await world.settle(files.write('/device', grown, { sync: true }));
+      let promised = last;
+      const appendAll = (): void => {
+        journal.retry();
+        for (let seq = last + 1; seq <= last + 6; seq++) {
+          journal.append([write(seq, 3000)], (error) => {
+            if (error === null) promised = seq;
+          });
+        }
+      };
+      await cutOff(appendAll, cutAfter, how);
+      const again = await open({ folders });
+      const found = await shownFrom(again, 0);
+      expect([again.damages, found]).toEqual([[], upTo(Math.max(promised, found.length))]);
+      again.release(at(again.end.seq - 1));
+      await put(again, again.end.seq + 1, again.end.seq + 3);
+    }),
+    { numRuns: 40, seed: 1 },
+  );
+});
+
 it('TL-9: a move to a place without space is refused, and leaves the log usable', async () => {
   await makeDevice(world, process);
   const journal = await open();
@@ -291,6 +360,32 @@ it('TL-9: a move to a place without space is refused, and leaves the log usable'
   expect(await world.settle(journal.moveTo(['/third']))).toEqual([]);
   await put(journal, 41);
   expect(await shownFrom(await restart({ folders: ['/third'] }), 0)).toEqual(upTo(41));
+});
+
+it('TL-9: what is released while a log is moved goes, too', async () => {
+  const journal = await open();
+  await put(journal, 1, 30);
+  const moving = journal.moveTo(['/new/log']);
+  await world.runUntil(() => machine.files.peek('/new/log/segment-0000000000000001.log.new') !== null, 1000);
+  journal.release(at(30));
+  await world.settle(moving);
+  await world.run(1000);
+  expect(journal.segments).toHaveLength(1);
+  expect(await pathsOf(world, process, '/new/log')).toHaveLength(1);
+});
+
+it('TL-9: a copy that returns after a while hides nothing, and reports nothing that was released as lost', async () => {
+  const folders = ['/disk1/log', '/disk2/log'];
+  const journal = await open({ folders });
+  await put(journal, 1, 3);
+  machine.files.fail({ code: 'E_IO', path: '/disk1' });
+  await put(journal, 4, 12);
+  journal.release(at(9));
+  await world.run(1000);
+  machine.files.heal();
+  const again = await restart({ folders });
+  expect([again.damages, again.read(at(1)), await shownFrom(again, 9)]).toEqual([[], null, [10, 11, 12]]);
+  expect(await pathsOf(world, process, '/disk1/log')).toEqual([]);
 });
 
 it('TL-9: rot in a copy is found by looking, and mended from the other', async () => {

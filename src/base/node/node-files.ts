@@ -23,7 +23,10 @@ export class NodeFiles implements Files {
     try {
       const found = await fs.stat(path);
       if (!found.isFile() && !found.isBlockDevice()) return null;
-      return new NodeFileHandle(path, await (found.isFile() ? fs.open(path, constants.O_RDWR) : openBlockDevice(path)));
+      return new NodeFileHandle(
+        path,
+        await (found.isFile() ? fs.open(path, constants.O_RDWR) : openBlockDevice(path)),
+      );
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return null;
       throw fileError(path, error);

@@ -48,8 +48,8 @@ export const recordsPerFrameMax = 4096;
 
 const prefixBytes = 56;
 const recordHeaderBytes = 48;
-const kinds: readonly RecordKind[] = ['write', 'zero', 'flush', 'copy', 'copyZero', 'skip'];
-const kindNumbers: Readonly<Record<RecordKind, number>> = {
+export const recordKinds: readonly RecordKind[] = ['write', 'zero', 'flush', 'copy', 'copyZero', 'skip'];
+export const recordKindNumbers: Readonly<Record<RecordKind, number>> = {
   write: 1,
   zero: 2,
   flush: 3,
@@ -75,7 +75,7 @@ export function encodeRecords(header: RecordsHeader, records: readonly StreamRec
   view.setUint32(offset + 52, 0, true);
   let at = offset + prefixBytes;
   for (const record of records) {
-    view.setUint8(at, kindNumbers[record.kind]);
+    view.setUint8(at, recordKindNumbers[record.kind]);
     view.setUint8(at + 1, record.hole ? holeFlag : 0);
     view.setUint16(at + 2, record.volume, true);
     view.setUint32(at + 4, record.checksum, true);
@@ -113,7 +113,7 @@ export function decodeRecords(frame: Frame): Decoded<Records> {
   let before: Position | null = null;
   let piecesUsed = 0;
   for (let at = prefixBytes; at < control.length; at += recordHeaderBytes) {
-    const kind = kinds[view.getUint8(at) - 1];
+    const kind = recordKinds[view.getUint8(at) - 1];
     if (kind === undefined) return refuse(`a record of kind ${view.getUint8(at)}`);
     const hasData = kind === 'write' || kind === 'copy';
     const flags = view.getUint8(at + 1);
@@ -147,7 +147,8 @@ export function verifyRecordData(record: StreamRecord): boolean {
   return record.data === null || crc32c(record.data) === record.checksum;
 }
 
-function faultOf(record: StreamRecord, hasData: boolean): string | null {
+/** What is wrong with the fields of a record, whatever its data is; null for nothing. */
+export function recordFault(record: StreamRecord, hasData: boolean): string | null {
   const { kind, generation, epoch, seq, offset, length } = record;
   if (!Number.isSafeInteger(generation) || !Number.isSafeInteger(seq)) return 'is above 2^53 - 1';
   if (seq < 1 || epoch < 1 || epoch > seq) return `is of epoch ${epoch}`;
@@ -158,9 +159,15 @@ function faultOf(record: StreamRecord, hasData: boolean): string | null {
   } else if (length === 0) return 'has no length';
   if (record.hole && kind !== 'zero' && kind !== 'copyZero') return 'is marked as a hole';
   if (!hasData) return record.checksum === 0 ? null : 'has a checksum but no data';
-  if (length > recordBytesMax) return `is ${length} bytes long, at most ${recordBytesMax} allowed`;
-  if (record.data === null) return 'has no piece';
-  return record.data.length === length ? null : `is ${length} bytes long, its piece ${record.data.length}`;
+  return length > recordBytesMax ? `is ${length} bytes long, at most ${recordBytesMax} allowed` : null;
+}
+
+function faultOf(record: StreamRecord, hasData: boolean): string | null {
+  const fault = recordFault(record, hasData);
+  if (fault !== null || !hasData) return fault;
+  const { data, length } = record;
+  if (data === null) return 'has no piece';
+  return data.length === length ? null : `is ${length} bytes long, its piece ${data.length}`;
 }
 
 function refuse(reason: string): Decoded<Records> {
