@@ -18,7 +18,7 @@ import { crc32c } from '../base/crc32c.ts';
 import type { Environment } from '../base/environment.ts';
 import { messageOf, type HoldfastError } from '../base/errors.ts';
 import type { EndTask } from '../base/turn.ts';
-import { formatDuration } from '../base/units.ts';
+import { formatDuration, formatSize } from '../base/units.ts';
 import { momentsOf, type Moment } from '../journal/history.ts';
 import { Journal, journalDefaults, type JournalStatus } from '../journal/journal.ts';
 import type { JournalReader } from '../journal/reader.ts';
@@ -66,6 +66,8 @@ type State = 'off' | 'on' | 'ending' | 'waiting';
 const saveRetryMs = 1000;
 const reopenMs = 10_000;
 const removeLookMs = 20;
+/** At most what a record takes besides its data. Bytes. */
+const entryCost = 512;
 /** `on-log-full: throttle`: from this share on hosts pause after each turn, the longer the less is free. */
 const throttleShare = 0.75;
 const throttlePauseMaxMs = 50;
@@ -102,7 +104,7 @@ export class GroupLog implements EndTask {
   /** What may go to the own leg only when the state has settled. */
   readonly #behind: Change[] = [];
   /** Records of before the stretch that the log still reads: their data must stay. */
-  #given = 0;
+  #given: readonly Change[] | null = null;
   #warned = false;
   #closed = false;
 
@@ -222,13 +224,14 @@ export class GroupLog implements EndTask {
     const share = this.#journal?.usedShare ?? 0;
     if (this.#state !== 'on' || share < warnShare) return null;
     const fullInMs = this.#journal?.status().fullInMs ?? null;
-    const left = fullInMs === null ? '' : `; at this rate it is full in ${formatDuration(Math.ceil(fullInMs / 1000) * 1000)}`;
+    const left =
+      fullInMs === null ? '' : `; at this rate it is full in ${formatDuration(Math.ceil(fullInMs / 1000) * 1000)}`;
     return `${Math.floor(100 * share)} % of the log are used${left}`;
   }
 
   /** Records given at the beginning of the stretch are still being read. */
   get busy(): boolean {
-    return this.#given > 0;
+    return this.#given !== null;
   }
 
   /** The newest change that was given to it. */
@@ -337,14 +340,19 @@ export class GroupLog implements EndTask {
     journal.setMembers(members, () => {});
     const last = fresh.at(-1);
     this.#newest = last === undefined ? furtherOf(this.#newest, from) : positionOf(last);
-    this.#given++;
-    journal.append(fresh, (error) => {
-      this.#given--;
-      if (error !== null) this.#refused(error, []);
-      else this.#sayAhead();
-    });
+    this.#give(fresh);
     this.#options.event('log', `what is written from ${formatPosition(from)} on is kept in the log`);
     return true;
+  }
+
+  /** The own leg has them already. */
+  #give(changes: readonly Change[]): void {
+    this.#given = changes;
+    this.#journal?.append(changes, (error) => {
+      if (error !== null) this.#refused(error, []);
+      if (this.#state !== 'waiting') this.#given = null;
+      if (error === null) this.#sayAhead();
+    });
   }
 
   /** The change goes to the log, then to the own leg. */
@@ -426,12 +434,18 @@ export class GroupLog implements EndTask {
       this.end('the log is full, and nothing is being merged from it');
       return;
     }
-    const { freeBytes } = journal.status();
-    const waiting = this.#behind.reduce((sum, change) => sum + change.length, 0);
+    const { freeBytes, capacityBytes } = journal.status();
+    let waiting = 0;
+    for (const change of [...(this.#given ?? []), ...this.#behind]) waiting += entryCost + change.length;
+    if (waiting > capacityBytes) {
+      this.end(`it is too small: ${formatSize(waiting)} wait for ${formatSize(capacityBytes)}`);
+      return;
+    }
     if (freeBytes < waiting + segmentBytesFor(entry.sizeBytes) / 64) return;
     journal.retry();
     this.#state = 'on';
     const { end } = journal;
+    if (this.#given !== null) this.#give(this.#given.filter((change) => comparePositions(change, end) > 0));
     const behind = this.#behind.splice(0);
     // Of a batch that was refused, the first records may be there.
     const stored = behind.findIndex((change) => comparePositions(change, end) > 0);
@@ -455,6 +469,7 @@ export class GroupLog implements EndTask {
     if (this.#from === null && this.#state === 'off') return;
     const held = this.#state === 'waiting';
     this.#from = null;
+    if (held) this.#given = null;
     this.#endReason = reason;
     if (this.#state === 'on' || held) {
       this.#flushBatch();
