@@ -64,18 +64,7 @@ class Speaker {
   }
 
   start(changes: Partial<Start> = {}): Promise<void> {
-    const from = { generation: 1, seq: 0 };
-    const body: Start = {
-      attachId: 1,
-      how: 'continue',
-      lineage: firstLineage,
-      from,
-      confirmAt: from,
-      fork: false,
-      all: false,
-      ...changes,
-    };
-    return this.say(encodeJson(MessageType.start, body));
+    return this.say(startOf(changes));
   }
 
   records(
@@ -116,6 +105,21 @@ class Speaker {
     if (decoded?.ok !== true) throw new Error('no answer');
     return [decoded.value.received, decoded.value.applied, decoded.value.durable].map(({ seq }) => seq);
   }
+}
+
+function startOf(changes: Partial<Start>): Uint8Array[] {
+  const from = { generation: 1, seq: 0 };
+  const body: Start = {
+    attachId: 1,
+    how: 'continue',
+    lineage: firstLineage,
+    from,
+    confirmAt: from,
+    fork: false,
+    all: false,
+    ...changes,
+  };
+  return encodeJson(MessageType.start, body);
 }
 
 /** 512 bytes of `fill`, as a sound record. */
@@ -470,6 +474,20 @@ describe('R9, HG-7: of another leg a target', () => {
     await speaker.say(encodeJson(MessageType.synced, body));
     await speaker.standing({ attachId: 2 });
     expect(knows(speaker)).toBe(true);
+  });
+
+  test('keeps what it knows while it is to be copied to, from the very start on', async () => {
+    for (const all of [false, true]) {
+      const speaker = await attached(`start ${all}`);
+      await speaker.standing({});
+      await speaker.records([write(1)]);
+      const before = named(speaker);
+      await speaker.attach({ attachId: 2 });
+      // What follows arrives while the metadata does not call the leg inconsistent yet.
+      speaker.mine.send(startOf({ attachId: 2, how: 'resync', all }));
+      await speaker.standing({ attachId: 2, behind: false });
+      expect([named(speaker), knows(speaker)]).toEqual([before, !all]);
+    }
   });
 
   test('that the owner does not know itself knows nothing', async () => {
