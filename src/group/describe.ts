@@ -4,7 +4,7 @@
  */
 import { formatDuration, formatSize } from '../base/units.ts';
 import type { SourceLeg } from '../mirror/source-leg.ts';
-import type { LegEntry, MirrorMode } from '../store/document.ts';
+import type { LegClass, LegEntry, MirrorMode } from '../store/document.ts';
 import { comparePositions, origin } from '../stream/position.ts';
 import { imageWords, type ImageOutlook } from '../volume/last-image.ts';
 import type { Group } from './group.ts';
@@ -99,7 +99,7 @@ function serviceWords(group: Group, service: ServiceState, context: DescribeCont
       nextStep:
         group.leg?.state.wentBack == null
           ? 'Nothing is served here until the right store is restored; then restart this node.'
-          : `holdfast group take-over ${name} --node ${otherNode(group, context.node)}; only if that copy is gone for good: ` +
+          : `holdfast group take-over ${name} --node ${successor(group, context.node)}; only if that copy is gone for good: ` +
             `--node ${context.node} --force, which loses what this older one lacks.`,
     };
   }
@@ -132,7 +132,7 @@ function serviceWords(group: Group, service: ServiceState, context: DescribeCont
       : `its owner ${record.owner} does not answer${reason === null ? '' : ` (${reason})`}`,
     nextStep: up
       ? 'Wait; it opens by itself.'
-      : `Start ${record.owner} again, or: holdfast group take-over ${name} --node ${context.node}`,
+      : `Start ${record.owner} again, or: holdfast group take-over ${name} --node ${successor(group, record.owner)}`,
   };
 }
 
@@ -140,7 +140,7 @@ function suspendedWords(group: Group, owner: Owner, context: DescribeContext): W
   if (owner.holds.has('ownLeg')) {
     return {
       reason: `the disk of ${context.node} failed: ${owner.leg.fault?.detail ?? 'unknown'}; hosts wait`,
-      nextStep: `Hand it over: holdfast group switch-over ${group.name} --to ${otherNode(group, context.node)}`,
+      nextStep: `Hand it over: holdfast group switch-over ${group.name} --to ${successor(group, context.node)}`,
     };
   }
   if (owner.holds.has('lease')) {
@@ -165,8 +165,13 @@ function suspendedWords(group: Group, owner: Owner, context: DescribeContext): W
   return { reason: 'it is being handed over; hosts wait', nextStep: 'Wait.' };
 }
 
-function otherNode(group: Group, node: string): string {
-  return group.entry.legs.find((leg) => leg.node !== node)?.node ?? 'another node';
+const lacksMore: readonly LegClass[] = ['inSync', 'withinBound', 'behind'];
+
+/** Who should serve it instead of that node: who lacks least, by the record; of those the first in succession (HG-7). */
+function successor({ entry, record }: Group, node: string): string {
+  const lacks = (other: string): number => lacksMore.indexOf(record?.legs[other]?.class ?? 'behind');
+  const others = entry.legs.map((leg) => leg.node).filter((other) => other !== node);
+  return others.sort((one, two) => lacks(one) - lacks(two))[0] ?? 'another node';
 }
 
 /** Hosts are served; what else is not as it should be. */
@@ -193,10 +198,10 @@ function legTrouble(group: Group): Words {
   }
   if (group.missing !== null)
     return { reason: group.missing, nextStep: 'Check the data; the statement goes with the next start.' };
-  const lagging = owner.legs.find((leg) => leg.phase !== 'streaming');
-  if (lagging === undefined) return fine;
+  const lagging = owner.legs.filter((leg) => leg.phase !== 'streaming');
+  if (lagging.length === 0) return fine;
   return {
-    reason: `${lagging.node}: ${lagging.reason || phaseWords(lagging)}`,
+    reason: lagging.map((leg) => `${leg.node}: ${leg.reason || phaseWords(leg)}`).join('; '),
     nextStep: `holdfast why ${group.name}`,
   };
 }
@@ -240,7 +245,7 @@ function ownLeg(group: Group, entry: LegEntry, context: DescribeContext): LegSta
             reason: leg.fault?.detail ?? group.problem ?? 'not being served yet',
             nextStep:
               disk === 'Failed' || group.role === 'frozen'
-                ? `holdfast group take-over ${group.name} --node ${otherNode(group, context.node)}`
+                ? `holdfast group take-over ${group.name} --node ${successor(group, context.node)}`
                 : 'Wait.',
           };
     return { ...base, disk, connection: null, replication: null, lag: noLag, outOfSyncBytes: 0, ...words };

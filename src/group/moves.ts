@@ -95,6 +95,8 @@ export class Moves {
     this.#underWay = true;
     const startedMs = this.#environment.clock.monotonicMs();
     owner.hold('switchOver', true);
+    // What is copied to others has stamps, too: any beyond the branching point would make both legs lack something.
+    for (const other of owner.legs) if (other.copier !== null) other.suspend('the group is being handed over');
     try {
       await this.#drained(owner, target);
       const last = owner.last;
@@ -144,7 +146,10 @@ export class Moves {
     } finally {
       this.#underWay = false;
       // R15: only while the record is known to be ours still.
-      if (this.#group.owner === owner && keeper.record?.id === owner.lineage.id) owner.hold('switchOver', false);
+      if (this.#group.owner === owner && keeper.record?.id === owner.lineage.id) {
+        for (const other of owner.legs) if (other.phase === 'detached') other.attach();
+        owner.hold('switchOver', false);
+      }
       void this.#steps.look();
     }
   }

@@ -37,11 +37,13 @@ export class OtherLegs {
     this.#leg = leg;
   }
 
-  /** @param named what a leg that is behind may lack, by volume. */
-  hear({ node, known, behind, confirmed }: Standing, named: ReadonlyMap<number, ExtentSet>): void {
+  /**
+   * @param named what a leg that is behind may lack, by volume.
+   * @param whole false while, or before, this leg itself is copied to: it lacks what the owner has, and what it knows of
+   * others has no new base yet.
+   */
+  hear({ node, known, behind, confirmed }: Standing, named: ReadonlyMap<number, ExtentSet>, whole: boolean): void {
     const leg = this.#leg;
-    // In the middle of a copy this leg itself lacks what the owner has, and what it knows of others has no base yet.
-    const whole = leg.state.condition === 'consistent';
     this.#heard++;
     if (behind) {
       leg.remember(node, named);

@@ -623,7 +623,6 @@ export class SourceLeg {
     const { last } = this.#owner;
     const confirmed = comparePositions(target.durable, last) < 0 ? target.durable : last;
     this.#owner.leg.metadata.changePeer(this.node, { known: true, confirmed });
-    this.#tellOthers();
     this.#owner.leg.saveBits().then(
       () => {
         if (attachId !== this.#attachId || this.phase !== 'attached') return;

@@ -411,10 +411,15 @@ export class TargetLeg implements EndTask {
 
   /** How another leg stands: it is told before any record that relies on it. */
   #hear(held: Attachment, standing: Standing, frame: Frame): void {
+    const { started, ready } = held;
     const named = decodeExtents(standing.volumes, frame.pieces);
-    if (held.started === null) this.#breach(held.connection, 'told of other legs before it was started');
+    if (started === null) this.#breach(held.connection, 'told of other legs before it was started');
     else if (!named.ok) this.#breach(held.connection, `standing: ${named.reason}`);
-    else this.#others.hear(standing, named.value);
+    else {
+      // Until the leg is ready, its condition is that of before the start.
+      const whole = this.#leg.state.condition === 'consistent' && (ready || started.how === 'continue');
+      this.#others.hear(standing, named.value, whole);
+    }
   }
 
   #describe(held: Attachment): void {

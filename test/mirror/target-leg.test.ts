@@ -7,10 +7,13 @@ import { decodeFetched, encodeFetch } from '../../src/link/messages/fetch.ts';
 import { decodeJson, encodeJson } from '../../src/link/messages/json.ts';
 import { encodeRecords } from '../../src/link/messages/records.ts';
 import { MessageType } from '../../src/link/messages/types.ts';
-import type { Attach, Settle, Start } from '../../src/mirror/messages.ts';
+import type { Attach, Settle, Standing, Start } from '../../src/mirror/messages.ts';
+import { encodeStanding } from '../../src/mirror/other-legs.ts';
+import type { Position } from '../../src/stream/position.ts';
 import type { StreamRecord } from '../../src/stream/record.ts';
+import { ExtentSet } from '../../src/volume/extents.ts';
 import { record } from '../stream/steps.ts';
-import { volumeEntry } from '../volume/legs.ts';
+import { MiB, volumeEntry } from '../volume/legs.ts';
 import { End, firstLineage, Pair, sizeBytes } from './pair.ts';
 
 /** Says what an owner would, and keeps what the target answers. */
@@ -61,24 +64,24 @@ class Speaker {
   }
 
   start(changes: Partial<Start> = {}): Promise<void> {
-    const from = { generation: 1, seq: 0 };
-    const body: Start = {
-      attachId: 1,
-      how: 'continue',
-      lineage: firstLineage,
-      from,
-      confirmAt: from,
-      fork: false,
-      all: false,
-      ...changes,
-    };
-    return this.say(encodeJson(MessageType.start, body));
+    return this.say(startOf(changes));
   }
 
-  records(records: readonly StreamRecord[], changes: { attachId?: number; generation?: number } = {}): Promise<void> {
+  records(
+    records: readonly StreamRecord[],
+    changes: { attachId?: number; generation?: number; stable?: Position } = {},
+  ): Promise<void> {
     const position = { generation: 1, seq: 0 };
     const header = { attachId: 1, generation: 1, stamped: position, stable: position, ...changes };
     return this.say(encodeRecords(header, records));
+  }
+
+  /** How `south` stands. */
+  standing(changes: Partial<Standing>, named: ReadonlyMap<number, ExtentSet> = new Map()): Promise<void> {
+    const confirmed = { generation: 1, seq: 0 };
+    return this.say(
+      encodeStanding({ attachId: 1, node: 'south', known: true, behind: true, confirmed, ...changes }, named),
+    );
   }
 
   settle(seq: number, consistent = true): Promise<void> {
@@ -102,6 +105,21 @@ class Speaker {
     if (decoded?.ok !== true) throw new Error('no answer');
     return [decoded.value.received, decoded.value.applied, decoded.value.durable].map(({ seq }) => seq);
   }
+}
+
+function startOf(changes: Partial<Start>): Uint8Array[] {
+  const from = { generation: 1, seq: 0 };
+  const body: Start = {
+    attachId: 1,
+    how: 'continue',
+    lineage: firstLineage,
+    from,
+    confirmAt: from,
+    fork: false,
+    all: false,
+    ...changes,
+  };
+  return encodeJson(MessageType.start, body);
 }
 
 /** 512 bytes of `fill`, as a sound record. */
@@ -158,6 +176,18 @@ describe('a target leg', () => {
       async (speaker) => {
         await speaker.start();
         await speaker.start();
+      },
+    ],
+    ['word of another leg before start', (speaker) => speaker.standing({})],
+    [
+      'word of another leg without its pieces',
+      async (speaker) => {
+        await speaker.start();
+        const body: Standing = {
+          ...{ attachId: 1, node: 'south', known: true, behind: true },
+          ...{ confirmed: { generation: 1, seq: 0 }, volumes: [0] },
+        };
+        await speaker.say(encodeJson(MessageType.standing, body));
       },
     ],
     [
@@ -361,5 +391,109 @@ describe('a target leg', () => {
     await speaker.say(encodeRecords({ attachId: 1, generation: 1, stamped: stable, stable }, []));
     await speaker.pair.ticks(5);
     expect(speaker.pair.west.leg.hot.size).toBe(0);
+  });
+});
+
+describe('R9, HG-7: of another leg a target', () => {
+  const at = (seq: number): Position => ({ generation: 1, seq });
+
+  async function attached(seed: string): Promise<Speaker> {
+    const speaker = await Speaker.make(seed);
+    await speaker.attach();
+    await speaker.start();
+    return speaker;
+  }
+
+  /** What it names against `south`, in bytes. */
+  function named({ pair }: Speaker): number {
+    const { leg } = pair.west;
+    return [...leg.named('south').values()].reduce((sum, set) => sum + set.totalBytes, 0);
+  }
+
+  const knows = ({ pair }: Speaker): boolean | undefined => pair.west.leg.state.peers['south']?.known;
+
+  test('that is behind takes over what the owner names, and adds what it applies', async () => {
+    const speaker = await attached('behind');
+    await speaker.records([write(1)]);
+    const set = new ExtentSet();
+    set.add(MiB, 1);
+    await speaker.standing({}, new Map([[0, set]]));
+    const chunkBytes = named(speaker);
+    expect(chunkBytes).toBeGreaterThan(0);
+    await speaker.records([write(2, 2, { offset: 2 * MiB })]);
+    expect(named(speaker)).toBe(2 * chunkBytes);
+    // Neither does a restart without page cache forget it.
+    await speaker.pair.ticks(4);
+    await speaker.pair.restartTarget('powerLoss');
+    expect([named(speaker), knows(speaker)]).toEqual([2 * chunkBytes, true]);
+  });
+
+  test('that is behind has it named on the medium before regions cool by what the owner calls stable', async () => {
+    const speaker = await attached('cool');
+    await speaker.records([write(1)]);
+    // A mark that stands for it waits for its position to be stable.
+    await speaker.pair.ticks(4);
+    const { hot } = speaker.pair.west.leg;
+    expect(hot.size).toBe(1);
+    const set = new ExtentSet();
+    set.add(0, 512);
+    await speaker.standing({}, new Map([[0, set]]));
+    // Stable without south: the old mark stands for nothing that the bits on the medium may lack.
+    await speaker.records([], { stable: at(1) });
+    expect(hot.size).toBe(1);
+    await speaker.pair.ticks(4);
+    expect(hot.size).toBe(0);
+    await speaker.pair.restartTarget('powerLoss');
+    expect(named(speaker)).toBeGreaterThan(0);
+  });
+
+  test('that is whole again remembers nothing but how far it is durable', async () => {
+    const speaker = await attached('whole');
+    await speaker.standing({});
+    await speaker.records([write(1)]);
+    expect(named(speaker)).toBeGreaterThan(0);
+    await speaker.standing({ behind: false, confirmed: at(1) });
+    await speaker.records([write(2)]);
+    expect(named(speaker)).toBe(0);
+    expect(speaker.pair.west.leg.state.peers['south']).toEqual({ known: true, confirmed: at(1) });
+    await speaker.pair.ticks(4);
+    await speaker.records([], { stable: at(2) });
+    expect(speaker.pair.west.leg.hot.size).toBe(0);
+    expect(speaker.pair.west.leg.state.peers['south']?.confirmed).toEqual(at(2));
+  });
+
+  test('forgets all when it is copied anew itself, and takes no bits for complete before that has ended', async () => {
+    const speaker = await attached('anew');
+    await speaker.standing({});
+    expect(knows(speaker)).toBe(true);
+    await speaker.attach({ attachId: 2 });
+    await speaker.start({ attachId: 2, how: 'resync', all: true });
+    await speaker.standing({ attachId: 2, behind: false });
+    expect(knows(speaker)).toBe(false);
+    const body: Settle = { attachId: 2, position: at(0), consistent: true, ownerDurable: at(0) };
+    await speaker.say(encodeJson(MessageType.synced, body));
+    await speaker.standing({ attachId: 2 });
+    expect(knows(speaker)).toBe(true);
+  });
+
+  test('keeps what it knows while it is to be copied to, from the very start on', async () => {
+    for (const all of [false, true]) {
+      const speaker = await attached(`start ${all}`);
+      await speaker.standing({});
+      await speaker.records([write(1)]);
+      const before = named(speaker);
+      await speaker.attach({ attachId: 2 });
+      // What follows arrives while the metadata does not call the leg inconsistent yet.
+      speaker.mine.send(startOf({ attachId: 2, how: 'resync', all }));
+      await speaker.standing({ attachId: 2, behind: false });
+      expect([named(speaker), knows(speaker)]).toEqual([before, !all]);
+    }
+  });
+
+  test('that the owner does not know itself knows nothing', async () => {
+    const speaker = await attached('unknown');
+    await speaker.standing({});
+    await speaker.standing({ known: false });
+    expect(knows(speaker)).toBe(false);
   });
 });
