@@ -27,6 +27,7 @@ import { comparePositions, furtherOf, origin, type Position } from '../stream/po
 import { positionOf, type StreamRecord } from '../stream/record.ts';
 import type { Decoded } from '../base/codec.ts';
 import type { LastImage } from '../volume/last-image.ts';
+import type { Extent } from '../volume/extents.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import type { ForkKeeper } from './fork-keeper.ts';
 import {
@@ -716,12 +717,29 @@ export class TargetLeg implements EndTask {
         this.#askForTurn();
         this.#nowStable(this.#stable);
       }
+      if (this.#leg.hot.full && this.#leg.state.condition !== 'consistent') await this.#coolIntoBits(mark);
     } catch {
       // `trouble` tells; the next tick tries again.
     } finally {
       this.#checkpointing = false;
       if (this.#leg.hot.full) this.#environment.clock.after(pressureMs, () => void this.#checkpoint());
     }
+  }
+
+  /** No position stands for the regions of a leg in pieces: a long copy would wait for ever. Bits remember them instead. */
+  async #coolIntoBits(mark: number): Promise<void> {
+    const leg = this.#leg;
+    const regions = new Map<number, Extent[]>();
+    for (const { volume, offset, length } of leg.hot.extents()) {
+      const extents = regions.get(volume) ?? [];
+      extents.push({ offset, length });
+      regions.set(volume, extents);
+    }
+    const owner = this.#attachment?.connection.peer;
+    if (owner !== undefined) leg.bitsFor(owner);
+    for (const peer of leg.bits.keys()) leg.remember(peer, regions);
+    await leg.saveBits();
+    leg.hot.cool(mark);
   }
 
   /** Wall clock, for people; of what an earlier process received nothing newer is known than it noted. */
