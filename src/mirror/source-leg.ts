@@ -19,7 +19,7 @@ import { MessageType } from '../link/messages/types.ts';
 import type { LegClass, MirrorMode } from '../store/document.ts';
 import type { Change } from '../stream/change.ts';
 import type { History } from '../stream/history.ts';
-import { comparePositions, origin, type Lineage, type Position } from '../stream/position.ts';
+import { comparePositions, furtherOf, origin, type Lineage, type Position } from '../stream/position.ts';
 import type { StreamRecord } from '../stream/record.ts';
 import type { ExtentSet } from '../volume/extents.ts';
 import type { Bookmark, PeerBits } from '../volume/leg-metadata.ts';
@@ -149,6 +149,7 @@ export class SourceLeg {
   readonly bits: PeerBits;
   /** What it may lack besides `bits` if it has lost what was not durable when it was lost. */
   readonly #unconfirmed: PeerBits;
+  /** When it was lost it had certainly applied so far; null when that was before this process became owner. */
   #lostAt: Position | null = null;
   #attached: Extract<Attached, { ok: true }> | null = null;
   #connection: LinkConnection | null = null;
@@ -458,9 +459,12 @@ export class SourceLeg {
       const change = history.at(ordinal);
       if (change.length > 0 && change.onlyFor === null) this.track(change.volume, change.offset, change.length);
     }
-    this.#lostAt = this.#merged ? this.#told : history.positionAt(this.appliedOrdinal);
+    const reached = this.#merged ? this.#told : history.positionAt(this.appliedOrdinal);
+    if (!this.#merged) this.#lostAt = reached;
+    // A merge that has not come up to where the leg was lost leaves gaps that no bit names.
+    else if (this.#lostAt !== null) this.#lostAt = furtherOf(this.#lostAt, reached);
     this.#addUnconfirmed(this.#owner.markBefore(this.durableOrdinal));
-    this.needsLog = !this.#copyAll && this.#owner.logFrom(this.#lostAt);
+    this.needsLog = !this.#copyAll && this.#owner.logFrom(reached);
     if (!this.#knownBehind) this.#tellOthers();
   }
 
