@@ -11,10 +11,11 @@ import { comparisons, type Comparison, type ComparisonResult, type Measurement }
 import { Contenders, workingSetBytes } from './contenders.ts';
 import { measureIdle, measureMemory, measureMoves, measureResync } from './figures.ts';
 import { runLoad, type Load } from './fio.ts';
+import { measureBacklog, measureHandOver, measureLogging, measureMerge } from './log-figures.ts';
 import { cpuSeconds } from './process-cost.ts';
 import { formatComparisons, formatFigures, type Figure } from './table.ts';
 
-const figureNames = ['memory', 'idle', 'resync', 'moves'];
+const figureNames = ['memory', 'idle', 'resync', 'moves', 'log-write', 'log-merge', 'log-backlog', 'log-hold'];
 
 const usage = `usage: npm run bench -- [options]
 
@@ -23,6 +24,7 @@ const usage = `usage: npm run bench -- [options]
                 ${[...comparisons.map(({ name }) => name), ...figureNames].join('\n                ')}
   --rounds N    alternating rounds of each comparison
   --seconds N   length of a measurement
+  --entries N   of the backlog of log-backlog (default: 10000000; 200000 with --quick)
   --dir FOLDER  where the volumes' files are made (default: the temporary folder)
   --json FILE   everything measured
 `;
@@ -59,6 +61,7 @@ async function main(): Promise<void> {
       only: { type: 'string', multiple: true, default: [] },
       rounds: { type: 'string' },
       seconds: { type: 'string' },
+      entries: { type: 'string' },
       dir: { type: 'string', default: tmpdir() },
       json: { type: 'string' },
       help: { type: 'boolean', default: false },
@@ -70,6 +73,7 @@ async function main(): Promise<void> {
   }
   const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
   const seconds = Number(values.seconds ?? (values.quick ? 2 : 5));
+  const entries = Number(values.entries ?? (values.quick ? 200_000 : 10_000_000));
   const chosen = (name: string) => values.only.length === 0 || values.only.some((only) => name.startsWith(only));
 
   const folder = await mkdtemp(join(values.dir, 'holdfast-bench-'));
@@ -87,6 +91,10 @@ async function main(): Promise<void> {
     if (chosen('idle')) figures.push(...(await measureIdle(folder, values.quick ? 5 : 20)));
     if (chosen('resync')) figures.push(...(await measureResync(folder)));
     if (chosen('moves')) figures.push(...(await measureMoves(folder, values.quick ? 2 : 10)));
+    if (chosen('log-write')) figures.push(...(await measureLogging({ folder, rounds, seconds })));
+    if (chosen('log-merge')) figures.push(...(await measureMerge({ folder, rounds, seconds })));
+    if (chosen('log-backlog')) figures.push(...(await measureBacklog(folder, entries)));
+    if (chosen('log-hold')) figures.push(...(await measureHandOver(folder, values.quick ? 20 : 100)));
   } finally {
     await contenders.stop();
     await rm(folder, { recursive: true, force: true });
