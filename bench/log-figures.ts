@@ -26,6 +26,8 @@ const largeWrites: Load = { pattern: 'write', blockBytes: mebibyte, depth: 8 };
 
 export interface LogBenchOptions {
   readonly folder: string;
+  /** Where a flush costs nothing: a disk's flushes would hide what a log costs. */
+  readonly memoryFolder: string;
   readonly rounds: number;
   readonly seconds: number;
 }
@@ -38,14 +40,20 @@ const group = (name: string, more: Partial<GroupDeclaration> = {}): GroupDeclara
   ...more,
 });
 
+const logIn = (folder: string) => ({
+  size: '16GiB',
+  places: { east: join(folder, 'log-east'), west: join(folder, 'log-west') },
+});
+
 /** A synchronous writer whose target is away, beside one whose target is there; and beside the bare disk with flushes. */
-export async function measureLogging({ folder, rounds, seconds }: LogBenchOptions): Promise<Figure[]> {
-  const groups = [group('live'), group('logged', { log: '16GiB' })];
+export async function measureLogging(options: LogBenchOptions): Promise<Figure[]> {
+  const { folder, memoryFolder, rounds, seconds } = options;
+  const groups = [group('live'), group('logged', { log: logIn(memoryFolder) }), group('on-disk', { log: '16GiB' })];
   const pair = await Pair.start({ parent: folder, groups });
   try {
     for (const { name } of groups) await fill(pair.uri('east', name), workingSetBytes);
     await pair.untilEstablished();
-    await pauseIntoLog(pair, 'logged');
+    for (const name of ['logged', 'on-disk']) await pauseIntoLog(pair, name);
     const measured: { speed: number; cpu: number; flushed: number; flushedAlone: number }[] = [];
     for (let round = 0; round < rounds; round++) {
       // Who goes first alternates: a machine that gets faster or slower meanwhile favours nobody.
@@ -55,8 +63,8 @@ export async function measureLogging({ folder, rounds, seconds }: LogBenchOption
       const [live, logged] = [results.get('live'), results.get('logged')];
       const raw = await flushesOfDisk(join(folder, 'flushed.img'), seconds);
       const span = { bytes: workingSetBytes, seconds };
-      const many = await runLoad(pair.uri('east', 'logged'), { ...smallWrites, writesPerFlush: 1 }, span);
-      const alone = await runLoad(pair.uri('east', 'logged'), { ...smallWrites, depth: 1, writesPerFlush: 1 }, span);
+      const many = await runLoad(pair.uri('east', 'on-disk'), { ...smallWrites, writesPerFlush: 1 }, span);
+      const alone = await runLoad(pair.uri('east', 'on-disk'), { ...smallWrites, depth: 1, writesPerFlush: 1 }, span);
       if (live === undefined || logged === undefined) continue;
       measured.push({
         speed: logged.operationsPerSecond / live.operationsPerSecond,
@@ -119,10 +127,10 @@ export async function measureMerge({ folder, rounds, seconds }: LogBenchOptions)
 }
 
 /** Memory of the owner with a backlog of very many small records, and the time to open it after a crash. */
-export async function measureBacklog(folder: string, entries: number): Promise<Figure[]> {
+export async function measureBacklog({ folder, memoryFolder }: LogBenchOptions, entries: number): Promise<Figure[]> {
   const load: Load = { pattern: 'randwrite', blockBytes: 512, depth: 64 };
   const volumes = [{ name: 'vol1', size: '4GiB', 'block-size': 512 }] as const;
-  const pair = await Pair.start({ parent: folder, groups: [group('g1', { volumes, log: '64GiB' })] });
+  const pair = await Pair.start({ parent: folder, groups: [group('g1', { volumes, log: logIn(memoryFolder) })] });
   try {
     await pauseIntoLog(pair, 'g1');
     await writeOnce(pair.uri('east'), load, { bytes: workingSetBytes, totalBytes: entries * load.blockBytes });

@@ -2,6 +2,7 @@
  * `npm run bench`: our volumes beside what a user would otherwise run, in one run on one machine, in alternating rounds;
  * what counts is the ratio. Reports what was reached beside what we promise; passes and fails nothing.
  */
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -77,6 +78,8 @@ async function main(): Promise<void> {
   const chosen = (name: string) => values.only.length === 0 || values.only.some((only) => name.startsWith(only));
 
   const folder = await mkdtemp(join(values.dir, 'holdfast-bench-'));
+  const memoryFolder = await mkdtemp(join(existsSync('/dev/shm') ? '/dev/shm' : values.dir, 'holdfast-bench-'));
+  const ofLog = { folder, memoryFolder, rounds, seconds };
   const contenders = new Contenders(folder);
   const results: ComparisonResult[] = [];
   const figures: Figure[] = [];
@@ -91,13 +94,13 @@ async function main(): Promise<void> {
     if (chosen('idle')) figures.push(...(await measureIdle(folder, values.quick ? 5 : 20)));
     if (chosen('resync')) figures.push(...(await measureResync(folder)));
     if (chosen('moves')) figures.push(...(await measureMoves(folder, values.quick ? 2 : 10)));
-    if (chosen('log-write')) figures.push(...(await measureLogging({ folder, rounds, seconds })));
-    if (chosen('log-merge')) figures.push(...(await measureMerge({ folder, rounds, seconds })));
-    if (chosen('log-backlog')) figures.push(...(await measureBacklog(folder, entries)));
+    if (chosen('log-write')) figures.push(...(await measureLogging(ofLog)));
+    if (chosen('log-merge')) figures.push(...(await measureMerge(ofLog)));
+    if (chosen('log-backlog')) figures.push(...(await measureBacklog(ofLog, entries)));
     if (chosen('log-hold')) figures.push(...(await measureHandOver(folder, values.quick ? 20 : 100)));
   } finally {
     await contenders.stop();
-    await rm(folder, { recursive: true, force: true });
+    for (const made of [folder, memoryFolder]) await rm(made, { recursive: true, force: true });
   }
   const machine = { node: process.version, processors: cpus().length, model: cpus()[0]?.model ?? 'unknown' };
   const heading = `Node ${machine.node}, ${machine.processors} × ${machine.model}; rounds: ${rounds}, of ${seconds} s`;
