@@ -3,7 +3,7 @@
  * what counts is the ratio. Reports what was reached beside what we promise; passes and fails nothing.
  */
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -78,7 +78,10 @@ async function main(): Promise<void> {
   const chosen = (name: string) => values.only.length === 0 || values.only.some((only) => name.startsWith(only));
 
   const folder = await mkdtemp(join(values.dir, 'holdfast-bench-'));
-  const memoryFolder = await mkdtemp(join(existsSync('/dev/shm') ? '/dev/shm' : values.dir, 'holdfast-bench-'));
+  const memory = existsSync('/dev/shm') ? await mkdtemp('/dev/shm/holdfast-bench-') : folder;
+  // By another name: a log in /dev would have to be a device.
+  const memoryFolder = join(folder, 'memory');
+  await symlink(memory, memoryFolder);
   const ofLog = { folder, memoryFolder, rounds, seconds };
   const contenders = new Contenders(folder);
   const results: ComparisonResult[] = [];
@@ -100,7 +103,7 @@ async function main(): Promise<void> {
     if (chosen('log-hold')) figures.push(...(await measureHandOver(folder, values.quick ? 20 : 100)));
   } finally {
     await contenders.stop();
-    for (const made of [folder, memoryFolder]) await rm(made, { recursive: true, force: true });
+    for (const made of [folder, memory]) await rm(made, { recursive: true, force: true });
   }
   const machine = { node: process.version, processors: cpus().length, model: cpus()[0]?.model ?? 'unknown' };
   const heading = `Node ${machine.node}, ${machine.processors} × ${machine.model}; rounds: ${rounds}, of ${seconds} s`;
