@@ -186,7 +186,7 @@ export async function measureHandOver(folder: string, times: number): Promise<Fi
       withMerge.push(
         await longest(async () => {
           await resume(pair, 'g1');
-          await until('merged', 60_000, () => established(pair, 'g1'));
+          await until('merged', 60_000, () => withoutLog(pair, 'g1'));
         }),
       );
       const tookMs = performance.now() - startedMs;
@@ -251,8 +251,11 @@ async function untilLogging(pair: Pair, name: string): Promise<void> {
   );
 }
 
-async function established(pair: Pair, name: string): Promise<true | null> {
-  return (await pair.leg('west', name)).replication === 'Established' ? true : null;
+/** The target has all, and the log is not written any more. */
+async function withoutLog(pair: Pair, name: string): Promise<true | null> {
+  const { legs, log } = await pair.group(name);
+  const isEstablished = legs.every(({ replication }) => replication === null || replication === 'Established');
+  return isEstablished && log?.state === 'idle' ? true : null;
 }
 
 const resume = (pair: Pair, name: string): Promise<void> => post(pair, name, 'resume');
