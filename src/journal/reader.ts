@@ -43,6 +43,8 @@ export interface ReaderWorld {
 }
 
 const aheadBytesDefault = 4 * 1024 * 1024;
+/** What a record costs besides its data, in bytes of it: many small ones are not read far ahead. */
+const recordCost = 4096;
 
 interface Place {
   readonly segment: Segment;
@@ -215,7 +217,10 @@ export class JournalReader {
     if (last === undefined) return;
     this.#position = { generation: last.generation, seq: last.seq };
     payloadMemory.share(bytes);
-    this.#put({ kind: 'records', records, wallMs, done: () => payloadMemory.give(bytes) }, bytes.length);
+    this.#put(
+      { kind: 'records', records, wallMs, done: () => payloadMemory.give(bytes) },
+      bytes.length + records.length * recordCost,
+    );
   }
 
   #put(item: JournalItem, bytes: number): void {
