@@ -106,7 +106,7 @@ class NodeFileHandle implements RawHandle {
       if (bytesRead === 0) break;
       filled += bytesRead;
     }
-    return into.subarray(0, filled);
+    return new Uint8Array(into.buffer, into.byteOffset, filled);
   }
 
   async #writeAll(offset: number, data: Uint8Array): Promise<void> {
