@@ -2,7 +2,8 @@
  * `npm run bench`: our volumes beside what a user would otherwise run, in one run on one machine, in alternating rounds;
  * what counts is the ratio. Reports what was reached beside what we promise; passes and fails nothing.
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -11,10 +12,11 @@ import { comparisons, type Comparison, type ComparisonResult, type Measurement }
 import { Contenders, workingSetBytes } from './contenders.ts';
 import { measureIdle, measureMemory, measureMoves, measureResync } from './figures.ts';
 import { runLoad, type Load } from './fio.ts';
+import { measureBacklog, measureHandOver, measureLogging, measureMerge } from './log-figures.ts';
 import { cpuSeconds } from './process-cost.ts';
 import { formatComparisons, formatFigures, type Figure } from './table.ts';
 
-const figureNames = ['memory', 'idle', 'resync', 'moves'];
+const figureNames = ['memory', 'idle', 'resync', 'moves', 'log-write', 'log-merge', 'log-backlog', 'log-hold'];
 
 const usage = `usage: npm run bench -- [options]
 
@@ -23,6 +25,7 @@ const usage = `usage: npm run bench -- [options]
                 ${[...comparisons.map(({ name }) => name), ...figureNames].join('\n                ')}
   --rounds N    alternating rounds of each comparison
   --seconds N   length of a measurement
+  --entries N   of the backlog of log-backlog (default: 10000000; 200000 with --quick)
   --dir FOLDER  where the volumes' files are made (default: the temporary folder)
   --json FILE   everything measured
 `;
@@ -59,6 +62,7 @@ async function main(): Promise<void> {
       only: { type: 'string', multiple: true, default: [] },
       rounds: { type: 'string' },
       seconds: { type: 'string' },
+      entries: { type: 'string' },
       dir: { type: 'string', default: tmpdir() },
       json: { type: 'string' },
       help: { type: 'boolean', default: false },
@@ -70,9 +74,15 @@ async function main(): Promise<void> {
   }
   const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
   const seconds = Number(values.seconds ?? (values.quick ? 2 : 5));
+  const entries = Number(values.entries ?? (values.quick ? 200_000 : 10_000_000));
   const chosen = (name: string) => values.only.length === 0 || values.only.some((only) => name.startsWith(only));
 
   const folder = await mkdtemp(join(values.dir, 'holdfast-bench-'));
+  const memory = existsSync('/dev/shm') ? await mkdtemp('/dev/shm/holdfast-bench-') : folder;
+  // By another name: a log in /dev would have to be a device.
+  const memoryFolder = join(folder, 'memory');
+  await symlink(memory, memoryFolder);
+  const ofLog = { folder, memoryFolder, rounds, seconds };
   const contenders = new Contenders(folder);
   const results: ComparisonResult[] = [];
   const figures: Figure[] = [];
@@ -87,9 +97,13 @@ async function main(): Promise<void> {
     if (chosen('idle')) figures.push(...(await measureIdle(folder, values.quick ? 5 : 20)));
     if (chosen('resync')) figures.push(...(await measureResync(folder)));
     if (chosen('moves')) figures.push(...(await measureMoves(folder, values.quick ? 2 : 10)));
+    if (chosen('log-write')) figures.push(...(await measureLogging(ofLog)));
+    if (chosen('log-merge')) figures.push(...(await measureMerge(ofLog)));
+    if (chosen('log-backlog')) figures.push(...(await measureBacklog(ofLog, entries)));
+    if (chosen('log-hold')) figures.push(...(await measureHandOver(folder, values.quick ? 20 : 100)));
   } finally {
     await contenders.stop();
-    await rm(folder, { recursive: true, force: true });
+    for (const made of [folder, memory]) await rm(made, { recursive: true, force: true });
   }
   const machine = { node: process.version, processors: cpus().length, model: cpus()[0]?.model ?? 'unknown' };
   const heading = `Node ${machine.node}, ${machine.processors} × ${machine.model}; rounds: ${rounds}, of ${seconds} s`;

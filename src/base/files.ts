@@ -35,7 +35,10 @@ export interface RawHandle extends FileHandle {
 }
 
 export interface FileHandle {
-  /** Up to `length` bytes at `offset`; shorter at the end of the file. */
+  /**
+   * Up to `length` bytes at `offset`; shorter at the end of the file. The caller's alone: a large one may be given to
+   * `payloadMemory`.
+   */
   readAt(offset: number, length: number): Promise<Uint8Array>;
   writeAt(offset: number, data: Uint8Array): Promise<void>;
   /** Returns when everything written before the call is on the medium. */

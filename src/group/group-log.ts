@@ -373,8 +373,15 @@ export class GroupLog implements EndTask {
     const batch = this.#batch;
     if (batch.length === 0) return;
     this.#batch = [];
-    if (this.#state === 'on') this.#append(batch);
+    if (this.#ahead) this.#append(batch);
     else this.#behind.push(...batch);
+  }
+
+  /** When nobody needs it any more, hosts are not to wait for the metadata: until it is saved, the log is written on. */
+  get #ahead(): boolean {
+    const { metadata } = this.#options.leg;
+    const stops = this.#state === 'ending' && this.#endReason === null;
+    return this.#state === 'on' || (stops && metadata.saved?.logAhead != null);
   }
 
   #append(batch: Change[]): void {
@@ -409,6 +416,11 @@ export class GroupLog implements EndTask {
     } finally {
       await reader.close();
     }
+  }
+
+  /** In stamp order: what the log refused comes back after later changes that it was not given. */
+  #takeBehind(): Change[] {
+    return this.#behind.splice(0).sort(comparePositions);
   }
 
   /** Full, or failed: answers of all that waited come here, in order. */
@@ -446,7 +458,7 @@ export class GroupLog implements EndTask {
     this.#state = 'on';
     const { end } = journal;
     if (this.#given !== null) this.#give(this.#given.filter((change) => comparePositions(change, end) > 0));
-    const behind = this.#behind.splice(0);
+    const behind = this.#takeBehind();
     // Of a batch that was refused, the first records may be there.
     const stored = behind.findIndex((change) => comparePositions(change, end) > 0);
     const missing = stored < 0 ? [] : behind.splice(stored);
@@ -517,7 +529,7 @@ export class GroupLog implements EndTask {
     this.#state = 'off';
     this.#flushBatch();
     if (this.#endReason === null) this.#from = null;
-    for (const change of this.#behind.splice(0)) pass(change);
+    for (const change of this.#takeBehind()) pass(change);
   }
 
   // ---- reading ----

@@ -45,6 +45,7 @@ export async function replay(
         queue.push(record);
       }
       await idle();
+      item.done();
     }
   } finally {
     queue.stop();

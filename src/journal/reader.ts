@@ -7,6 +7,7 @@
  * backlog.
  */
 import { assert } from '../base/assert.ts';
+import { payloadMemory } from '../base/payload-memory.ts';
 import type { Turn } from '../base/turn.ts';
 import { comparePositions, type Position } from '../stream/position.ts';
 import type { StreamRecord } from '../stream/record.ts';
@@ -18,8 +19,13 @@ import { justBefore, SegmentWalk, type Damage } from './segment-walk.ts';
 
 /** `wallMs`: when it was written, since 1970. */
 export type JournalItem =
-  /** At most about a mebibyte of data, or one record. */
-  | { readonly kind: 'records'; readonly records: readonly StreamRecord[]; readonly wallMs: number }
+  /** At most about a mebibyte of data, or one record. Whoever does not read the data any more may say so, once. */
+  | {
+      readonly kind: 'records';
+      readonly records: readonly StreamRecord[];
+      readonly wallMs: number;
+      readonly done: () => void;
+    }
   | { readonly kind: 'mark'; readonly name: string; readonly position: Position; readonly wallMs: number }
   | { readonly kind: 'members'; readonly members: readonly Member[]; readonly wallMs: number }
   | { readonly kind: 'damage'; readonly damage: Damage };
@@ -37,6 +43,8 @@ export interface ReaderWorld {
 }
 
 const aheadBytesDefault = 4 * 1024 * 1024;
+/** What a record costs besides its data, in bytes of it: many small ones are not read far ahead. */
+const recordCost = 4096;
 
 interface Place {
   readonly segment: Segment;
@@ -172,12 +180,13 @@ export class JournalReader {
       place.number = 0;
       return;
     }
-    const { header, body } = step.entry;
+    const { bytes, entry } = step;
+    const { header, body } = entry;
     place.offset = step.next;
     place.number = header.number + 1;
     switch (body.kind) {
       case 'records':
-        this.#putRecords(body.records, header.wallMs, header.bytes);
+        this.#putRecords(body.records, header.wallMs, bytes);
         break;
       case 'mark': {
         const { position, wallMs } = header;
@@ -195,7 +204,7 @@ export class JournalReader {
     }
   }
 
-  #putRecords(all: readonly StreamRecord[], wallMs: number, bytes: number): void {
+  #putRecords(all: readonly StreamRecord[], wallMs: number, bytes: Uint8Array): void {
     const [first] = all;
     if (this.#damage !== null && first !== undefined && comparePositions(first, this.#position) > 0) {
       this.#put({ kind: 'damage', damage: { ...this.#damage, upTo: justBefore(first) } }, 0);
@@ -207,7 +216,11 @@ export class JournalReader {
     const last = records.at(-1);
     if (last === undefined) return;
     this.#position = { generation: last.generation, seq: last.seq };
-    this.#put({ kind: 'records', records, wallMs }, bytes);
+    payloadMemory.share(bytes);
+    this.#put(
+      { kind: 'records', records, wallMs, done: () => payloadMemory.give(bytes) },
+      bytes.length + records.length * recordCost,
+    );
   }
 
   #put(item: JournalItem, bytes: number): void {

@@ -17,6 +17,7 @@
  * copies an entry whole in either is an entry; else damage in either is damage.
  */
 import type { FileHandle } from '../base/files.ts';
+import { payloadMemory } from '../base/payload-memory.ts';
 import type { Position } from '../stream/position.ts';
 import { entryHeaderAt, inspectEntry, type EntryHeader, type Inspected } from './entry.ts';
 import type { SegmentCopies } from './segment-copies.ts';
@@ -42,6 +43,7 @@ export type Step =
   | {
       readonly kind: 'entry';
       readonly entry: Extract<Inspected, { kind: 'entry' }>;
+      /** All of it; the records' data lies in it. Until the next step, for who does not share in its memory. */
       readonly bytes: Uint8Array;
       readonly next: number;
     }
@@ -49,8 +51,8 @@ export type Step =
   /** `next`: the entry after it; null where none is left. */
   | { readonly kind: 'damage'; readonly reason: string; readonly next: number | null };
 
-/** Bytes read at once. */
-const chunkBytes = 1024 * 1024;
+/** Bytes read at once: any entry fits, but one of a single large record. */
+const chunkBytes = 1280 * 1024;
 
 interface OpenCopy {
   readonly handle: FileHandle;
@@ -194,12 +196,22 @@ async function slice(copy: OpenCopy, offset: number, length: number, limit: numb
   const wanted = Math.min(length, limit - offset);
   const inChunk = offset - copy.chunkAt;
   if (inChunk >= 0 && inChunk + wanted <= copy.chunk.length) return copy.chunk.subarray(inChunk, inChunk + wanted);
-  const ahead = Math.min(Math.max(wanted, chunkBytes), limit - offset);
+  payloadMemory.give(copy.chunk);
+  copy.chunk = new Uint8Array(0);
+  const ahead = aheadBytes(wanted, limit - offset);
   // What cannot be read further on must not hide what can be read here.
-  copy.chunk = await copy.handle.readAt(offset, ahead).catch((error: unknown) => {
+  const read = await copy.handle.readAt(offset, ahead).catch((error: unknown) => {
     if (ahead <= wanted) throw error;
     return copy.handle.readAt(offset, wanted);
   });
+  // What comes after the limit is being written: it must be read again.
+  copy.chunk = read.subarray(0, limit - offset);
   copy.chunkAt = offset;
   return copy.chunk.subarray(0, wanted);
+}
+
+/** One of few lengths, so that memory can be used again; about as long as what there is to read. */
+function aheadBytes(wanted: number, left: number): number {
+  const least = Math.max(wanted, Math.min(left, chunkBytes));
+  return least > chunkBytes / 2 && least <= chunkBytes ? chunkBytes : 2 ** Math.ceil(Math.log2(least));
 }

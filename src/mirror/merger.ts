@@ -53,10 +53,18 @@ const recordCost = 4096;
 const creditMax = 4 * 1024 * 1024;
 const rateWindowMs = 3000;
 
+interface Sent {
+  /** Of the last of the records. */
+  readonly position: Position;
+  readonly records: number;
+  readonly bytes: number;
+  readonly done: () => void;
+}
+
 export class Merger {
   readonly #options: MergerOptions;
   readonly #reader: JournalReader | null;
-  readonly #window = new Fifo<{ readonly position: Position; readonly records: number; readonly bytes: number }>();
+  readonly #window = new Fifo<Sent>();
   #windowRecords = 0;
   #windowBytes = 0;
   #sent: Position;
@@ -143,6 +151,7 @@ export class Merger {
       this.#window.shift();
       this.#windowRecords -= next.records;
       this.#windowBytes -= next.bytes;
+      next.done();
       this.#doneBytes += next.bytes;
       this.#credit = Math.min(
         creditMax,
@@ -165,20 +174,20 @@ export class Merger {
         failed(`the log is damaged in segment ${item.damage.segment}: ${item.damage.reason}`);
         return;
       }
-      if (item.kind === 'records') this.#send(item.records);
+      if (item.kind === 'records') this.#send(item.records, item.done);
     }
     this.#reading = false;
     this.#looksFinished();
   }
 
-  #send(all: readonly StreamRecord[]): void {
+  #send(all: readonly StreamRecord[], done: () => void): void {
     const until = this.#until;
     const records = until === null ? all : all.filter((record) => comparePositions(record, until) <= 0);
     const last = records.at(-1);
     if (last === undefined) return;
     const bytes = records.reduce((sum, record) => sum + (record.data === null ? 0 : record.length), 0);
     this.#sent = positionOf(last);
-    this.#window.push({ position: this.#sent, records: records.length, bytes });
+    this.#window.push({ position: this.#sent, records: records.length, bytes, done });
     this.#windowRecords += records.length;
     this.#windowBytes += bytes;
     this.#options.send(records);

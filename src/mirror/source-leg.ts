@@ -104,6 +104,8 @@ const startPhases = { continue: 'streaming', merge: 'merging', resync: 'copying'
 
 const frameBytesMax = 8 * 1024 * 1024;
 const unsentBytesMax = 16 * 1024 * 1024;
+/** What is merged can wait in the log as well as in memory. */
+const mergeUnsentBytesMax = 2 * 1024 * 1024;
 const retryMs = 1000;
 /** The target answers when its disk has finished what it was given before. */
 const attachTimeoutMs = 10_000;
@@ -705,7 +707,7 @@ export class SourceLeg {
       after: from,
       gain: this.mode === 'async' ? 0 : mergeGain,
       nowMs: () => environment.clock.monotonicMs(),
-      hasRoom: () => (this.#connection?.unsentBytes ?? unsentBytesMax) < unsentBytesMax,
+      hasRoom: () => (this.#connection?.unsentBytes ?? mergeUnsentBytesMax) < mergeUnsentBytesMax,
       send: (records) => this.#sendRecords(records),
       nearEnd: () => this.#keepInMemory(),
       finished: () => {

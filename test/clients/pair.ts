@@ -25,6 +25,8 @@ export interface GroupDeclaration {
   readonly owner: NodeName;
   readonly volumes: readonly { readonly name: string; readonly size: string; readonly 'block-size'?: 512 | 4096 }[];
   readonly mirrors?: readonly { readonly to: NodeName; readonly mode: 'sync' | 'receive' | 'async' }[];
+  /** Without it the group has none. */
+  readonly log?: string | { readonly size: string; readonly places: Readonly<Record<NodeName, string>> };
   readonly settings?: Readonly<Record<string, string | number>>;
 }
 

@@ -130,6 +130,24 @@ export function networkContract(name: string, make: () => Promise<NetworkUnderTe
       expect(client.text).toBe('answer');
     });
 
+    it('delivers parts in order that lie side by side in memory, or overlap, or lie the other way round', async () => {
+      const { client, server } = await pair();
+      const memory = Buffer.alloc(10, '0123456789', 'latin1');
+      const parts = [
+        [0, 2],
+        [2, 5],
+        [5, 5],
+        [5, 6],
+        [5, 8],
+        [2, 4],
+        [0, 2],
+        [8, 10],
+      ].map(([from, to]) => memory.subarray(from, to));
+      client.stream?.send(parts);
+      await world.until(() => server.receivedBytes >= 15);
+      expect(server.text).toBe('012345567230189');
+    });
+
     it('never uses memory again while somebody shares in it', async () => {
       const { client, server } = await pair();
       const copies: Buffer[] = [];

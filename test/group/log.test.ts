@@ -78,6 +78,31 @@ describe('a target that was away', () => {
     expect(nodes.east.group.leg?.state.logAhead).toBeNull();
   });
 
+  test('TL-11: hosts do not wait for metadata at the end of a merge', async () => {
+    const nodes = await logged({ seed: 'end of a merge' });
+    await away(nodes);
+    const { leg } = nodes.east.group;
+    if (leg === null) throw new Error('east has no leg');
+    let goOn = (): void => {};
+    const held = new Promise<void>((resolve) => (goOn = resolve));
+    const save = leg.save.bind(leg);
+    leg.save = async () => {
+      if (leg.state.logAhead === null && leg.metadata.saved?.logAhead !== null) await held;
+      await save();
+    };
+    await nodes.until(() => leg.metadata.saved?.logAhead != null);
+    nodes.link(true);
+    // Without a pause, in which regions would cool: to write there again would need the metadata.
+    while (leg.state.logAhead !== null) await write(nodes, 1, 1);
+    for (let at = 1; at < 10; at++) expect(await write(nodes, at, at)).toBeNull();
+    expect(leg.metadata.saved?.logAhead).not.toBeNull();
+    goOn();
+    await back(nodes);
+    await nodes.until(() => nodes.east.group.owner?.log?.on === false);
+    for (let at = 5; at < 15; at++) expect(await write(nodes, at, 100 + at)).toBeNull();
+    expectEqual(nodes);
+  });
+
   test('TL-18: is merged although the owner crashed in the middle of the outage, in another generation', async () => {
     const nodes = await logged({ seed: 'crash while logging' });
     await away(nodes);

@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { HoldfastError, messageOf } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { FileHandle, Files, RawHandle } from '../files.ts';
+import { payloadMemory } from '../payload-memory.ts';
 
 /** The machine's file systems, through the thread pool. */
 export class NodeFiles implements Files {
@@ -98,14 +99,14 @@ class NodeFileHandle implements RawHandle {
 
   /** The operating system may transfer less than asked for at any time; only nothing means the end. */
   async #readAll(offset: number, length: number): Promise<Uint8Array> {
-    const into = new Uint8Array(length);
+    const into = payloadMemory.take(length);
     let filled = 0;
     while (filled < length) {
       const { bytesRead } = await this.#handle.read(into, filled, length - filled, offset + filled);
       if (bytesRead === 0) break;
       filled += bytesRead;
     }
-    return into.subarray(0, filled);
+    return new Uint8Array(into.buffer, into.byteOffset, filled);
   }
 
   async #writeAll(offset: number, data: Uint8Array): Promise<void> {

@@ -76,9 +76,10 @@ export class NodeStream implements ByteStream {
   send(parts: readonly Uint8Array[]): void {
     if (this.#ending || parts.length === 0) return;
     const socket = this.#socket;
+    const joined = joinNeighbours(parts);
     let written = 0;
     socket.cork();
-    for (const part of parts) socket.write(part, ++written === parts.length ? this.#taken : undefined);
+    for (const part of joined) socket.write(part, ++written === joined.length ? this.#taken : undefined);
     socket.uncork();
     if (socket.writableLength > 0) this.#owesDrained = true;
   }
@@ -174,4 +175,20 @@ const reasons: Readonly<Record<string, string>> = {
 
 function closeReasonOf(error: Error): string {
   return reasons[errnoOf(error)] ?? messageOf(error);
+}
+
+/** What lies side by side in memory leaves as one: a record's data does, when it comes from the log. */
+function joinNeighbours(parts: readonly Uint8Array[]): readonly Uint8Array[] {
+  const joined: Uint8Array[] = [];
+  for (let first = 0, next = 1; first < parts.length; first = next++) {
+    const part = parts[first] as Uint8Array;
+    let end = part.byteOffset + part.length;
+    for (; next < parts.length; next++) {
+      const other = parts[next] as Uint8Array;
+      if (other.buffer !== part.buffer || other.byteOffset !== end) break;
+      end += other.length;
+    }
+    joined.push(next === first + 1 ? part : new Uint8Array(part.buffer, part.byteOffset, end - part.byteOffset));
+  }
+  return joined;
 }
