@@ -499,7 +499,7 @@ async function initialise(path: string, raw: RawHandle, options: DeviceOptions):
   if (found !== null && !options.initialise) {
     throw new HoldfastError(
       'E_REFUSED',
-      `${path} holds ${found}: choose another device, or say that it is to be initialised`,
+      `${path} holds ${found}: choose another device, or zero its first MiB if nothing on it is needed`,
     );
   }
   for (const table of tablesOf(slotBytes, 0, slots)) await zero(raw, table.offset, table.slots * sectorBytes);
