@@ -3,8 +3,8 @@
  * otherwise names it.
  */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
-import { join } from 'node:path';
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 const packageOf = {
   nbdinfo: 'libnbd-bin',
@@ -20,10 +20,16 @@ const packageOf = {
   fusermount3: 'fuse3',
   losetup: 'mount',
   mount: 'mount',
+  initdb: 'postgresql',
+  pgbench: 'postgresql',
+  pg_amcheck: 'postgresql',
 };
 
 // A user's PATH may lack the folders where file system tools are.
 const folders = [...new Set([...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin'])];
+/** PostgreSQL's server and tools are below, in `<version>/bin`. */
+const postgresFolder = '/usr/lib/postgresql';
+const clusterSettings = '/etc/postgresql-common/createcluster.conf';
 
 /** Returns the names of packages that are still missing afterwards. */
 export function ensureDebianPackages() {
@@ -31,6 +37,7 @@ export function ensureDebianPackages() {
   const missing = missingPackages();
   if (missing.length === 0 || process.getuid?.() !== 0 || !installed('apt-get')) return missing;
   console.log(`Installing Debian packages: ${missing.join(' ')}…`);
+  if (missing.includes('postgresql')) forgoCluster();
   const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   for (const args of [
     ['update', '-q'],
@@ -46,13 +53,21 @@ export function ensureDebianPackages() {
   return missingPackages();
 }
 
+/** Only the programs are wanted: else the package makes a database of its own and starts a server for it. */
+function forgoCluster() {
+  if (existsSync(clusterSettings)) return;
+  mkdirSync(dirname(clusterSettings), { recursive: true });
+  writeFileSync(clusterSettings, 'create_main_cluster = false\n');
+}
+
 function missingPackages() {
   const missing = Object.keys(packageOf).filter((program) => !installed(program));
   return [...new Set(missing.map((program) => packageOf[program]))];
 }
 
 function installed(program) {
-  return folders.some((folder) => {
+  const versions = existsSync(postgresFolder) ? readdirSync(postgresFolder) : [];
+  return [...folders, ...versions.map((version) => join(postgresFolder, version, 'bin'))].some((folder) => {
     try {
       accessSync(join(folder, program), constants.X_OK);
       return true;

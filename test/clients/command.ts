@@ -17,6 +17,8 @@ export interface CommandOptions {
   readonly timeoutMs?: number;
   readonly input?: string;
   readonly environment?: Readonly<Record<string, string>>;
+  /** Where it is started; else where the tests run. */
+  readonly folder?: string;
 }
 
 /** Administrators' tools are not in every user's PATH. */
@@ -75,7 +77,7 @@ process.once('SIGTERM', () => process.exit(143));
 
 export function startCommand(program: string, args: readonly string[], options: CommandOptions = {}): ChildProcess {
   const environment = { ...process.env, PATH: path, LC_ALL: 'C.UTF-8', NO_COLOR: '1', ...options.environment };
-  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env: environment });
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env: environment, cwd: options.folder });
   living.add(child);
   child.once('exit', () => living.delete(child));
   return child;

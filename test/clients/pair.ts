@@ -12,6 +12,7 @@ import { nodeFlags } from '../../src/cli/node-flags.ts';
 import type { ClusterStatus, GroupStatus, LegStatus } from '../../src/group/status.ts';
 import { endCommand, freePorts, mustRun, runCommand, startCommand, until } from './command.ts';
 import type { CommandResult } from './command.ts';
+import { NetworkPath, type CutKind } from './network-path.ts';
 
 export type NodeName = 'east' | 'west';
 export const nodeNames: readonly NodeName[] = ['east', 'west'];
@@ -26,7 +27,7 @@ export interface GroupDeclaration {
   readonly volumes: readonly { readonly name: string; readonly size: string; readonly 'block-size'?: 512 | 4096 }[];
   readonly mirrors?: readonly { readonly to: NodeName; readonly mode: 'sync' | 'receive' | 'async' }[];
   /** Without it the group has none. */
-  readonly log?: string | { readonly size: string; readonly places: Readonly<Record<NodeName, string>> };
+  readonly log?: string | { readonly size: string; readonly places?: Partial<Record<NodeName, string>> };
   readonly settings?: Readonly<Record<string, string | number>>;
 }
 
@@ -41,12 +42,16 @@ export interface PairOptions {
   readonly parent?: string;
   /** A node's data folder, where it is not in the temporary folder. */
   readonly data?: Partial<Record<NodeName, string>>;
+  /** The nodes reach each other over a network that can be cut. */
+  readonly cuttable?: boolean;
 }
 
 interface NodePorts {
   readonly nbd: number;
   readonly api: number;
+  /** Where the other node reaches its replication, and where it listens for it: two where a path is between. */
   readonly replication: number;
+  readonly replicationBehind: number;
 }
 
 export class Pair {
@@ -55,6 +60,7 @@ export class Pair {
   private readonly ports: Readonly<Record<NodeName, NodePorts>>;
   private readonly data: Readonly<Record<NodeName, string>>;
   private readonly processes = new Map<NodeName, ChildProcess>();
+  private readonly paths: NetworkPath[] = [];
 
   private constructor(folder: string, ports: Record<NodeName, NodePorts>, data: Record<NodeName, string>) {
     this.folder = folder;
@@ -66,11 +72,14 @@ export class Pair {
   /** Writes the configuration; starts nothing. */
   static async declare(options: PairOptions = {}): Promise<Pair> {
     const folder = await mkdtemp(join(options.parent ?? tmpdir(), 'holdfast-pair-'));
-    const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = await freePorts(6);
-    const ports = { east: { nbd: a, api: b, replication: c }, west: { nbd: d, api: e, replication: f } };
+    const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = c, h = f] = await freePorts(options.cuttable ? 8 : 6);
+    const ports = {
+      east: { nbd: a, api: b, replication: c, replicationBehind: g },
+      west: { nbd: d, api: e, replication: f, replicationBehind: h },
+    };
     const data = { east: join(folder, 'east'), west: join(folder, 'west'), ...options.data };
     const pair = new Pair(folder, ports, data);
-    const declaration = {
+    const declarationFor = (reader: NodeName | null) => ({
       cluster: 'pair',
       store: { kind: 'file', path: join(folder, 'store') },
       sites: nodeNames,
@@ -78,14 +87,19 @@ export class Pair {
         name,
         site: name,
         data: data[name],
-        replication: `127.0.0.1:${ports[name].replication}`,
+        replication: `127.0.0.1:${name === reader ? ports[name].replicationBehind : ports[name].replication}`,
         api: `127.0.0.1:${ports[name].api}`,
         nbd: [`127.0.0.1:${ports[name].nbd}`, `unix:${pair.nbdSocket(name)}`],
       })),
       groups: options.groups ?? oneSyncGroup,
-    };
+    });
     // JSON is YAML.
-    await writeFile(pair.configurationPath, JSON.stringify(declaration, null, 2));
+    const write = (path: string, reader: NodeName | null) =>
+      writeFile(path, JSON.stringify(declarationFor(reader), null, 2));
+    await Promise.all([
+      write(pair.configurationPath, null),
+      ...nodeNames.map((node) => write(pair.configurationOf(node), node)),
+    ]);
     return pair;
   }
 
@@ -93,6 +107,7 @@ export class Pair {
   static async start(options: PairOptions = {}): Promise<Pair> {
     const pair = await Pair.declare(options);
     try {
+      if (options.cuttable) await pair.layPaths();
       await Promise.all(nodeNames.map((name) => pair.startNode(name)));
       await pair.untilEstablished();
       return pair;
@@ -100,6 +115,20 @@ export class Pair {
       await pair.stop();
       throw error;
     }
+  }
+
+  /** Both directions of the replication network, and what nodes ask of each other; hosts and the store do not notice. */
+  cut(kind: CutKind): void {
+    for (const path of this.paths) path.cut(kind);
+  }
+
+  /** With `forBytes`, it is cut again, silently, when one direction's connections have carried as many. */
+  restore(forBytes?: number): void {
+    for (const path of this.paths) path.restore(forBytes);
+  }
+
+  get isCut(): boolean {
+    return this.paths.some((path) => path.isCut);
   }
 
   nbdPort(node: NodeName): number {
@@ -129,9 +158,9 @@ export class Pair {
   }
 
   /** Starts the process, without waiting for anything; its output goes to `<folder>/<node>.log`. */
-  async spawnNode(node: NodeName): Promise<ChildProcess> {
+  async spawnNode(node: NodeName, configurationPath = this.configurationOf(node)): Promise<ChildProcess> {
     await mkdir(this.data[node], { recursive: true });
-    const args = [...nodeFlags, program, 'node', 'run', '--config', this.configurationPath, '--name', node];
+    const args = [...nodeFlags, program, 'node', 'run', '--config', configurationPath, '--name', node];
     const child = startCommand(process.execPath, args);
     const log = createWriteStream(this.logPath(node), { flags: 'a' });
     for (const stream of [child.stdout, child.stderr]) stream?.pipe(log, { end: false });
@@ -140,8 +169,8 @@ export class Pair {
   }
 
   /** Returns when its control API answers. */
-  async startNode(node: NodeName): Promise<void> {
-    const child = await this.spawnNode(node);
+  async startNode(node: NodeName, configurationPath?: string): Promise<void> {
+    const child = await this.spawnNode(node, configurationPath);
     this.processes.set(node, child);
     await until(`${node} answers`, 20_000, async () => {
       if (child.exitCode !== null || child.signalCode !== null) {
@@ -246,7 +275,22 @@ export class Pair {
         this.processes.delete(node);
       }),
     );
+    for (const path of this.paths) path.close();
     await rm(this.folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+
+  /** The first node to start declares where all are reached; that is the near ends of the paths from then on. */
+  private async layPaths(): Promise<void> {
+    await this.startNode('east', this.configurationPath);
+    await this.endNode('east');
+    for (const { replication, replicationBehind } of Object.values(this.ports)) {
+      this.paths.push(await NetworkPath.open(replication, replicationBehind));
+    }
+  }
+
+  /** What the node itself reads: it listens at the far end of the path to it. */
+  private configurationOf(node: NodeName): string {
+    return join(this.folder, `holdfast-${node}.yaml`);
   }
 
   private logPath(node: NodeName): string {
