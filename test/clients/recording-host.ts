@@ -85,6 +85,8 @@ export class RecordingHost {
   readonly ended: Promise<string>;
   /** Longest time between two acknowledgements, as long as it writes. */
   longestPauseMs = 0;
+  /** Answers that were errors. */
+  errorCount = 0;
   private readonly socket: Socket;
   private readonly options: RecordingHostOptions;
   private readonly record: WriteRecord;
@@ -152,8 +154,11 @@ export class RecordingHost {
       const block = Number(this.pending.readBigUInt64BE(8));
       const number = this.busy.get(block);
       this.busy.delete(block);
-      // An error leaves the write in doubt.
-      if (this.pending.readUInt32BE(4) !== 0 || number === undefined) continue;
+      if (this.pending.readUInt32BE(4) !== 0 || number === undefined) {
+        // The write stays in doubt.
+        this.errorCount += 1;
+        continue;
+      }
       this.record.acknowledge(block, number);
       const nowMs = performance.now();
       this.longestPauseMs = Math.max(this.longestPauseMs, nowMs - this.lastAnswerMs);
