@@ -148,7 +148,7 @@ describe('three volumes of one group under load, their other site away', () => {
   test.each<CutKind>(['silent', 'closed'])(
     'TL-9, TL-11, TL-13: a %s cut is logged and merged; the target is an image of some moment throughout',
     async (kind) => {
-      pair = await startPair({ log: { size: '2GiB' }, settings: { grace: '1s' } });
+      pair = await startPair({ log: { size: '32GiB' }, settings: { grace: '1s' } });
       const seen = await outage(pair, kind);
       expect(seen).toContainEqual(expect.stringMatching(/^Logging /));
       expect(seen).toContainEqual(expect.stringMatching(/^Merging /));
