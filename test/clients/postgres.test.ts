@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
-import type { GroupStatus } from '../../src/group/status.ts';
+import type { LossStatement } from '../../src/node/control.ts';
 import { until } from './command.ts';
 import { CommitWriter, Database, PgbenchLoad } from './database.ts';
 import { HostFileSystem, fileSystemObstacle } from './host-file-system.ts';
@@ -75,16 +75,10 @@ const untilGood = (target: NodeName) =>
     return replication === 'Established' && disk === 'UpToDate' ? true : null;
   });
 
-async function takeOver(node: NodeName, ...options: string[]): Promise<Pick<GroupStatus, 'owner'> & { loss: Loss }> {
+async function takeOver(node: NodeName, ...options: string[]): Promise<{ readonly loss: LossStatement }> {
   const taken = await pair.cli(node, 'group', 'take-over', 'g1', '--node', node, '--json', ...options);
   expect(taken, taken.stderr).toMatchObject({ status: 0 });
-  return JSON.parse(taken.stdout) as Awaited<ReturnType<typeof takeOver>>;
-}
-
-interface Loss {
-  readonly writes: number | null;
-  readonly bytes: number | null;
-  readonly seconds: number | null;
+  return JSON.parse(taken.stdout) as { readonly loss: LossStatement };
 }
 
 /** How many commits are there; rejects unless they are the first ones, and everything else is sound. */
