@@ -432,7 +432,9 @@ function sourceWords(group: Group, owner: Owner, leg: SourceLeg): Words {
   const { name } = group;
   if (leg.paused) {
     return {
-      reason: `paused by the user; ${formatSize(leg.outOfSyncBytes)} have changed since${beforehand(leg.image)}`,
+      reason: leg.needsLog
+        ? 'paused by the user; what it misses is kept in the log'
+        : `paused by the user; ${formatSize(leg.outOfSyncBytes)} have changed since${beforehand(leg.image)}`,
       nextStep: `holdfast mirror resume ${name} --to ${leg.node}`,
     };
   }
@@ -511,7 +513,7 @@ function logOf({ owner, name }: Group, node: string): LogStatus | null {
           ? 'Mend the place of the log, or assign another; what targets miss meanwhile is copied, not merged.'
           : endReason === null
             ? `Bring the target back, or: ${larger}`
-            : `The next outage is logged again; perhaps with more room: ${larger}`,
+            : `The next outage is logged again, if there is room where it is; or give it more: ${larger}`,
   };
 }
 

@@ -396,6 +396,8 @@ export class Group {
     if (
       record !== null &&
       leg.state.lineage.generation === 0 &&
+      // One that has seen a generation was ended in the middle of its first start: nothing was written yet.
+      leg.state.seen.generation === 0 &&
       (record.established || record.ancestors.length > 0)
     ) {
       this.problem = `this node has lost what it remembered of the group; it is at the other legs only`;

@@ -73,12 +73,13 @@ export function lossOf(record: GroupRecord, node: string, applied: Position, sta
       };
     }
     case 'behind':
-    case undefined:
-      return {
-        writes: null,
-        bytes: null,
-        seconds: null,
-        text: 'This copy was behind: how much is lost is not known.',
-      };
+    case undefined: {
+      const heard = stamped?.generation === applied.generation ? stamped.seq - applied.seq : 0;
+      const text =
+        heard > 0
+          ? `This copy was behind: at least ${heard} changes when the owner was last heard; what it wrote later is not known.`
+          : 'This copy was behind: how much is lost is not known.';
+      return { writes: null, bytes: null, seconds: null, text };
+    }
   }
 }

@@ -196,7 +196,8 @@ export class Copier {
 
   run(): void {
     if (this.#stopped || this.#finished || this.#pause !== null) return;
-    const inFlightMax = this.#source.hostsActive ? 1 : copiesInFlightMax;
+    const share = Math.max(1, Math.round((this.#source.resyncShare * copiesInFlightMax) / 2));
+    const inFlightMax = this.#source.hostsActive ? share : copiesInFlightMax;
     while (this.#inFlight.length + this.#reading < inFlightMax) {
       const piece = this.#plan[0];
       if (piece === undefined) {

@@ -150,7 +150,11 @@ export class LogControl implements Pick<NodeControl, LogMethods | 'logMoments'> 
         `group ${name}: ${owner}, its owner, cannot be asked whether its log is needed; start it, ${consequence}`,
       );
     }
-    const needing = group.legs.find(({ replication }) => replication === 'Logging' || replication === 'Merging');
+    const logged = group.log?.state === 'logging';
+    const needing = group.legs.find(
+      ({ replication }) =>
+        replication === 'Logging' || replication === 'Merging' || (replication === 'Paused' && logged),
+    );
     if (needing === undefined) return;
     const what = needing.replication === 'Merging' ? 'is being merged from' : 'is away and needs';
     throw new HoldfastError(

@@ -282,6 +282,11 @@ export class Pair {
   /** The first node to start declares where all are reached; that is the near ends of the paths from then on. */
   private async layPaths(): Promise<void> {
     await this.startNode('east', this.configurationPath);
+    await until('east serves alone', 60_000, async () => {
+      const status = await this.tryStatus('east');
+      const own = status?.groups.filter(({ owner }) => owner === 'east') ?? [];
+      return own.length > 0 && own.every(({ service }) => service === 'Serving') ? true : null;
+    });
     await this.endNode('east');
     for (const { replication, replicationBehind } of Object.values(this.ports)) {
       this.paths.push(await NetworkPath.open(replication, replicationBehind));

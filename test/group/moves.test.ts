@@ -21,6 +21,18 @@ describe('a group', () => {
     expect(nodes.disk(nodes.west).cached[0]).toBe(1);
   });
 
+  test('R11: a first start that is cut off after any effect is gone on with by the next', async () => {
+    for (let effects = 0; effects < 60; effects++) {
+      const nodes = new Nodes({ seed: 'cut off', legs: ['east'] });
+      nodes.start('east').process.crashAfterEffects(effects);
+      await nodes.world.run(4000);
+      if (nodes.east.process.alive) return;
+      nodes.start('east');
+      await nodes.until(() => nodes.east.group.serving);
+    }
+    throw new Error('the start has more effects than were tried');
+  });
+
   test('IM-10: without any other leg is served from its own', async () => {
     const nodes = new Nodes({ seed: 'unmirrored', legs: ['east'] });
     nodes.start('east');
