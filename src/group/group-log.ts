@@ -101,8 +101,12 @@ export class GroupLog implements EndTask {
   #unanswered = 0;
   /** What may go to the own leg only when the state has settled. */
   readonly #behind: Change[] = [];
-  /** Records of before the stretch that the log still reads: their data must stay. */
-  #given = 0;
+  /** What the own leg was given without the log. */
+  #passedUpTo: Position = origin;
+  /** Of that, what the stretch begins with is not in the log yet: its data must stay. */
+  #given = false;
+  /** What comes later is needed by some leg. */
+  #released: Position = origin;
   #warned = false;
   #closed = false;
 
@@ -222,13 +226,14 @@ export class GroupLog implements EndTask {
     const share = this.#journal?.usedShare ?? 0;
     if (this.#state !== 'on' || share < warnShare) return null;
     const fullInMs = this.#journal?.status().fullInMs ?? null;
-    const left = fullInMs === null ? '' : `; at this rate it is full in ${formatDuration(Math.ceil(fullInMs / 1000) * 1000)}`;
+    const left =
+      fullInMs === null ? '' : `; at this rate it is full in ${formatDuration(Math.ceil(fullInMs / 1000) * 1000)}`;
     return `${Math.floor(100 * share)} % of the log are used${left}`;
   }
 
   /** Records given at the beginning of the stretch are still being read. */
   get busy(): boolean {
-    return this.#given > 0;
+    return this.#given;
   }
 
   /** The newest change that was given to it. */
@@ -337,12 +342,9 @@ export class GroupLog implements EndTask {
     journal.setMembers(members, () => {});
     const last = fresh.at(-1);
     this.#newest = last === undefined ? furtherOf(this.#newest, from) : positionOf(last);
-    this.#given++;
-    journal.append(fresh, (error) => {
-      this.#given--;
-      if (error !== null) this.#refused(error, []);
-      else this.#sayAhead();
-    });
+    if (last !== undefined) this.#passedUpTo = positionOf(last);
+    this.#given = true;
+    this.#append(fresh);
     this.#options.event('log', `what is written from ${formatPosition(from)} on is kept in the log`);
     return true;
   }
@@ -376,9 +378,19 @@ export class GroupLog implements EndTask {
     journal.append(batch, (error) => {
       this.#unanswered--;
       if (error !== null) this.#refused(error, batch);
-      else for (const change of batch) this.#options.pass(change);
+      else this.#pass(batch);
       this.#settle();
     });
+  }
+
+  /** To the own leg, but for what it was given before the stretch began. */
+  #pass(changes: readonly Change[]): void {
+    for (const change of changes) {
+      if (comparePositions(change, this.#passedUpTo) > 0) this.#options.pass(change);
+    }
+    if (!this.#given || comparePositions(this.#journal?.end ?? origin, this.#passedUpTo) < 0) return;
+    this.#given = false;
+    this.#sayAhead();
   }
 
   /** A bookmark behind everything up to the position. */
@@ -426,17 +438,22 @@ export class GroupLog implements EndTask {
       this.end('the log is full, and nothing is being merged from it');
       return;
     }
-    const { freeBytes } = journal.status();
+    const { freeBytes, segments } = journal.status();
+    const { end } = journal;
     const waiting = this.#behind.reduce((sum, change) => sum + change.length, 0);
-    if (freeBytes < waiting + segmentBytesFor(entry.sizeBytes) / 64) return;
+    if (freeBytes < waiting + segmentBytesFor(entry.sizeBytes) / 64) {
+      // All that could be freed is: the merge would wait for what waits for it.
+      const isFreed = segments <= 1 && comparePositions(this.#released, end) >= 0;
+      if (isFreed && merging()) this.end('what waits to be logged is more than the log can hold');
+      return;
+    }
     journal.retry();
     this.#state = 'on';
-    const { end } = journal;
     const behind = this.#behind.splice(0);
     // Of a batch that was refused, the first records may be there.
     const stored = behind.findIndex((change) => comparePositions(change, end) > 0);
     const missing = stored < 0 ? [] : behind.splice(stored);
-    for (const change of behind) this.#options.pass(change);
+    this.#pass(behind);
     if (missing.length > 0) this.#append(missing);
     this.#options.hold(false);
   }
@@ -496,13 +513,14 @@ export class GroupLog implements EndTask {
 
   /** Once the metadata does not promise it any more, and the log has answered for all, changes go without it. */
   #settle(): void {
-    const { leg, pass } = this.#options;
+    const { leg } = this.#options;
     if (this.#state !== 'ending' || this.#unanswered > 0 || this.#closed) return;
     if (leg.metadata.saved?.logAhead != null) return;
     this.#state = 'off';
     this.#flushBatch();
     if (this.#endReason === null) this.#from = null;
-    for (const change of this.#behind.splice(0)) pass(change);
+    this.#given = false;
+    this.#pass(this.#behind.splice(0));
   }
 
   // ---- reading ----
@@ -527,6 +545,7 @@ export class GroupLog implements EndTask {
 
   /** Legs, the own one too, have everything up to the position on their media (R5). */
   release(position: Position): void {
+    this.#released = furtherOf(this.#released, position);
     this.#journal?.release(position);
     this.retry();
   }
