@@ -103,8 +103,12 @@ export class GroupLog implements EndTask {
   #unanswered = 0;
   /** What may go to the own leg only when the state has settled. */
   readonly #behind: Change[] = [];
-  /** Records of before the stretch that the log still reads: their data must stay. */
-  #given: readonly Change[] | null = null;
+  /** What the own leg was given without the log. */
+  #passedUpTo: Position = origin;
+  /** Of that, what the stretch begins with is not in the log yet: its data must stay. */
+  #given = false;
+  /** What comes later is needed by some leg. */
+  #released: Position = origin;
   #warned = false;
   #closed = false;
 
@@ -231,7 +235,7 @@ export class GroupLog implements EndTask {
 
   /** Records given at the beginning of the stretch are still being read. */
   get busy(): boolean {
-    return this.#given !== null;
+    return this.#given;
   }
 
   /** The newest change that was given to it. */
@@ -340,19 +344,11 @@ export class GroupLog implements EndTask {
     journal.setMembers(members, () => {});
     const last = fresh.at(-1);
     this.#newest = last === undefined ? furtherOf(this.#newest, from) : positionOf(last);
-    this.#give(fresh);
+    if (last !== undefined) this.#passedUpTo = positionOf(last);
+    this.#given = true;
+    this.#append(fresh);
     this.#options.event('log', `what is written from ${formatPosition(from)} on is kept in the log`);
     return true;
-  }
-
-  /** The own leg has them already. */
-  #give(changes: readonly Change[]): void {
-    this.#given = changes;
-    this.#journal?.append(changes, (error) => {
-      if (error !== null) this.#refused(error, []);
-      if (this.#state !== 'waiting') this.#given = null;
-      if (error === null) this.#sayAhead();
-    });
   }
 
   /** The change goes to the log, then to the own leg. */
@@ -391,9 +387,19 @@ export class GroupLog implements EndTask {
     journal.append(batch, (error) => {
       this.#unanswered--;
       if (error !== null) this.#refused(error, batch);
-      else for (const change of batch) this.#options.pass(change);
+      else this.#pass(batch);
       this.#settle();
     });
+  }
+
+  /** To the own leg, but for what it was given before the stretch began. */
+  #pass(changes: readonly Change[]): void {
+    for (const change of changes) {
+      if (comparePositions(change, this.#passedUpTo) > 0) this.#options.pass(change);
+    }
+    if (!this.#given || comparePositions(this.#journal?.end ?? origin, this.#passedUpTo) < 0) return;
+    this.#given = false;
+    this.#sayAhead();
   }
 
   /** A bookmark behind everything up to the position. */
@@ -446,23 +452,27 @@ export class GroupLog implements EndTask {
       this.end('the log is full, and nothing is being merged from it');
       return;
     }
-    const { freeBytes, capacityBytes } = journal.status();
+    const { freeBytes, capacityBytes, segments } = journal.status();
+    const { end } = journal;
     let waiting = 0;
-    for (const change of [...(this.#given ?? []), ...this.#behind]) waiting += entryCost + change.length;
+    for (const change of this.#behind) waiting += entryCost + change.length;
     if (waiting > capacityBytes) {
       this.end(`it is too small: ${formatSize(waiting)} wait for ${formatSize(capacityBytes)}`);
       return;
     }
-    if (freeBytes < waiting + segmentBytesFor(entry.sizeBytes) / 64) return;
+    if (freeBytes < waiting + segmentBytesFor(entry.sizeBytes) / 64) {
+      // All that could be freed is: the merge would wait for what waits for it.
+      const isFreed = segments <= 1 && comparePositions(this.#released, end) >= 0;
+      if (isFreed && merging()) this.end('what waits to be logged is more than the log can hold');
+      return;
+    }
     journal.retry();
     this.#state = 'on';
-    const { end } = journal;
-    if (this.#given !== null) this.#give(this.#given.filter((change) => comparePositions(change, end) > 0));
     const behind = this.#takeBehind();
     // Of a batch that was refused, the first records may be there.
     const stored = behind.findIndex((change) => comparePositions(change, end) > 0);
     const missing = stored < 0 ? [] : behind.splice(stored);
-    for (const change of behind) this.#options.pass(change);
+    this.#pass(behind);
     if (missing.length > 0) this.#append(missing);
     this.#options.hold(false);
   }
@@ -481,7 +491,6 @@ export class GroupLog implements EndTask {
     if (this.#from === null && this.#state === 'off') return;
     const held = this.#state === 'waiting';
     this.#from = null;
-    if (held) this.#given = null;
     this.#endReason = reason;
     if (this.#state === 'on' || held) {
       this.#flushBatch();
@@ -523,13 +532,14 @@ export class GroupLog implements EndTask {
 
   /** Once the metadata does not promise it any more, and the log has answered for all, changes go without it. */
   #settle(): void {
-    const { leg, pass } = this.#options;
+    const { leg } = this.#options;
     if (this.#state !== 'ending' || this.#unanswered > 0 || this.#closed) return;
     if (leg.metadata.saved?.logAhead != null) return;
     this.#state = 'off';
     this.#flushBatch();
     if (this.#endReason === null) this.#from = null;
-    for (const change of this.#takeBehind()) pass(change);
+    this.#given = false;
+    this.#pass(this.#takeBehind());
   }
 
   // ---- reading ----
@@ -554,6 +564,7 @@ export class GroupLog implements EndTask {
 
   /** Legs, the own one too, have everything up to the position on their media (R5). */
   release(position: Position): void {
+    this.#released = furtherOf(this.#released, position);
     this.#journal?.release(position);
     this.retry();
   }

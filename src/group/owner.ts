@@ -25,7 +25,7 @@ import { Change, type ChangeFault } from '../stream/change.ts';
 import { Fifo } from '../stream/fifo.ts';
 import { FlightTable } from '../stream/flight-table.ts';
 import { History } from '../stream/history.ts';
-import { comparePositions, origin, type Lineage, type Position } from '../stream/position.ts';
+import { comparePositions, nearerOf, origin, type Lineage, type Position } from '../stream/position.ts';
 import { recordBytesMax, recordsOverlap, type RecordKind } from '../stream/record.ts';
 import { Sequencer } from '../stream/sequencer.ts';
 import type { Bookmark } from '../volume/leg-metadata.ts';
@@ -678,19 +678,13 @@ export class Owner implements SourceOwner, EndTask {
   reviewLog(): void {
     const { log } = this;
     if (log === null) return;
-    let needed = this.leg.metadata.saved?.durable ?? origin;
-    let wanted = false;
-    for (const leg of this.#legList) {
-      if (!leg.needsLog) continue;
-      wanted = true;
-      const { confirmed = origin } = this.leg.state.peers[leg.node] ?? {};
-      if (comparePositions(confirmed, needed) < 0) needed = confirmed;
-    }
-    if (wanted) log.release(needed);
-    else {
-      log.stop();
-      log.release(log.newest);
-    }
+    // The next stretch begins where the history in memory does, with what is in the log of it.
+    let needed = nearerOf(log.newest, this.history.positionAt(this.history.first - 1));
+    const wanting = this.#legList.filter((leg) => leg.needsLog);
+    if (wanting.length === 0) log.stop();
+    else needed = nearerOf(needed, this.leg.metadata.saved?.durable ?? origin);
+    for (const { node } of wanting) needed = nearerOf(needed, this.leg.state.peers[node]?.confirmed ?? origin);
+    log.release(needed);
   }
 
   /**

@@ -5,6 +5,11 @@
 import { Owner } from '../group/owner.ts';
 import { RecordKeeper } from '../group/record-keeper.ts';
 import type { Device } from '../block/device.ts';
+import { Journal } from '../journal/journal.ts';
+import { JournalReader } from '../journal/reader.ts';
+import type { Frame } from '../link/frame.ts';
+import { decodeAnswer, encodeAnswer, type Answer } from '../link/messages/answer.ts';
+import { MessageType } from '../link/messages/types.ts';
 import { SourceLeg } from '../mirror/source-leg.ts';
 import { TargetLeg } from '../mirror/target-leg.ts';
 import { ApplyQueue } from '../stream/apply-queue.ts';
@@ -13,7 +18,7 @@ import { recordsOverlap, type StreamRecord } from '../stream/record.ts';
 import { Sequencer } from '../stream/sequencer.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { MirrorMode } from '../store/document.ts';
-import { drawScript, type FaultClass, type GroupPlan, type Script } from './script.ts';
+import { drawScript, type Action, type FaultClass, type GroupPlan, type Script } from './script.ts';
 import { SimDevice } from './world/disk.ts';
 import { replaceMethod, type Undo } from './observe.ts';
 
@@ -28,6 +33,10 @@ interface Planted {
   readonly inModes?: readonly MirrorMode[];
   /** Seen where hosts do little: a leg is made durable of itself only while they rest. */
   readonly withQuietHosts?: boolean;
+  /** Seen where groups have logs. */
+  readonly withLogs?: boolean;
+  /** Seen where logs rot all the time. */
+  readonly withRot?: boolean;
   readonly plant: () => Undo[];
 }
 
@@ -199,6 +208,93 @@ export const plantedBugs = {
       ),
     ],
   },
+  'log-trimmed-early': {
+    breaks: 'R5: the log lets go of what a leg that is away has yet to get',
+    violates: ['TL-9'],
+    foundAmong: ['outage'],
+    withLogs: true,
+    plant: () => [
+      replaceMethod(
+        Owner.prototype,
+        'reviewLog',
+        (original) =>
+          function (this: Owner) {
+            original.call(this);
+            this.log?.release(this.log.newest);
+          },
+      ),
+    ],
+  },
+  'merged-out-of-order': {
+    breaks: 'TL-12: what is read from the log comes in another order than stamped',
+    violates: ['I1', 'I2', 'I5', 'I6'],
+    foundAmong: ['outage'],
+    withLogs: true,
+    plant: () => [
+      replaceMethod(
+        JournalReader.prototype,
+        'next',
+        (original) =>
+          async function (this: JournalReader) {
+            const item = await original.call(this);
+            return item?.kind === 'records' ? { ...item, records: backwards(item.records) } : item;
+          },
+      ),
+    ],
+  },
+  'merged-before-answered': {
+    breaks: 'TL-18: a merged leg is taken for whole when it has received what it lacked, and has not applied it',
+    violates: ['I1', 'I2', 'I6', 'I10'],
+    foundAmong: ['outage'],
+    withLogs: true,
+    plant: () => [
+      replaceMethod(
+        SourceLeg.prototype,
+        'frame',
+        (original) =>
+          function (this: SourceLeg, connection, frame) {
+            const answer = frame.type === MessageType.answer && this.merged ? decodeAnswer(frame) : null;
+            original.call(this, connection, answer?.ok === true ? claimed(frame, answer.value) : frame);
+          },
+      ),
+    ],
+  },
+  'log-answers-early': {
+    breaks: 'TL-9: a change is given to the own leg before the log has answered for it',
+    violates: ['I1', 'I2', 'I3', 'I5', 'I6'],
+    foundAmong: ['outage', 'power', 'crash'],
+    withLogs: true,
+    plant: () => [
+      replaceMethod(
+        Journal.prototype,
+        'append',
+        (original) =>
+          function (this: Journal, records, done) {
+            original.call(this, records, () => {});
+            done(null);
+          },
+      ),
+    ],
+  },
+  'rot-taken-for-the-end': {
+    breaks: 'I7: what has rotted in the log is passed by as if nothing had been there',
+    violates: ['I1', 'I2', 'I5', 'I6'],
+    foundAmong: ['outage'],
+    withLogs: true,
+    withRot: true,
+    plant: () => [
+      replaceMethod(
+        JournalReader.prototype,
+        'next',
+        (original) =>
+          async function (this: JournalReader) {
+            let item = await original.call(this);
+            while (item?.kind === 'damage') item = await original.call(this);
+            return item;
+          },
+      ),
+    ],
+  },
   'epoch-never-closed': {
     breaks: 'HG-1: a write issued because of a completed one joins its epoch',
     violates: ['HG-1'],
@@ -220,16 +316,41 @@ function changeUnderWay(
   return false;
 }
 
+/** The same stamps, with what was stamped last first. */
+function backwards(records: readonly StreamRecord[]): StreamRecord[] {
+  const changes = records.toReversed();
+  return records.map((record, index) => {
+    const { generation, epoch, seq } = record;
+    return { ...(changes[index] ?? record), generation, epoch, seq };
+  });
+}
+
+/** An answer of a target that has applied, and has on its medium, whatever it has received. */
+function claimed({ type, control }: Frame, answer: Answer): Frame {
+  const { received } = answer;
+  const [whole] = encodeAnswer({ ...answer, flags: answer.flags | 1, applied: received, durable: received });
+  return { type, control: whole?.subarray(whole.length - control.length) ?? control, pieces: [] };
+}
+
 /** A script among those that bring the bug out. */
 export function drawScriptFor(bug: PlantedBug, seed: string, nodes?: number): Script {
-  const { foundAmong, inModes, withQuietHosts = false }: Planted = plantedBugs[bug];
-  const script = drawScript(seed, { only: foundAmong, nodes });
-  const { groups, hosts } = script;
+  const { foundAmong, inModes, withQuietHosts = false, withLogs, withRot = false }: Planted = plantedBugs[bug];
+  const script = drawScript(seed, { only: foundAmong, nodes, logs: withLogs });
+  const { groups, hosts, actions } = script;
   return {
     ...script,
     groups: inModes === undefined ? groups : groups.map((group) => inMode(group, inModes[0])),
     hosts: withQuietHosts ? hosts.map((host) => ({ ...host, ...quiet })) : hosts,
+    actions: withRot ? [...actions, ...rotting(script)].sort((one, two) => one.atMs - two.atMs) : actions,
   };
+}
+
+/** Each group's owner loses a bit of its first log device every second. */
+function rotting({ groups, durationMs }: Script): Action[] {
+  const seconds = Array.from({ length: Math.floor(durationMs / 1000) }, (_, second) => second);
+  return groups.flatMap(({ owner: node }) =>
+    seconds.map((second): Action => ({ atMs: second * 1000, kind: 'logRots', node, copy: 0 })),
+  );
 }
 
 function inMode(group: GroupPlan, mode = group.mode): GroupPlan {

@@ -15,6 +15,7 @@ import { MemoryStore, StoreMemory } from '../store/memory-store.ts';
 import type { Store } from '../store/store.ts';
 import type { Change } from '../stream/change.ts';
 import type { History } from '../stream/history.ts';
+import { formatPosition, furtherOf } from '../stream/position.ts';
 import { Cluster, type Running } from './cluster.ts';
 import { overLimit, shownLeg } from './honesty.ts';
 import { Host } from './host.ts';
@@ -383,9 +384,19 @@ class Scene {
     }
   }
 
-  /** The rare places of a log. */
-  #lookAtLog({ log }: Owner): void {
+  /** The rare places of a log; and TL-9: while it is kept for legs that are away, it holds all that they may lack. */
+  #lookAtLog(owner: Owner): void {
+    const { log } = owner;
     if (log === null) return;
+    const { from } = log;
+    if (log.on && log.usable && from !== null) {
+      for (const { node } of owner.legs.filter(({ needsLog }) => needsLog)) {
+        // Where it is down it may come back with what it has made durable since the owner heard from it.
+        const durable = this.#cluster.group(node, owner.group)?.leg?.metadata.saved?.durable;
+        if (durable === undefined || log.covers(furtherOf(durable, from))) continue;
+        throw new Violation('TL-9', `the log does not hold what ${node} lacks after ${formatPosition(durable)}`);
+      }
+    }
     if (log.on) {
       this.#mark('logged');
       this.#logged.add(log);

@@ -21,6 +21,11 @@ export function furtherOf(a: Position, b: Position): Position {
   return comparePositions(a, b) > 0 ? a : b;
 }
 
+/** On one lineage. */
+export function nearerOf(a: Position, b: Position): Position {
+  return comparePositions(a, b) < 0 ? a : b;
+}
+
 export function formatPosition(position: Position): string {
   return `${position.generation}:${position.seq}`;
 }

@@ -178,6 +178,17 @@ describe('a target that was away', () => {
     expectEqual(nodes);
   });
 
+  test('TL-20: what the log begins with waits for space like the rest, and none of it is lost', async () => {
+    const nodes = await logged({ seed: 'full at once', logBytes: 128 * 1024, settings: { onLogFull: 'suspend' } });
+    nodes.link(false);
+    const writes = Array.from({ length: 400 }, (_, at) => nodes.write(nodes.east, at * 512, at & 0xff));
+    await nodes.until(() => nodes.east.group.owner?.holds.has('log') === true);
+    nodes.setLog(MiB);
+    expect(await back(nodes)).not.toContain('inconsistent');
+    expect(new Set(await nodes.world.settle(Promise.all(writes), 5000))).toEqual(new Set([null]));
+    expectEqual(nodes);
+  });
+
   test('TL-20: with on-target-loss: suspend hosts wait for the target, and lose nothing', async () => {
     const nodes = await logged({ seed: 'rather stop', settings: { onTargetLoss: 'suspend' } });
     nodes.link(false);
