@@ -24,6 +24,9 @@ const gibibyte = 1024 ** 3;
 const smallWrites: Load = { pattern: 'randwrite', blockBytes: 4 * kibibyte, depth: 32 };
 const largeWrites: Load = { pattern: 'write', blockBytes: mebibyte, depth: 8 };
 
+/** A merge shorter than so would be over between two looks at it. */
+const mergeSecondsMin = 4;
+
 export interface LogBenchOptions {
   readonly folder: string;
   /** Where a flush costs nothing: a disk's flushes would hide what a log costs. */
@@ -111,7 +114,8 @@ export async function measureMerge({ folder, rounds, seconds }: LogBenchOptions)
     const large: number[] = [];
     for (let round = 0; round < rounds; round++) {
       const live = await ownersLoad(pair, 'live', smallWrites, seconds);
-      const backlog = Math.round(live.operationsPerSecond * seconds) * smallWrites.blockBytes;
+      const backlog =
+        Math.round(live.operationsPerSecond * Math.max(seconds, mergeSecondsMin)) * smallWrites.blockBytes;
       const merge = await catchUp(pair, 'logged', smallWrites, backlog);
       small.push(merge / (live.operationsPerSecond * smallWrites.blockBytes));
       const copy = await catchUp(pair, 'copied', largeWrites, gibibyte);
