@@ -775,6 +775,7 @@ export class Group {
         volumes: this.#entry.volumes,
         pathOf,
         hotRegionsMax: this.#entry.settings.hotRegionsMax,
+        intentEntries: this.#entry.settings.intentEntries,
         bitsSlotBytes,
       });
       const images = new LastImage({ environment: this.#environment, devices, leg });

@@ -151,6 +151,10 @@ function isAnImage(as: As): boolean {
   return as.condition !== 'inconsistent';
 }
 
+function isExact({ attachedAs: as }: SourceLeg): boolean {
+  return as !== null && keptAll(as) && comparePositions(as.position, as.intended) === 0;
+}
+
 function lostCache(nodes: readonly string[]): string {
   return (
     `${nodes.join(' and ')} restarted without page cache, and no other leg in sync could be asked: ` +
@@ -218,10 +222,14 @@ function cutAt(lineage: Lineage, position: Position): Lineage {
 /** Makes the own leg equal to another: everything that either may hold beyond the common past. */
 async function fetchFrom(options: OpeningOptions, from: SourceLeg): Promise<boolean> {
   const { leg } = options;
-  const theirs = await from.describe();
+  // What was under way when this leg crashed as owner is known write by write, against a leg that it followed live, which
+  // lost nothing and has no part of a record.
+  const followed = from.recordClass !== 'behind' && isExact(from);
+  const outstanding = followed ? leg.outstandingFor(from.node) : null;
+  const theirs = await from.describe({ hot: outstanding === null });
   if (theirs === null) return false;
   // Hot regions may have cooled into bits since this leg was last in step, in this process or in the one before.
-  const all = leg.mayDiffer(from.node);
+  const all = outstanding ?? leg.mayDiffer(from.node);
   for (const [volume, extents] of theirs) {
     if (!leg.has(volume)) continue;
     const set = all.get(volume);

@@ -56,6 +56,8 @@ export type Hold =
   | 'ownLeg'
   /** The lag of a leg that answers before it has applied (`async`, `receive`) is at its bound, or memory is. */
   | 'lag'
+  /** No entry of the intent map is free (TL-7). */
+  | 'intent'
   /** The log is full, and waits for space (TL-20). */
   | 'log'
   /** A leg is being merged, and hosts had their share (TL-11); or the log fills, and they are slowed. */
@@ -64,7 +66,7 @@ export type Hold =
   | 'target';
 
 /** Reads go on under these. */
-const writeHolds: ReadonlySet<Hold> = new Set(['lag', 'log', 'merge', 'target']);
+const writeHolds: ReadonlySet<Hold> = new Set(['lag', 'intent', 'log', 'merge', 'target']);
 
 /** Something that is done, to be told at the end of the turn. */
 interface Reply {
@@ -97,6 +99,8 @@ const checkpointUnderLoadMs = 30_000;
 /** Hosts count as active for so long after a request. */
 const activeMs = 200;
 const marksMax = 16;
+/** Of the entries of a full intent map, so many must be free before writes go on: one at a time would be slower. */
+const intentsFreeShare = 1 / 8;
 /** What is kept in memory at most, for whatever reason: far above what hosts keep in flight and legs may lag. */
 const historyRecordsMax = 65_536;
 const historyBytesMax = 256 * 1024 * 1024;
@@ -286,6 +290,10 @@ export class Owner implements SourceOwner, EndTask {
       this.#held.push(() => this.write(volume, offset, data, fua, done));
       return;
     }
+    if (!this.#intend(volume, offset, data.length, 1)) {
+      this.#held.push(() => this.write(volume, offset, data, fua, done));
+      return;
+    }
     this.counters.writes++;
     this.counters.writtenBytes += data.length;
     const finish = fua ? joined(2, done) : done;
@@ -307,8 +315,13 @@ export class Owner implements SourceOwner, EndTask {
       this.#held.push(() => this.zero(volume, offset, length, options, done));
       return;
     }
+    const records = Math.ceil(length / recordBytesMax);
+    if (!this.#intend(volume, offset, length, records)) {
+      this.#held.push(() => this.zero(volume, offset, length, options, done));
+      return;
+    }
     this.counters.writes++;
-    const parts = Math.ceil(length / recordBytesMax) + (options.fua ? 1 : 0);
+    const parts = records + (options.fua ? 1 : 0);
     const finish = parts === 1 ? done : joined(parts, done);
     for (let at = 0; at < length; at += recordBytesMax) {
       const part = { volume, offset: offset + at, length: Math.min(recordBytesMax, length - at) };
@@ -412,6 +425,8 @@ export class Owner implements SourceOwner, EndTask {
   establish(lineage: Lineage, start: Position): void {
     this.lineage = lineage;
     this.history.rebase(start, lineage.generation);
+    this.#kept(this.leg.intents.begin(lineage.generation, null));
+    this.leg.outstanding = null;
   }
 
   /** Legs let go until a new generation begins: nothing is stamped meanwhile. */
@@ -423,6 +438,7 @@ export class Owner implements SourceOwner, EndTask {
   /** The lease was lost and is valid again under a new generation: what was not told yet may be told now. */
   beginGeneration(lineage: Lineage): void {
     this.lineage = lineage;
+    this.#kept(this.leg.intents.beginGeneration(lineage.generation));
     this.#sequencer.beginGeneration(lineage.generation);
     this.log?.beginGeneration(lineage);
     this.history.beginGeneration(lineage.generation);
@@ -462,6 +478,36 @@ export class Owner implements SourceOwner, EndTask {
   }
 
   // ---- changes ----
+
+  /**
+   * Names in the intent map what the next records change, before anything is done with them (TL-7). False: the request
+   * must wait, the own leg has failed.
+   */
+  #intend(volume: number, offset: number, length: number, records: number): boolean {
+    if (this.#legList.length === 0) return true;
+    const { intents } = this.leg;
+    const { generation, seq } = this.#sequencer.last;
+    const position = { generation, seq: seq + records };
+    const ordinal = this.history.next + records - 1;
+    const kept = this.#kept(intents.add(ordinal, { position, volume, offset, length }));
+    if (intents.free === 0) this.hold('intent', true);
+    return kept;
+  }
+
+  #kept(fault: BlockFault | null): boolean {
+    if (fault !== null) this.leg.fail(fault);
+    return fault === null;
+  }
+
+  /** An entry has ended when its change is on the own leg and on every leg that is followed live; bits name the rest. */
+  #releaseIntents(): void {
+    const { intents } = this.leg;
+    if (intents.size === 0) return;
+    let upTo = this.#storedOrdinal;
+    for (const leg of this.#legList) if (!leg.tracking) upTo = Math.min(upTo, leg.appliedOrdinal);
+    intents.release(upTo);
+    if (this.#holds.has('intent') && intents.free >= intents.places * intentsFreeShare) this.hold('intent', false);
+  }
 
   #stamp(change: Change): void {
     if (this.#closed) {
@@ -516,6 +562,8 @@ export class Owner implements SourceOwner, EndTask {
   /** R10: other legs may have it; they are made equal again by a copy of what is here. */
   #hadNoSpace(change: Change): void {
     this.#noSpaceAtMs = this.environment.clock.monotonicMs();
+    // Until bits are saved, nothing fine names it.
+    this.#kept(this.leg.intents.giveUp());
     this.log?.end('the own leg ran out of space');
     for (const leg of this.#legList) leg.repair(change.volume, change.offset, change.length);
     this.#finish(change, 'noSpace');
@@ -585,6 +633,7 @@ export class Owner implements SourceOwner, EndTask {
 
   /** What no leg will ask for any more goes. */
   #trim(): void {
+    this.#releaseIntents();
     if (this.log?.busy === true) return;
     let keepFrom = this.history.next;
     for (const leg of this.#legList) if (!leg.tracking) keepFrom = Math.min(keepFrom, leg.appliedOrdinal + 1);
@@ -732,9 +781,9 @@ export class Owner implements SourceOwner, EndTask {
     if (this.#legList.every((leg) => leg.merger?.exhausted !== true)) this.hold('merge', false);
   }
 
-  /** Hosts are slowed, no more: by a leg's lag or a merge. */
+  /** Hosts are slowed, no more: by a leg's lag, the intent map or a merge. */
   get onlyPaced(): boolean {
-    for (const hold of this.#holds) if (hold !== 'lag' && hold !== 'merge') return false;
+    for (const hold of this.#holds) if (hold !== 'lag' && hold !== 'intent' && hold !== 'merge') return false;
     return true;
   }
 
@@ -885,6 +934,8 @@ export class Owner implements SourceOwner, EndTask {
     for (const leg of this.#legList) leg.tick();
     this.log?.tick();
     this.reviewLog();
+    this.#releaseIntents();
+    this.#kept(this.leg.intents.tidy());
     const now = this.environment.clock.monotonicMs();
     const idle = now - this.#lastChangeAtMs >= checkpointIdleMs;
     const { covered } = this.#marks.at(-1) ?? { covered: null };

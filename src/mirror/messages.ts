@@ -75,9 +75,10 @@ export const attachedSchema = z.discriminatedUnion('ok', [
   z.object({ attachId, ok: z.literal(false), code: z.enum(refusalCodes), reason: text, seen: z.int() }),
 ]);
 
-export const describeSchema = z.object({ attachId });
+/** `hot` false: the owner knows of it that hot regions are where the common history was last written, no more. */
+export const describeSchema = z.object({ attachId, hot: z.boolean() });
 
-/** Hot regions and change bits against the owner, together: a piece with an encoded `ExtentSet` for each volume. */
+/** Hot regions, if asked for, and change bits against the owner, together: a piece with an encoded `ExtentSet` for each volume. */
 export const descriptionSchema = z.object({ attachId, volumes: z.array(z.int().min(0).max(65535)).max(4096) });
 
 /**

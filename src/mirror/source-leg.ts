@@ -500,8 +500,11 @@ export class SourceLeg {
     this.#tellOthers();
   }
 
-  /** Asks an attached target what it may hold beyond our history, by volume. Resolves null when it is lost first. */
-  describe(): Promise<ReadonlyMap<number, ExtentSet> | null> {
+  /**
+   * Asks an attached target what it may hold beyond our history, by volume. Resolves null when it is lost first.
+   * @param hot false: its hot regions are of the common history, and not asked for
+   */
+  describe({ hot }: { readonly hot: boolean }): Promise<ReadonlyMap<number, ExtentSet> | null> {
     const connection = this.#connection;
     if (connection === null || this.phase !== 'attached') return Promise.resolve(null);
     return new Promise((resolve) => {
@@ -509,7 +512,7 @@ export class SourceLeg {
         this.#described = null;
         resolve(extents);
       };
-      connection.send(encodeJson(MessageType.describe, { attachId: this.#attachId }));
+      connection.send(encodeJson(MessageType.describe, { attachId: this.#attachId, hot }));
     });
   }
 
@@ -578,7 +581,7 @@ export class SourceLeg {
           this.markAll();
         } else if (decision.what === 'bitsAndHot') {
           for (const [volume, bitmap] of this.#unconfirmed) this.bits.get(volume)?.union(bitmap);
-          void this.describe().then((extents) => {
+          void this.describe({ hot: true }).then((extents) => {
             if (extents === null) return;
             this.#owner.leg.remember(this.node, extents);
             this.#resync(target, decision);

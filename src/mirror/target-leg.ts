@@ -149,7 +149,7 @@ export class TargetLeg implements EndTask {
         this.#parsed(connection, frame, attachSchema, (attach) => void this.#attach(connection, attach));
         return;
       case MessageType.describe:
-        this.#mine(connection, frame, describeSchema, (held) => this.#describe(held));
+        this.#mine(connection, frame, describeSchema, (held, { hot }) => this.#describe(held, hot));
         return;
       case MessageType.start:
         this.#mine(connection, frame, startSchema, (held, start) => void this.#start(held, start));
@@ -423,8 +423,9 @@ export class TargetLeg implements EndTask {
     }
   }
 
-  #describe(held: Attachment): void {
-    const sets = this.#leg.mayDiffer(held.connection.peer);
+  #describe(held: Attachment, hot: boolean): void {
+    const { peer } = held.connection;
+    const sets = hot ? this.#leg.mayDiffer(peer) : this.#leg.named(peer);
     const body = { attachId: held.attach.attachId, volumes: [...sets.keys()] };
     const pieces = [...sets.values()].map((set) => set.encode());
     held.connection.send(encodeJson(MessageType.description, body, pieces));
