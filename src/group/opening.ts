@@ -130,7 +130,7 @@ function isBehindItself({ leg, legs }: OpeningOptions): WentBack['wentBack'] | n
 type As = NonNullable<SourceLeg['attachedAs']>;
 
 /** What the two may differ in is named by bits and hot regions, here or there (R9). */
-function haveBase({ state: { peers } }: LocalLeg, { node, attachedAs }: SourceLeg): boolean {
+export function haveBase({ state: { peers } }: LocalLeg, { node, attachedAs }: SourceLeg): boolean {
   return peers[node]?.known === true && attachedAs?.known === true && !attachedAs.blank;
 }
 
@@ -151,7 +151,8 @@ function isAnImage(as: As): boolean {
   return as.condition !== 'inconsistent';
 }
 
-function isExact({ attachedAs: as }: SourceLeg): boolean {
+/** It kept all it had, and holds no part of a record. */
+export function isExact({ attachedAs: as }: SourceLeg): boolean {
   return as !== null && keptAll(as) && comparePositions(as.position, as.intended) === 0;
 }
 
@@ -224,12 +225,11 @@ async function fetchFrom(options: OpeningOptions, from: SourceLeg): Promise<bool
   const { leg } = options;
   // What was under way when this leg crashed as owner is known write by write, against a leg that it followed live, which
   // lost nothing and has no part of a record.
-  const followed = from.recordClass !== 'behind' && isExact(from);
-  const outstanding = followed ? leg.outstandingFor(from.node) : null;
-  const theirs = await from.describe({ hot: outstanding === null });
+  const finely = leg.outstanding !== null && from.recordClass !== 'behind' && isExact(from);
+  const theirs = await from.describe({ hot: !finely });
   if (theirs === null) return false;
   // Hot regions may have cooled into bits since this leg was last in step, in this process or in the one before.
-  const all = outstanding ?? leg.mayDiffer(from.node);
+  const all = finely ? leg.outstandingFor([from.node]) : leg.mayDiffer(from.node);
   for (const [volume, extents] of theirs) {
     if (!leg.has(volume)) continue;
     const set = all.get(volume);

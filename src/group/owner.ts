@@ -120,8 +120,9 @@ export class Owner implements SourceOwner, EndTask {
   established = false;
   /** The group's log; null when it has none. */
   log: GroupLog | null = null;
-  /** Hosts have been let in: the own leg is where the history is. */
+  /** Hosts have been let in, or will be once what the last owner left is completed: the own leg is where the history is. */
   wasOpen = false;
+  wholeUpTo: Position | null = null;
 
   readonly #options: OwnerOptions;
   readonly #sequencer: Sequencer;
@@ -421,12 +422,30 @@ export class Owner implements SourceOwner, EndTask {
     return this.history.positionAt(this.#storedOrdinal);
   }
 
-  /** Where the own leg's history goes on, found out while opening. Nothing has been stamped yet. */
-  establish(lineage: Lineage, start: Position): void {
+  /**
+   * Where the own leg's history goes on, found out while opening. Nothing has been stamped yet.
+   * @param after every leg that is to be followed has everything up to here: `start`, unless it is completed by
+   * @param changes what the last owner left under way: the first epoch, stored here already (TL-8)
+   */
+  establish(lineage: Lineage, start: Position, after: Position, changes: readonly Change[]): void {
     this.lineage = lineage;
     this.history.rebase(start, lineage.generation);
-    this.#kept(this.leg.intents.begin(lineage.generation, null));
+    // What was named stays so until the legs have it: the next crash may come first.
+    this.#kept(this.leg.intents.begin(lineage.generation, after, changes.length > 0 ? changes.length : null));
     this.leg.outstanding = null;
+    for (const change of changes) this.#stampStored(change);
+    if (changes.length > 0) this.wholeUpTo = this.last;
+    this.#sequencer.completed();
+  }
+
+  /** A change that repeats what the own leg holds. */
+  #stampStored(change: Change): void {
+    this.#sequencer.stamp(change);
+    change.stampedAtMs = this.environment.clock.monotonicMs();
+    change.stored = true;
+    change.finished = true;
+    change.ordinal = this.history.append(change);
+    this.#advanceStored();
   }
 
   /** Legs let go until a new generation begins: nothing is stamped meanwhile. */
@@ -450,12 +469,18 @@ export class Owner implements SourceOwner, EndTask {
     this.reconsider();
   }
 
-  /** Hosts are let in. */
+  /** Hosts are let in, as soon as what the last owner left under way is completed, or the record says who lacks it (TL-8). */
   open(): void {
     this.established = true;
     this.wasOpen = true;
     for (const leg of this.#legList) leg.proceed();
-    this.hold('opening', false);
+    this.#letIn();
+  }
+
+  #letIn(): void {
+    if (!this.wasOpen || !this.#holds.has('opening')) return;
+    const upTo = this.wholeUpTo === null ? 0 : (this.history.ordinalOf(this.wholeUpTo) ?? 0);
+    if (this.#legList.every((leg) => leg.tracking || leg.appliedOrdinal >= upTo)) this.hold('opening', false);
   }
 
   /** Ownership is elsewhere: nothing more is acknowledged. Resolves when the own leg is quiet. */
@@ -608,6 +633,7 @@ export class Owner implements SourceOwner, EndTask {
     }
     this.#trim();
     this.#cool();
+    this.#letIn();
     // It may have all it needs to join now.
     if (leg.needed && leg.recordClass !== 'inSync') this.#options.review();
   }
@@ -616,6 +642,7 @@ export class Owner implements SourceOwner, EndTask {
   reconsider(): void {
     for (const change of this.#flights.all()) if (this.#mayAcknowledge(change)) this.#finish(change, null);
     this.#trim();
+    this.#letIn();
   }
 
   review(): void {
@@ -708,7 +735,9 @@ export class Owner implements SourceOwner, EndTask {
         const change = history.at(at);
         if (change.onlyFor === null) changes.push(change);
       }
-      if (!log.begin(history.positionAt(history.first - 1), changes)) return false;
+      const start = history.positionAt(history.first - 1);
+      // The first step completes what a leg at an earlier position holds.
+      if (!log.begin(comparePositions(lostAt, start) < 0 ? lostAt : start, changes)) return false;
     }
     return log.covers(lostAt);
   }
@@ -905,12 +934,7 @@ export class Owner implements SourceOwner, EndTask {
 
   stampCopy(change: Change): number {
     assert(change.onlyFor !== null, 'a copy for nobody');
-    this.#sequencer.stamp(change);
-    change.stampedAtMs = this.environment.clock.monotonicMs();
-    change.stored = true;
-    change.finished = true;
-    change.ordinal = this.history.append(change);
-    this.#advanceStored();
+    this.#stampStored(change);
     this.#askForTurn();
     return change.ordinal;
   }

@@ -25,6 +25,9 @@ const position = z.object({ generation: z.int().min(0), seq: z.int().min(0) }).r
 const attachId = z.int().min(1).max(0xffff_ffff);
 const text = z.string().max(500);
 
+/** Bytes of data in one step, which a target holds in memory. */
+export const wholeBytesMax = 64 * 1024 * 1024;
+
 export const attachSchema = z.object({
   attachId,
   group: text,
@@ -108,6 +111,11 @@ export const startSchema = z.object({
   from: position,
   /** `continue`: once this is applied, an unconfirmed target lacks nothing it ever had (R6). */
   confirmAt: position,
+  /**
+   * Records up to here are one step: none is applied before all of them have come, and until they are applied the target is
+   * no image of any moment (TL-8).
+   */
+  wholeUpTo: position.nullable(),
   /** The target held a history of its own, which is given up: it keeps what the resync overwrites. */
   fork: z.boolean(),
   /** `resync`: all is copied. What the target may differ in from other legs is not known until that has ended. */

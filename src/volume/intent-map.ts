@@ -15,7 +15,8 @@
  * A file of 4097 places of 64 bytes, mapped into memory (`KeptMemory`); little-endian. Place 0 says whose it is:
  *
  *   u32 magic, u16 version 1, u16 flags (bit 0: does not name everything), u64 generation of the owner,
- *   u64 count of the newest entry that had ended, u32 places in use, u32 CRC-32C of the 28 bytes before it
+ *   u64 count of the newest entry that had ended, u64 + u64 position (generation, seq) up to which every leg followed
+ *   live had everything then, u32 places in use, u32 CRC-32C of the 44 bytes before it
  *
  * Entry number c, counted from 1 for ever, is at place 1 + c modulo the places in use:
  *
@@ -24,7 +25,7 @@
  */
 import { crc32c } from '../base/crc32c.ts';
 import type { BlockFault, DeviceProvider, KeptMemory } from '../block/device.ts';
-import type { Position } from '../stream/position.ts';
+import { origin, type Position } from '../stream/position.ts';
 
 /** A write that may be on some legs only, or in part. */
 export interface Intent {
@@ -41,6 +42,8 @@ export interface FoundIntents {
   readonly generation: number;
   /** In stamp order. Null: they are not known, or do not name everything. */
   readonly intents: readonly Intent[] | null;
+  /** Whoever was followed live had everything up to here. */
+  readonly after: Position;
 }
 
 /** Entries a map may have. */
@@ -53,7 +56,7 @@ const headMagic = 0x4d49_4648; // "HFIM"
 const entryMagic = 0x4549_4648; // "HFIE"
 const version = 1;
 const incompleteFlag = 1;
-const headCheckedBytes = 28;
+const headCheckedBytes = 44;
 const entryCheckedBytes = 56;
 
 export class IntentMap {
@@ -69,6 +72,9 @@ export class IntentMap {
   #incomplete = false;
   /** What a later process would take for ended. */
   #endedKept: number;
+  /** Every leg followed live has everything up to here: when the tenure began, or later. */
+  #after = origin;
+  #begunAt = 0;
   readonly #adoptable: boolean;
 
   private constructor(memory: KeptMemory, places: number, { head, newest, ended }: Contents) {
@@ -90,8 +96,8 @@ export class IntentMap {
   ): Promise<{ readonly map: IntentMap; readonly found: FoundIntents | null }> {
     const memory = await devices.openMemory(`${folder}/intent`, intentMapBytes);
     const contents = readIntents(memory.bytes);
-    const { head, intents } = contents;
-    const found = head === null ? null : { generation: head.generation, intents };
+    const { head, intents, after } = contents;
+    const found = head === null ? null : { generation: head.generation, intents, after };
     return { map: new IntentMap(memory, places, contents), found };
   }
 
@@ -111,11 +117,14 @@ export class IntentMap {
   /**
    * A tenure begins. What was found is forgotten, or, with `neededUpTo`, goes on to be named until that ordinal is released.
    * Returns a fault, or null.
+   * @param after every leg that is followed live from now on has everything up to here
    */
-  begin(generation: number, neededUpTo: number | null): BlockFault | null {
+  begin(generation: number, after: Position, neededUpTo: number | null): BlockFault | null {
     this.#generation = generation;
+    this.#after = after;
     this.#incomplete = false;
     if (neededUpTo === null) this.#ended = this.#newest;
+    this.#begunAt = this.#ended;
     for (let count = this.#ended + 1; count <= this.#newest; count++) {
       this.#neededUpTo[count % this.#places] = neededUpTo ?? 0;
     }
@@ -145,10 +154,9 @@ export class IntentMap {
    */
   add(ordinal: number, { position, volume, offset, length }: Intent): BlockFault | null {
     const count = ++this.#newest;
-    const place = count % this.#places;
-    this.#neededUpTo[place] = ordinal;
+    this.#neededUpTo[count % this.#places] = ordinal;
     this.#endedKept = this.#ended;
-    const at = (1 + place) * placeBytes;
+    const at = this.#at(count);
     const view = this.#view;
     view.setUint32(at, entryMagic, true);
     view.setUint16(at + 4, volume, true);
@@ -159,7 +167,7 @@ export class IntentMap {
     setU64(view, at + 32, position.seq);
     setU64(view, at + 40, offset);
     setU64(view, at + 48, length);
-    view.setUint32(at + 56, crc32c(this.#memory.bytes.subarray(at, at + entryCheckedBytes)), true);
+    view.setUint32(at + entryCheckedBytes, crc32c(this.#memory.bytes.subarray(at, at + entryCheckedBytes)), true);
     return this.#memory.keep(at, placeBytes);
   }
 
@@ -179,16 +187,24 @@ export class IntentMap {
     return this.#memory.close();
   }
 
+  #at(count: number): number {
+    return (1 + (count % this.#places)) * placeBytes;
+  }
+
   #keepHead(): BlockFault | null {
     this.#endedKept = this.#ended;
     const view = this.#view;
+    if (this.#ended > this.#begunAt)
+      this.#after = readEntry(this.#memory.bytes, this.#at(this.#ended), this.#ended)?.position ?? this.#after;
     view.setUint32(0, headMagic, true);
     view.setUint16(4, version, true);
     view.setUint16(6, this.#incomplete ? incompleteFlag : 0, true);
     setU64(view, 8, this.#generation);
     setU64(view, 16, this.#ended);
-    view.setUint32(24, this.#places, true);
-    view.setUint32(28, crc32c(this.#memory.bytes.subarray(0, headCheckedBytes)), true);
+    setU64(view, 24, this.#after.generation);
+    setU64(view, 32, this.#after.seq);
+    view.setUint32(40, this.#places, true);
+    view.setUint32(headCheckedBytes, crc32c(this.#memory.bytes.subarray(0, headCheckedBytes)), true);
     return this.#memory.keep(0, placeBytes);
   }
 }
@@ -197,6 +213,7 @@ interface Head {
   readonly complete: boolean;
   readonly generation: number;
   readonly ended: number;
+  readonly after: Position;
   readonly places: number;
 }
 
@@ -211,6 +228,7 @@ interface Contents {
   readonly newest: number;
   readonly ended: number;
   readonly intents: readonly Intent[] | null;
+  readonly after: Position;
 }
 
 /** What a map names, from any bytes whatever. */
@@ -233,7 +251,9 @@ export function readIntents(bytes: Uint8Array): Contents {
     if (entry === undefined) intents = null;
     else intents.push(intentOf(entry));
   }
-  return { head, newest, ended: intents === null ? newest : ended, intents };
+  const later = ended > (head?.ended ?? 0) ? entries.get(ended)?.position : undefined;
+  const after = later ?? head?.after ?? origin;
+  return { head, newest, ended: intents === null ? newest : ended, intents, after };
 }
 
 function intentOf({ position, volume, offset, length }: Entry): Intent {
@@ -249,18 +269,21 @@ function readHead(bytes: Uint8Array): Head | null {
     complete: (view.getUint16(6, true) & incompleteFlag) === 0,
     generation: getU64(view, 8),
     ended: getU64(view, 16),
-    places: view.getUint32(24, true),
+    after: { generation: getU64(view, 24), seq: getU64(view, 32) },
+    places: view.getUint32(40, true),
   };
 }
 
-function readEntry(bytes: Uint8Array, at: number): Entry | null {
+/** @param wanted its count; any when absent. */
+function readEntry(bytes: Uint8Array, at: number, wanted?: number): Entry | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, placeBytes);
   if (view.getUint32(0, true) !== entryMagic) return null;
   const checksum = crc32c(bytes.subarray(at, at + entryCheckedBytes));
-  if (view.getUint32(entryCheckedBytes, true) !== checksum) return null;
+  const count = getU64(view, 8);
+  if (view.getUint32(entryCheckedBytes, true) !== checksum || count !== (wanted ?? count)) return null;
   return {
     volume: view.getUint16(4, true),
-    count: getU64(view, 8),
+    count,
     ended: getU64(view, 16),
     position: { generation: getU64(view, 24), seq: getU64(view, 32) },
     offset: getU64(view, 40),

@@ -44,6 +44,12 @@ export interface LocalLegOptions {
   readonly bitsSlotBytes: number;
 }
 
+interface Outstanding {
+  readonly intents: readonly Intent[];
+  /** A leg that was followed live, and kept all it had, has everything up to here. */
+  readonly after: Position;
+}
+
 /** A description of more pieces than these, of a volume and in all, names what lies between them, too. */
 const describedExtentsMax = 16_384;
 const describedInAllMax = 2 ** 21;
@@ -62,7 +68,7 @@ export class LocalLeg {
    * After the crash of an owner: all in which this leg and one that it followed live, and that kept all it had, can differ
    * (R7). Null: more coarsely known, by hot regions.
    */
-  outstanding: readonly Intent[] | null;
+  outstanding: Outstanding | null;
   /** Change bits against every other leg, by node. Beyond the last save, hot regions cover them. */
   readonly bits: Map<string, PeerBits>;
   /**
@@ -103,7 +109,7 @@ export class LocalLeg {
       bits: Map<string, PeerBits>;
       cursor: LegCursor;
       intents: IntentMap;
-      outstanding: readonly Intent[] | null;
+      outstanding: Outstanding | null;
       volumes: readonly LocalVolume[];
       blank: boolean;
       start: { applied: Position; intended: Position; held: boolean };
@@ -288,13 +294,12 @@ export class LocalLeg {
     return sets;
   }
 
-  /** All in which this leg may differ from one that it followed live before it crashed as owner; null when not known. */
-  outstandingFor(peer: string): Map<number, ExtentSet> | null {
-    if (this.outstanding === null) return null;
+  /** All in which this leg may differ from those that it followed live before it crashed as owner. */
+  outstandingFor(peers: readonly string[]): Map<number, ExtentSet> {
     const sets = new Map<number, ExtentSet>();
     // Not what was hot when it was opened: that is what entries name better.
-    this.#addBits(sets, this.bitsFor(peer));
-    for (const { volume, offset, length } of this.outstanding) this.#add(sets, volume, offset, length);
+    for (const peer of peers) this.#addBits(sets, this.bitsFor(peer));
+    for (const { volume, offset, length } of this.outstanding?.intents ?? []) this.#add(sets, volume, offset, length);
     return sets;
   }
 
@@ -476,9 +481,10 @@ function union(bitmap: ChangeBitmap, other: ChangeBitmap | undefined): ChangeBit
 }
 
 /** Only those of the owner that went down in the middle: it was this leg's last. */
-function leftOutstanding(state: LegState, found: FoundIntents | null): readonly Intent[] | null {
+function leftOutstanding(state: LegState, found: FoundIntents | null): Outstanding | null {
   if (state.clean || !state.owning || found?.generation !== state.lineage.generation) return null;
-  return found.intents;
+  const { intents, after } = found;
+  return intents === null ? null : { intents, after };
 }
 
 function isOfAnotherGroup(state: LegState, volumes: readonly VolumeEntry[]): boolean {

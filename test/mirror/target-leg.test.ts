@@ -115,6 +115,7 @@ function startOf(changes: Partial<Start>): Uint8Array[] {
     lineage: firstLineage,
     from,
     confirmAt: from,
+    wholeUpTo: null,
     fork: false,
     all: false,
     ...changes,

@@ -18,6 +18,7 @@ import { HeldDevice } from '../stream/steps.ts';
 import { providerOf } from './legs.ts';
 
 const places = 16;
+const begin = { generation: 6, seq: 99 };
 
 function change(seq: number): Intent {
   return { position: { generation: 7, seq }, volume: seq % 3, offset: seq * 4096, length: 512 * (1 + (seq % 8)) };
@@ -50,7 +51,7 @@ async function openOn(
 
 async function begun(bytes = new Uint8Array(intentMapBytes)): Promise<{ map: IntentMap; bytes: Uint8Array }> {
   const { map } = await openOn(bytes);
-  map.begin(7, null);
+  map.begin(7, begin, null);
   return { map, bytes };
 }
 
@@ -63,7 +64,11 @@ describe('the intent map', () => {
     for (let seq = 1; seq <= 5; seq++) map.add(seq, change(seq));
     map.release(2);
     map.add(6, change(6));
-    expect((await openOn(bytes)).found).toEqual({ generation: 7, intents: [3, 4, 5, 6].map(change) });
+    expect((await openOn(bytes)).found).toEqual({
+      generation: 7,
+      intents: [3, 4, 5, 6].map(change),
+      after: { generation: 7, seq: 2 },
+    });
     map.beginGeneration(9);
     expect((await openOn(bytes)).found).toMatchObject({ generation: 9, intents: [3, 4, 5, 6].map(change) });
   });
@@ -71,7 +76,7 @@ describe('the intent map', () => {
   test('a file that was never written names nothing, which is not the same as "all is equal"', async () => {
     expect((await openOn(new Uint8Array(intentMapBytes))).found).toBeNull();
     const { bytes } = await begun();
-    expect((await openOn(bytes)).found).toEqual({ generation: 7, intents: [] });
+    expect((await openOn(bytes)).found).toEqual({ generation: 7, intents: [], after: begin });
   });
 
   test('what has ended since the last entry is told with `tidy`', async () => {
@@ -81,6 +86,7 @@ describe('the intent map', () => {
     expect(seqsIn(readIntents(bytes))).toEqual([1, 2, 3]);
     map.tidy();
     expect(seqsIn(readIntents(bytes))).toEqual([]);
+    expect(readIntents(bytes).after).toEqual({ generation: 7, seq: 3 });
     map.add(4, change(4));
     expect(seqsIn(readIntents(bytes))).toEqual([4]);
   });
@@ -141,9 +147,9 @@ describe('the intent map', () => {
     const { map, bytes } = await begun();
     map.giveUp();
     map.add(1, change(1));
-    expect((await openOn(bytes)).found).toEqual({ generation: 7, intents: null });
+    expect((await openOn(bytes)).found).toMatchObject({ generation: 7, intents: null });
     const next = await openOn(bytes);
-    next.map.begin(8, null);
+    next.map.begin(8, begin, null);
     next.map.add(1, change(1));
     expect(seqsIn(readIntents(bytes))).toEqual([1]);
   });
@@ -153,14 +159,14 @@ describe('the intent map', () => {
     for (let seq = 1; seq <= 3; seq++) first.map.add(seq, change(seq));
     const second = await openOn(first.bytes.slice());
     expect(second.map.size).toBe(3);
-    second.map.begin(8, 2);
+    second.map.begin(8, begin, 2);
     second.map.add(3, change(9));
     second.map.release(1);
     expect(second.map.size).toBe(4);
     second.map.release(2);
     expect(second.map.size).toBe(1);
     const third = await openOn(first.bytes);
-    third.map.begin(8, null);
+    third.map.begin(8, begin, null);
     expect(third.map.size).toBe(0);
     expect(seqsIn(readIntents(first.bytes))).toEqual([]);
   });
@@ -174,7 +180,7 @@ describe('the intent map', () => {
     const wider = await openOn(bytes, 40);
     expect(wider.found?.intents?.map(({ position }) => position.seq)).toEqual([16, 17, 18, 19, 20]);
     expect(wider.map.adoptable).toBe(false);
-    wider.map.begin(8, null);
+    wider.map.begin(8, begin, null);
     for (let seq = 21; seq <= 100; seq++) {
       wider.map.add(seq, change(seq));
       wider.map.release(seq - 30);
@@ -204,7 +210,7 @@ describe('the intent map', () => {
         first.environment.clock.after(1, step);
       };
       first.call(() => {
-        map.begin(7, null);
+        map.begin(7, begin, null);
         step();
       });
       first.crashAfterEffects(1 + seed);
