@@ -20,10 +20,10 @@ import { isOlder, ownerLacks } from '../mirror/attach-decision.ts';
 import { wholeBytesMax } from '../mirror/messages.ts';
 import type { SourceLeg } from '../mirror/source-leg.ts';
 import { Change } from '../stream/change.ts';
-import { comparePositions, idOfGeneration, lineageContains, origin, type Position } from '../stream/position.ts';
+import { idOfGeneration, lineageContains, origin, type Position } from '../stream/position.ts';
 import { ExtentSet } from '../volume/extents.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
-import { haveBase, isExact, type Opened } from './opening.ts';
+import { haveBase, isAsFollowed, type Opened } from './opening.ts';
 
 export interface MicroMerge {
   /** Legs that it completes. */
@@ -61,11 +61,10 @@ export async function prepareMicroMerge(
     if (as === null) return leg.state.peers[other.node]?.known === true;
     const confirmed = leg.state.peers[other.node]?.confirmed ?? origin;
     return (
-      isExact(other) &&
+      isAsFollowed(leg, other) &&
       haveBase(leg, other) &&
       !isOlder(as, { lineage, confirmed }) &&
       !ownerLacks(lineage, as) &&
-      comparePositions(as.position, outstanding.after) >= 0 &&
       lineageContains(lineage, as.position, idOfGeneration(as.lineage, as.position.generation))
     );
   };

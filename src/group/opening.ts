@@ -11,6 +11,8 @@
  *   | inconsistent                              | none, but one that is an image           | fetches from it; states so    |
  *   | inconsistent                              | none                                     | waits; cannot serve           |
  *
+ * What is fetched: after a crash of the process what the intent map names, else all hot regions of both, and bits always.
+ *
  * A leg that is not in sync serves an exact one only, which is a part of what that one holds: any other may have flushed
  * what hosts rely on and that leg lacks. Nobody waits for it unless it is being attached.
  */
@@ -151,9 +153,13 @@ function isAnImage(as: As): boolean {
   return as.condition !== 'inconsistent';
 }
 
-/** It kept all it had, and holds no part of a record. */
-export function isExact({ attachedAs: as }: SourceLeg): boolean {
-  return as !== null && keptAll(as) && comparePositions(as.position, as.intended) === 0;
+/**
+ * It kept all it had when this leg crashed as its owner, and holds no part of a record: whatever the two differ in, the
+ * intent map names. One that is behind what it had then is an older disk.
+ */
+export function isAsFollowed({ outstanding }: LocalLeg, { attachedAs: as }: SourceLeg): boolean {
+  if (outstanding === null || as === null || !keptAll(as)) return false;
+  return comparePositions(as.position, as.intended) === 0 && comparePositions(as.position, outstanding.after) >= 0;
 }
 
 function lostCache(nodes: readonly string[]): string {
@@ -225,7 +231,7 @@ async function fetchFrom(options: OpeningOptions, from: SourceLeg): Promise<bool
   const { leg } = options;
   // What was under way when this leg crashed as owner is known write by write, against a leg that it followed live, which
   // lost nothing and has no part of a record.
-  const finely = leg.outstanding !== null && from.recordClass !== 'behind' && isExact(from);
+  const finely = from.recordClass !== 'behind' && isAsFollowed(leg, from);
   const theirs = await from.describe({ hot: !finely });
   if (theirs === null) return false;
   // Hot regions may have cooled into bits since this leg was last in step, in this process or in the one before.

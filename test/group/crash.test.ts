@@ -197,6 +197,28 @@ describe('an owner whose process died with writes under way', () => {
     expectEqual(nodes);
   });
 
+  test.each<MirrorMode>(['sync', 'async'])(
+    'R9: an older disk at the other side (%s) differs in more than entries name',
+    async (mode) => {
+      const nodes = await Nodes.synced({ seed: `older ${mode}`, mode });
+      const whole = mode === 'sync' ? 'inSync' : 'withinBound';
+      nodes.end('west', 'crash');
+      const { machine } = nodes.west.process;
+      const older = machine.snapshot();
+      nodes.start('west');
+      await nodes.until(() => nodes.classOf('west') === whole);
+      const written = keepWriting(nodes, nodes.east, 60, 4);
+      await nodes.until(() => written.size === 60);
+      await nodes.world.run(200);
+      for (const name of ['east', 'west']) nodes.end(name, 'crash');
+      machine.restore(older);
+      for (const name of ['west', 'east']) nodes.start(name);
+      await nodes.until(() => nodes.east.group.serving && nodes.classOf('west') === whole);
+      await nodes.world.run(200);
+      expectEqual(nodes);
+    },
+  );
+
   test('R7: after loss of power, entries are not believed: all that was hot is fetched', async () => {
     const nodes = await Nodes.synced({ seed: 'dark' });
     keepWriting(nodes, nodes.east, 400, 8);
