@@ -542,7 +542,7 @@ export class Group {
       return;
     }
     if (!goesOn()) return;
-    owner.establish(opened.lineage, opened.start, merge.after ?? opened.start, merge.changes);
+    owner.establish(opened.lineage, opened.start, merge.step);
     for (const other of owner.legs) {
       other.recordClass = current.legs[other.node]?.class ?? 'behind';
       other.needed = other.recordClass === 'inSync';
@@ -550,7 +550,7 @@ export class Group {
       if (other.recordClass === 'behind') other.needsLog = owner.log?.on === true;
       // Handed over: legs that are not behind are equal by construction, and attach when the old owner has let go.
       else if (opened.equal.has(other.node) || handedWell) other.isEqual();
-      else if (merge.after !== null && merge.legs.has(other.node)) other.completeFrom(merge.after);
+      else if (merge.step !== null && merge.legs.has(other.node)) other.completeFrom(merge.step.after);
       else throw new HoldfastError('E_INTERNAL', `${other.node} is not behind and not known to be equal`);
     }
     this.#membership = new Membership({

@@ -20,23 +20,22 @@ import { isOlder, ownerLacks } from '../mirror/attach-decision.ts';
 import { wholeBytesMax } from '../mirror/messages.ts';
 import type { SourceLeg } from '../mirror/source-leg.ts';
 import { Change } from '../stream/change.ts';
-import { idOfGeneration, lineageContains, origin, type Position } from '../stream/position.ts';
+import { idOfGeneration, lineageContains, origin } from '../stream/position.ts';
 import { ExtentSet } from '../volume/extents.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
+import type { FirstStep } from './owner.ts';
 import { haveBase, isAsFollowed, type Opened } from './opening.ts';
 
 export interface MicroMerge {
   /** Legs that it completes. */
   readonly legs: ReadonlySet<string>;
-  /** Those of them that kept all they had, have everything up to here; null when there are none. */
-  readonly after: Position | null;
-  /** To be stamped first, together. */
-  readonly changes: readonly Change[];
+  /** Null when there are none. */
+  readonly step: FirstStep | null;
   /** Why no leg is completed; null when nothing stands in the way. */
   readonly obstacle: string | null;
 }
 
-const nothing: MicroMerge = { legs: new Set(), after: null, changes: [], obstacle: null };
+const nothing: MicroMerge = { legs: new Set(), step: null, obstacle: null };
 
 /** Bytes of one record: read, held and sent as one. */
 const pieceBytes = 1024 * 1024;
@@ -82,7 +81,7 @@ export async function prepareMicroMerge(
     const text = `what was under way cannot be read: ${read.fault.detail}`;
     return { ...nothing, obstacle: `${legs.join(' and ')} must be resynced: ${text}` };
   }
-  return { legs: new Set(legs), after: outstanding.after, changes: read.changes, obstacle: null };
+  return { legs: new Set(legs), step: { after: outstanding.after, changes: read.changes }, obstacle: null };
 }
 
 type Read =

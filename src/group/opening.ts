@@ -155,11 +155,16 @@ function isAnImage(as: As): boolean {
 
 /**
  * It kept all it had when this leg crashed as its owner, and holds no part of a record: whatever the two differ in, the
- * intent map names. One that is behind what it had then is an older disk.
+ * intent map names.
  */
-export function isAsFollowed({ outstanding }: LocalLeg, { attachedAs: as }: SourceLeg): boolean {
-  if (outstanding === null || as === null || !keptAll(as)) return false;
-  return comparePositions(as.position, as.intended) === 0 && comparePositions(as.position, outstanding.after) >= 0;
+export function isAsFollowed(leg: LocalLeg, { attachedAs: as }: SourceLeg): boolean {
+  if (leg.outstanding === null || as === null || !keptAll(as)) return false;
+  return comparePositions(as.position, as.intended) === 0 && hasWhatItHad(leg, as);
+}
+
+/** R9: less than what it certainly had, with nothing lost, is an older disk. Nothing is known of it without an intent map. */
+function hasWhatItHad({ outstanding }: LocalLeg, as: As): boolean {
+  return outstanding === null || comparePositions(as.position, outstanding.after) >= 0;
 }
 
 function lostCache(nodes: readonly string[]): string {
@@ -179,6 +184,7 @@ function furthest({ leg, legs }: OpeningOptions, willDo: (as: As, other: SourceL
     const confirmed = leg.state.peers[other.node]?.confirmed ?? origin;
     const { lineage } = leg.state;
     if (isOlder(as, { lineage, confirmed }) || ownerLacks(lineage, as)) continue;
+    if (other.recordClass !== 'behind' && keptAll(as) && !hasWhatItHad(leg, as)) continue;
     const bestAs = best?.attachedAs;
     if (!bestAs || comparePositions(as.position, bestAs.position) > 0) best = other;
   }

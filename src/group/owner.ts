@@ -48,6 +48,13 @@ export interface OwnerOptions {
   readonly wentBack: (node: string, reason: string) => void;
 }
 
+/** What the last owner left under way, to be received whole by legs that it followed. */
+export interface FirstStep {
+  /** Legs that kept all they had, have everything up to here. */
+  readonly after: Position;
+  readonly changes: readonly Change[];
+}
+
 /** Why requests are held. Several may hold at once; hosts wait until none does. */
 export type Hold =
   | 'opening'
@@ -123,6 +130,8 @@ export class Owner implements SourceOwner, EndTask {
   /** Hosts have been let in, or will be once what the last owner left is completed: the own leg is where the history is. */
   wasOpen = false;
   wholeUpTo: Position | null = null;
+  /** That the step up to there stands for. */
+  #stepWrites = 0;
 
   readonly #options: OwnerOptions;
   readonly #sequencer: Sequencer;
@@ -252,7 +261,7 @@ export class Owner implements SourceOwner, EndTask {
 
   /** Changes stamped that the leg has not applied, their bytes, and the age of the oldest. */
   lagOf(leg: SourceLeg): { writes: number; bytes: number; seconds: number } {
-    let writes = 0;
+    let writes = leg.appliedOrdinal < this.#stepRecords ? Math.max(0, this.#stepWrites - this.#stepRecords) : 0;
     let bytes = 0;
     let oldestMs: number | null = null;
     for (let at = Math.max(leg.appliedOrdinal + 1, this.history.first); at < this.history.next; at++) {
@@ -424,14 +433,16 @@ export class Owner implements SourceOwner, EndTask {
 
   /**
    * Where the own leg's history goes on, found out while opening. Nothing has been stamped yet.
-   * @param after every leg that is to be followed has everything up to here: `start`, unless it is completed by
-   * @param changes what the last owner left under way: the first epoch, stored here already (TL-8)
+   * @param step what the last owner left under way: the first epoch, stored here already (TL-8)
    */
-  establish(lineage: Lineage, start: Position, after: Position, changes: readonly Change[]): void {
+  establish(lineage: Lineage, start: Position, step: FirstStep | null): void {
+    const changes = step?.changes ?? [];
     this.lineage = lineage;
     this.history.rebase(start, lineage.generation);
     // What was named stays so until the legs have it: the next crash may come first.
-    this.#kept(this.leg.intents.begin(lineage.generation, after, changes.length > 0 ? changes.length : null));
+    const neededUpTo = changes.length > 0 ? changes.length : null;
+    this.#kept(this.leg.intents.begin(lineage.generation, step?.after ?? start, neededUpTo));
+    this.#stepWrites = this.leg.outstanding?.intents.length ?? 0;
     this.leg.outstanding = null;
     for (const change of changes) this.#stampStored(change);
     if (changes.length > 0) this.wholeUpTo = this.last;
@@ -479,8 +490,13 @@ export class Owner implements SourceOwner, EndTask {
 
   #letIn(): void {
     if (!this.wasOpen || !this.#holds.has('opening')) return;
-    const upTo = this.wholeUpTo === null ? 0 : (this.history.ordinalOf(this.wholeUpTo) ?? 0);
-    if (this.#legList.every((leg) => leg.tracking || leg.appliedOrdinal >= upTo)) this.hold('opening', false);
+    const done = (leg: SourceLeg): boolean => leg.tracking || leg.appliedOrdinal >= this.#stepRecords;
+    if (this.#legList.every(done)) this.hold('opening', false);
+  }
+
+  /** The history begins with them. */
+  get #stepRecords(): number {
+    return this.wholeUpTo === null ? 0 : (this.history.ordinalOf(this.wholeUpTo) ?? 0);
   }
 
   /** Ownership is elsewhere: nothing more is acknowledged. Resolves when the own leg is quiet. */

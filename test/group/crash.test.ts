@@ -198,7 +198,7 @@ describe('an owner whose process died with writes under way', () => {
   });
 
   test.each<MirrorMode>(['sync', 'async'])(
-    'R9: an older disk at the other side (%s) differs in more than entries name',
+    'R9: an older disk at the other side (%s) is no source, and differs in more than entries name',
     async (mode) => {
       const nodes = await Nodes.synced({ seed: `older ${mode}`, mode });
       const whole = mode === 'sync' ? 'inSync' : 'withinBound';
@@ -216,6 +216,7 @@ describe('an owner whose process died with writes under way', () => {
       await nodes.until(() => nodes.east.group.serving && nodes.classOf('west') === whole);
       await nodes.world.run(200);
       expectEqual(nodes);
+      for (const [offset, fill] of written) expect(nodes.disk(nodes.east).cached[offset]).toBe(fill);
     },
   );
 
