@@ -166,6 +166,7 @@ export const clusterDocument = z
           lagBytesMax: count,
           resyncShare: count,
           hotRegionsMax: count,
+          intentEntries: count,
           onTargetLoss: z.enum(['log', 'suspend']),
           onCongestion: z.enum(['throttle', 'log']),
           onLogFull: z.enum(['throttle', 'bitmap', 'suspend']),

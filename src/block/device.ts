@@ -47,6 +47,18 @@ export interface BlockFault {
   readonly detail: string;
 }
 
+/**
+ * A small file as memory. What is stored in `bytes`, and then named to `keep`, is found by a process that starts later on
+ * the same kernel, whatever becomes of this one and at whatever moment. Loss of power leaves anything.
+ */
+export interface KeptMemory {
+  readonly bytes: Uint8Array;
+  /** Cheap, and done when it returns. After a fault the file holds what it held, or a part of what was stored. */
+  keep(offset: number, length: number): BlockFault | null;
+  /** `bytes` must not be used any more. */
+  close(): Promise<void>;
+}
+
 /** Opens, and when asked creates, the devices of a node. */
 export interface DeviceProvider {
   /**
@@ -61,6 +73,8 @@ export interface DeviceProvider {
     readonly blockSizeBytes: number;
     readonly create: boolean;
   }): Promise<{ readonly device: Device; readonly created: boolean }>;
+  /** Zeroes where there was none. Who may open it is the caller's to see to. Rejects with `E_NO_SPACE`, `E_IO`. */
+  openMemory(path: string, sizeBytes: number): Promise<KeptMemory>;
   /** Deletes a backing file (silent when absent); a real block device is left as it is. */
   remove(path: string): Promise<void>;
   /**

@@ -7,10 +7,11 @@ import { HoldfastError } from '../base/errors.ts';
 import { blockDeviceSize, errnoOf, fileError, NodeFiles } from '../base/node/node-files.ts';
 import type { Turn } from '../base/turn.ts';
 import { formatSize } from '../base/units.ts';
-import type { Device, DeviceProvider } from './device.ts';
+import type { Device, DeviceProvider, KeptMemory } from './device.ts';
 import { FileDevice } from './file-device.ts';
 import { lockFileOf, lockPath } from './lock.ts';
 import type { PathLock } from './lock.ts';
+import { openMappedFile } from './mapped-file.ts';
 
 type OpenRequest = Parameters<DeviceProvider['open']>[0];
 
@@ -38,6 +39,11 @@ export class NodeDeviceProvider implements DeviceProvider {
     } catch (error) {
       throw fileError(request.path, error);
     }
+  }
+
+  async openMemory(path: string, sizeBytes: number): Promise<KeptMemory> {
+    await new NodeFiles().makeFolder(dirname(path));
+    return openMappedFile(this.#turn, path, sizeBytes);
   }
 
   async remove(path: string): Promise<void> {

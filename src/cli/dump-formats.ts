@@ -8,6 +8,7 @@ import { describeLogDevice, isLogDevice } from '../journal/describe-device.ts';
 import { describeSegment, isSegment } from '../journal/describe.ts';
 import { decodeVersion } from '../store/state-file.ts';
 import { ChangeBitmap } from '../volume/change-bitmap.ts';
+import { readIntents } from '../volume/intent-map.ts';
 import { decodeSector } from '../volume/leg-cursor.ts';
 import { bitsMagic, decodeLegState, legFormat } from '../volume/leg-metadata.ts';
 import { decodeSlotHeader, slotHeaderBytes } from '../volume/two-slot-file.ts';
@@ -31,6 +32,11 @@ export const dumpFormats: readonly DumpFormat[] = [
     describe: (file) => ({
       sectors: [0, 512].map((at) => decodeSector(file.subarray(at, at + 512)) ?? 'never written, or damaged'),
     }),
+  },
+  {
+    name: 'intent map of a leg',
+    recognizes: (file) => textOf(file.subarray(0, 4)) === 'HFIM',
+    describe: describeIntents,
   },
   {
     name: 'version of the file store',
@@ -81,6 +87,13 @@ function describeBits(payload: Uint8Array): unknown {
     }),
   );
   return decoded.ok ? decoded.value : { damaged: decoded.reason };
+}
+
+function describeIntents(file: Uint8Array): unknown {
+  const { head, newest, intents, after } = readIntents(file);
+  if (head === null) return { damaged: 'the head does not match its checksum' };
+  const { generation, complete, places } = head;
+  return { generation, complete, places, entriesMade: newest, after, named: intents ?? 'not known' };
 }
 
 /** The number that belongs into the file's name is taken from its body: a copy of the file may have any name. */

@@ -143,6 +143,12 @@ function suspendedWords(group: Group, owner: Owner, context: DescribeContext): W
       nextStep: `Hand it over: holdfast group switch-over ${group.name} --to ${successor(group, context.node)}`,
     };
   }
+  if (owner.holds.has('opening')) {
+    return {
+      reason: 'what was under way when it was last served is being sent to the other copies; hosts wait',
+      nextStep: 'Wait; it opens by itself, at the latest after the grace time.',
+    };
+  }
   if (owner.holds.has('lease')) {
     return {
       reason: `the lease of ${context.node} is not valid: ${context.leaseReason ?? context.storeProblem ?? 'unknown'}; hosts wait`,

@@ -286,6 +286,8 @@ export class GroupLog implements EndTask {
       return;
     }
     leg.metadata.change({ logAhead: null });
+    // What was replayed in part may have put older data over newer.
+    leg.outstanding = null;
     this.#endReason = 'this node went down in the middle of it';
   }
 

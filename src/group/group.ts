@@ -31,6 +31,7 @@ import type { HostSession } from './host-access.ts';
 import { GroupLog, type LogSettings } from './group-log.ts';
 import { momentsOf, type LogMark, type LogMoments, type LogMomentsOptions } from './log-moments.ts';
 import { Membership } from './membership.ts';
+import { followedLegs, prepareMicroMerge } from './micro-merge.ts';
 import { Moves } from './moves.ts';
 import { openLeg } from './opening.ts';
 import { Owner } from './owner.ts';
@@ -477,6 +478,7 @@ export class Group {
       this.#connect(entry.node);
     }
     const goesOn = (): boolean => attempt === this.#attempt && !this.#closing;
+    const followed = followedLegs(leg, owner.legs);
     const opened = await openLeg({
       environment: this.#environment,
       leg,
@@ -505,6 +507,10 @@ export class Group {
     for (const { node, mode } of owner.legs) {
       if (opened.equal.has(node)) equal.set(node, mode === 'async' ? 'withinBound' : 'inSync');
     }
+    const merge = await prepareMicroMerge(leg, followed, opened);
+    if (merge.obstacle !== null) this.#event('failed', merge.obstacle);
+    for (const { node, recordClass } of followed) if (merge.legs.has(node)) equal.set(node, recordClass);
+    if (!goesOn()) return;
     if (!handedWell) {
       this.problem = 'writing the record';
       const outcome = await this.#confirmed((before) =>
@@ -536,7 +542,7 @@ export class Group {
       return;
     }
     if (!goesOn()) return;
-    owner.establish(opened.lineage, opened.start);
+    owner.establish(opened.lineage, opened.start, merge.step);
     for (const other of owner.legs) {
       other.recordClass = current.legs[other.node]?.class ?? 'behind';
       other.needed = other.recordClass === 'inSync';
@@ -544,6 +550,7 @@ export class Group {
       if (other.recordClass === 'behind') other.needsLog = owner.log?.on === true;
       // Handed over: legs that are not behind are equal by construction, and attach when the old owner has let go.
       else if (opened.equal.has(other.node) || handedWell) other.isEqual();
+      else if (merge.step !== null && merge.legs.has(other.node)) other.completeFrom(merge.step.after);
       else throw new HoldfastError('E_INTERNAL', `${other.node} is not behind and not known to be equal`);
     }
     this.#membership = new Membership({
@@ -775,6 +782,7 @@ export class Group {
         volumes: this.#entry.volumes,
         pathOf,
         hotRegionsMax: this.#entry.settings.hotRegionsMax,
+        intentEntries: this.#entry.settings.intentEntries,
         bitsSlotBytes,
       });
       const images = new LastImage({ environment: this.#environment, devices, leg });

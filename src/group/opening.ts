@@ -11,6 +11,8 @@
  *   | inconsistent                              | none, but one that is an image           | fetches from it; states so    |
  *   | inconsistent                              | none                                     | waits; cannot serve           |
  *
+ * What is fetched: after a crash of the process what the intent map names, else all hot regions of both, and bits always.
+ *
  * A leg that is not in sync serves an exact one only, which is a part of what that one holds: any other may have flushed
  * what hosts rely on and that leg lacks. Nobody waits for it unless it is being attached.
  */
@@ -130,7 +132,7 @@ function isBehindItself({ leg, legs }: OpeningOptions): WentBack['wentBack'] | n
 type As = NonNullable<SourceLeg['attachedAs']>;
 
 /** What the two may differ in is named by bits and hot regions, here or there (R9). */
-function haveBase({ state: { peers } }: LocalLeg, { node, attachedAs }: SourceLeg): boolean {
+export function haveBase({ state: { peers } }: LocalLeg, { node, attachedAs }: SourceLeg): boolean {
   return peers[node]?.known === true && attachedAs?.known === true && !attachedAs.blank;
 }
 
@@ -151,6 +153,20 @@ function isAnImage(as: As): boolean {
   return as.condition !== 'inconsistent';
 }
 
+/**
+ * It kept all it had when this leg crashed as its owner, and holds no part of a record: whatever the two differ in, the
+ * intent map names.
+ */
+export function isAsFollowed(leg: LocalLeg, { attachedAs: as }: SourceLeg): boolean {
+  if (leg.outstanding === null || as === null || !keptAll(as)) return false;
+  return comparePositions(as.position, as.intended) === 0 && hasWhatItHad(leg, as);
+}
+
+/** R9: less than what it certainly had, with nothing lost, is an older disk. Nothing is known of it without an intent map. */
+function hasWhatItHad({ outstanding }: LocalLeg, as: As): boolean {
+  return outstanding === null || comparePositions(as.position, outstanding.after) >= 0;
+}
+
 function lostCache(nodes: readonly string[]): string {
   return (
     `${nodes.join(' and ')} restarted without page cache, and no other leg in sync could be asked: ` +
@@ -168,6 +184,7 @@ function furthest({ leg, legs }: OpeningOptions, willDo: (as: As, other: SourceL
     const confirmed = leg.state.peers[other.node]?.confirmed ?? origin;
     const { lineage } = leg.state;
     if (isOlder(as, { lineage, confirmed }) || ownerLacks(lineage, as)) continue;
+    if (other.recordClass !== 'behind' && keptAll(as) && !hasWhatItHad(leg, as)) continue;
     const bestAs = best?.attachedAs;
     if (!bestAs || comparePositions(as.position, bestAs.position) > 0) best = other;
   }
@@ -218,10 +235,13 @@ function cutAt(lineage: Lineage, position: Position): Lineage {
 /** Makes the own leg equal to another: everything that either may hold beyond the common past. */
 async function fetchFrom(options: OpeningOptions, from: SourceLeg): Promise<boolean> {
   const { leg } = options;
-  const theirs = await from.describe();
+  // What was under way when this leg crashed as owner is known write by write, against a leg that it followed live, which
+  // lost nothing and has no part of a record.
+  const finely = from.recordClass !== 'behind' && isAsFollowed(leg, from);
+  const theirs = await from.describe({ hot: !finely });
   if (theirs === null) return false;
   // Hot regions may have cooled into bits since this leg was last in step, in this process or in the one before.
-  const all = leg.mayDiffer(from.node);
+  const all = finely ? leg.outstandingFor([from.node]) : leg.mayDiffer(from.node);
   for (const [volume, extents] of theirs) {
     if (!leg.has(volume)) continue;
     const set = all.get(volume);

@@ -48,6 +48,13 @@ export interface OwnerOptions {
   readonly wentBack: (node: string, reason: string) => void;
 }
 
+/** What the last owner left under way, to be received whole by legs that it followed. */
+export interface FirstStep {
+  /** Legs that kept all they had, have everything up to here. */
+  readonly after: Position;
+  readonly changes: readonly Change[];
+}
+
 /** Why requests are held. Several may hold at once; hosts wait until none does. */
 export type Hold =
   | 'opening'
@@ -56,6 +63,8 @@ export type Hold =
   | 'ownLeg'
   /** The lag of a leg that answers before it has applied (`async`, `receive`) is at its bound, or memory is. */
   | 'lag'
+  /** No entry of the intent map is free (TL-7). */
+  | 'intent'
   /** The log is full, and waits for space (TL-20). */
   | 'log'
   /** A leg is being merged, and hosts had their share (TL-11); or the log fills, and they are slowed. */
@@ -64,7 +73,7 @@ export type Hold =
   | 'target';
 
 /** Reads go on under these. */
-const writeHolds: ReadonlySet<Hold> = new Set(['lag', 'log', 'merge', 'target']);
+const writeHolds: ReadonlySet<Hold> = new Set(['lag', 'intent', 'log', 'merge', 'target']);
 
 /** Something that is done, to be told at the end of the turn. */
 interface Reply {
@@ -97,6 +106,8 @@ const checkpointUnderLoadMs = 30_000;
 /** Hosts count as active for so long after a request. */
 const activeMs = 200;
 const marksMax = 16;
+/** Of the entries of a full intent map, so many must be free before writes go on: one at a time would be slower. */
+const intentsFreeShare = 1 / 8;
 /** What is kept in memory at most, for whatever reason: far above what hosts keep in flight and legs may lag. */
 const historyRecordsMax = 65_536;
 const historyBytesMax = 256 * 1024 * 1024;
@@ -116,8 +127,11 @@ export class Owner implements SourceOwner, EndTask {
   established = false;
   /** The group's log; null when it has none. */
   log: GroupLog | null = null;
-  /** Hosts have been let in: the own leg is where the history is. */
+  /** Hosts have been let in, or will be once what the last owner left is completed: the own leg is where the history is. */
   wasOpen = false;
+  wholeUpTo: Position | null = null;
+  /** That the step up to there stands for. */
+  #stepWrites = 0;
 
   readonly #options: OwnerOptions;
   readonly #sequencer: Sequencer;
@@ -247,7 +261,7 @@ export class Owner implements SourceOwner, EndTask {
 
   /** Changes stamped that the leg has not applied, their bytes, and the age of the oldest. */
   lagOf(leg: SourceLeg): { writes: number; bytes: number; seconds: number } {
-    let writes = 0;
+    let writes = leg.appliedOrdinal < this.#stepRecords ? Math.max(0, this.#stepWrites - this.#stepRecords) : 0;
     let bytes = 0;
     let oldestMs: number | null = null;
     for (let at = Math.max(leg.appliedOrdinal + 1, this.history.first); at < this.history.next; at++) {
@@ -286,6 +300,10 @@ export class Owner implements SourceOwner, EndTask {
       this.#held.push(() => this.write(volume, offset, data, fua, done));
       return;
     }
+    if (!this.#intend(volume, offset, data.length, 1)) {
+      this.#held.push(() => this.write(volume, offset, data, fua, done));
+      return;
+    }
     this.counters.writes++;
     this.counters.writtenBytes += data.length;
     const finish = fua ? joined(2, done) : done;
@@ -307,8 +325,13 @@ export class Owner implements SourceOwner, EndTask {
       this.#held.push(() => this.zero(volume, offset, length, options, done));
       return;
     }
+    const records = Math.ceil(length / recordBytesMax);
+    if (!this.#intend(volume, offset, length, records)) {
+      this.#held.push(() => this.zero(volume, offset, length, options, done));
+      return;
+    }
     this.counters.writes++;
-    const parts = Math.ceil(length / recordBytesMax) + (options.fua ? 1 : 0);
+    const parts = records + (options.fua ? 1 : 0);
     const finish = parts === 1 ? done : joined(parts, done);
     for (let at = 0; at < length; at += recordBytesMax) {
       const part = { volume, offset: offset + at, length: Math.min(recordBytesMax, length - at) };
@@ -408,10 +431,32 @@ export class Owner implements SourceOwner, EndTask {
     return this.history.positionAt(this.#storedOrdinal);
   }
 
-  /** Where the own leg's history goes on, found out while opening. Nothing has been stamped yet. */
-  establish(lineage: Lineage, start: Position): void {
+  /**
+   * Where the own leg's history goes on, found out while opening. Nothing has been stamped yet.
+   * @param step what the last owner left under way: the first epoch, stored here already (TL-8)
+   */
+  establish(lineage: Lineage, start: Position, step: FirstStep | null): void {
+    const changes = step?.changes ?? [];
     this.lineage = lineage;
     this.history.rebase(start, lineage.generation);
+    // What was named stays so until the legs have it: the next crash may come first.
+    const neededUpTo = changes.length > 0 ? changes.length : null;
+    this.#kept(this.leg.intents.begin(lineage.generation, step?.after ?? start, neededUpTo));
+    this.#stepWrites = this.leg.outstanding?.intents.length ?? 0;
+    this.leg.outstanding = null;
+    for (const change of changes) this.#stampStored(change);
+    if (changes.length > 0) this.wholeUpTo = this.last;
+    this.#sequencer.completed();
+  }
+
+  /** A change that repeats what the own leg holds. */
+  #stampStored(change: Change): void {
+    this.#sequencer.stamp(change);
+    change.stampedAtMs = this.environment.clock.monotonicMs();
+    change.stored = true;
+    change.finished = true;
+    change.ordinal = this.history.append(change);
+    this.#advanceStored();
   }
 
   /** Legs let go until a new generation begins: nothing is stamped meanwhile. */
@@ -423,6 +468,7 @@ export class Owner implements SourceOwner, EndTask {
   /** The lease was lost and is valid again under a new generation: what was not told yet may be told now. */
   beginGeneration(lineage: Lineage): void {
     this.lineage = lineage;
+    this.#kept(this.leg.intents.beginGeneration(lineage.generation));
     this.#sequencer.beginGeneration(lineage.generation);
     this.log?.beginGeneration(lineage);
     this.history.beginGeneration(lineage.generation);
@@ -434,12 +480,23 @@ export class Owner implements SourceOwner, EndTask {
     this.reconsider();
   }
 
-  /** Hosts are let in. */
+  /** Hosts are let in, as soon as what the last owner left under way is completed, or the record says who lacks it (TL-8). */
   open(): void {
     this.established = true;
     this.wasOpen = true;
     for (const leg of this.#legList) leg.proceed();
-    this.hold('opening', false);
+    this.#letIn();
+  }
+
+  #letIn(): void {
+    if (!this.wasOpen || !this.#holds.has('opening')) return;
+    const done = (leg: SourceLeg): boolean => leg.tracking || leg.appliedOrdinal >= this.#stepRecords;
+    if (this.#legList.every(done)) this.hold('opening', false);
+  }
+
+  /** The history begins with them. */
+  get #stepRecords(): number {
+    return this.wholeUpTo === null ? 0 : (this.history.ordinalOf(this.wholeUpTo) ?? 0);
   }
 
   /** Ownership is elsewhere: nothing more is acknowledged. Resolves when the own leg is quiet. */
@@ -462,6 +519,36 @@ export class Owner implements SourceOwner, EndTask {
   }
 
   // ---- changes ----
+
+  /**
+   * Names in the intent map what the next records change, before anything is done with them (TL-7). False: the request
+   * must wait, the own leg has failed.
+   */
+  #intend(volume: number, offset: number, length: number, records: number): boolean {
+    if (this.#legList.length === 0) return true;
+    const { intents } = this.leg;
+    const { generation, seq } = this.#sequencer.last;
+    const position = { generation, seq: seq + records };
+    const ordinal = this.history.next + records - 1;
+    const kept = this.#kept(intents.add(ordinal, { position, volume, offset, length }));
+    if (intents.free === 0) this.hold('intent', true);
+    return kept;
+  }
+
+  #kept(fault: BlockFault | null): boolean {
+    if (fault !== null) this.leg.fail(fault);
+    return fault === null;
+  }
+
+  /** An entry has ended when its change is on the own leg and on every leg that is followed live; bits name the rest. */
+  #releaseIntents(): void {
+    const { intents } = this.leg;
+    if (intents.size === 0) return;
+    let upTo = this.#storedOrdinal;
+    for (const leg of this.#legList) if (!leg.tracking) upTo = Math.min(upTo, leg.appliedOrdinal);
+    intents.release(upTo);
+    if (this.#holds.has('intent') && intents.free >= intents.places * intentsFreeShare) this.hold('intent', false);
+  }
 
   #stamp(change: Change): void {
     if (this.#closed) {
@@ -516,6 +603,8 @@ export class Owner implements SourceOwner, EndTask {
   /** R10: other legs may have it; they are made equal again by a copy of what is here. */
   #hadNoSpace(change: Change): void {
     this.#noSpaceAtMs = this.environment.clock.monotonicMs();
+    // Until bits are saved, nothing fine names it.
+    this.#kept(this.leg.intents.giveUp());
     this.log?.end('the own leg ran out of space');
     for (const leg of this.#legList) leg.repair(change.volume, change.offset, change.length);
     this.#finish(change, 'noSpace');
@@ -560,6 +649,7 @@ export class Owner implements SourceOwner, EndTask {
     }
     this.#trim();
     this.#cool();
+    this.#letIn();
     // It may have all it needs to join now.
     if (leg.needed && leg.recordClass !== 'inSync') this.#options.review();
   }
@@ -568,6 +658,7 @@ export class Owner implements SourceOwner, EndTask {
   reconsider(): void {
     for (const change of this.#flights.all()) if (this.#mayAcknowledge(change)) this.#finish(change, null);
     this.#trim();
+    this.#letIn();
   }
 
   review(): void {
@@ -585,6 +676,7 @@ export class Owner implements SourceOwner, EndTask {
 
   /** What no leg will ask for any more goes. */
   #trim(): void {
+    this.#releaseIntents();
     if (this.log?.busy === true) return;
     let keepFrom = this.history.next;
     for (const leg of this.#legList) if (!leg.tracking) keepFrom = Math.min(keepFrom, leg.appliedOrdinal + 1);
@@ -659,7 +751,9 @@ export class Owner implements SourceOwner, EndTask {
         const change = history.at(at);
         if (change.onlyFor === null) changes.push(change);
       }
-      if (!log.begin(history.positionAt(history.first - 1), changes)) return false;
+      const start = history.positionAt(history.first - 1);
+      // The first step completes what a leg at an earlier position holds.
+      if (!log.begin(comparePositions(lostAt, start) < 0 ? lostAt : start, changes)) return false;
     }
     return log.covers(lostAt);
   }
@@ -726,9 +820,9 @@ export class Owner implements SourceOwner, EndTask {
     if (this.#legList.every((leg) => leg.merger?.exhausted !== true)) this.hold('merge', false);
   }
 
-  /** Hosts are slowed, no more: by a leg's lag or a merge. */
+  /** Hosts are slowed, no more: by a leg's lag, the intent map or a merge. */
   get onlyPaced(): boolean {
-    for (const hold of this.#holds) if (hold !== 'lag' && hold !== 'merge') return false;
+    for (const hold of this.#holds) if (hold !== 'lag' && hold !== 'intent' && hold !== 'merge') return false;
     return true;
   }
 
@@ -850,12 +944,7 @@ export class Owner implements SourceOwner, EndTask {
 
   stampCopy(change: Change): number {
     assert(change.onlyFor !== null, 'a copy for nobody');
-    this.#sequencer.stamp(change);
-    change.stampedAtMs = this.environment.clock.monotonicMs();
-    change.stored = true;
-    change.finished = true;
-    change.ordinal = this.history.append(change);
-    this.#advanceStored();
+    this.#stampStored(change);
     this.#askForTurn();
     return change.ordinal;
   }
@@ -879,6 +968,8 @@ export class Owner implements SourceOwner, EndTask {
     for (const leg of this.#legList) leg.tick();
     this.log?.tick();
     this.reviewLog();
+    this.#releaseIntents();
+    this.#kept(this.leg.intents.tidy());
     const now = this.environment.clock.monotonicMs();
     const idle = now - this.#lastChangeAtMs >= checkpointIdleMs;
     const { covered } = this.#marks.at(-1) ?? { covered: null };

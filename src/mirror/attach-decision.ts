@@ -36,8 +36,8 @@ export interface OwnerView {
   /** The highest durable position this target ever confirmed to us, and whether our bits for it have a common base. */
   readonly confirmed: Position;
   readonly known: boolean;
-  /** Records following this position are in memory. */
-  readonly historyFollows: (position: Position) => boolean;
+  /** Records that follow what it holds are in memory. */
+  readonly historyFollows: boolean;
   /** Everything following this position, up to the newest change, is in the log. */
   readonly logFollows: (position: Position) => boolean;
   /** It was lost for good: since then bits, not the history, remember what it lacks. */
@@ -98,7 +98,7 @@ export function decideAttach(owner: OwnerView, target: Attached): AttachDecision
     };
   }
   if (!owner.bitsSet) {
-    if (!owner.tracking && owner.historyFollows(target.position)) return { kind: 'continue', from: target.position };
+    if (!owner.tracking && owner.historyFollows) return { kind: 'continue', from: target.position };
     if (owner.tracking && keptAll) return { kind: 'continue', from: owner.last };
   }
   if (owner.logFollows(target.position)) return { kind: 'merge', from: target.position };

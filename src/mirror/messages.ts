@@ -25,6 +25,9 @@ const position = z.object({ generation: z.int().min(0), seq: z.int().min(0) }).r
 const attachId = z.int().min(1).max(0xffff_ffff);
 const text = z.string().max(500);
 
+/** Bytes of data in one step, which a target holds in memory. */
+export const wholeBytesMax = 64 * 1024 * 1024;
+
 export const attachSchema = z.object({
   attachId,
   group: text,
@@ -75,9 +78,10 @@ export const attachedSchema = z.discriminatedUnion('ok', [
   z.object({ attachId, ok: z.literal(false), code: z.enum(refusalCodes), reason: text, seen: z.int() }),
 ]);
 
-export const describeSchema = z.object({ attachId });
+/** `hot` false: the owner knows of it that hot regions are where the common history was last written, no more. */
+export const describeSchema = z.object({ attachId, hot: z.boolean() });
 
-/** Hot regions and change bits against the owner, together: a piece with an encoded `ExtentSet` for each volume. */
+/** Hot regions, if asked for, and change bits against the owner, together: a piece with an encoded `ExtentSet` for each volume. */
 export const descriptionSchema = z.object({ attachId, volumes: z.array(z.int().min(0).max(65535)).max(4096) });
 
 /**
@@ -107,6 +111,11 @@ export const startSchema = z.object({
   from: position,
   /** `continue`: once this is applied, an unconfirmed target lacks nothing it ever had (R6). */
   confirmAt: position,
+  /**
+   * Records up to here are one step: none is applied before all of them have come, and until they are applied the target is
+   * no image of any moment (TL-8).
+   */
+  wholeUpTo: position.nullable(),
   /** The target held a history of its own, which is given up: it keeps what the resync overwrites. */
   fork: z.boolean(),
   /** `resync`: all is copied. What the target may differ in from other legs is not known until that has ended. */

@@ -54,6 +54,8 @@ export interface SourceOwner extends CopySource {
   readonly log: MergeLog | null;
   /** Hosts write at most so many times less than a leg that is being merged takes in. */
   readonly mergeGain: number;
+  /** The first records of this process are one step, up to here; null when there are none. */
+  readonly wholeUpTo: Position | null;
   /** A leg that has applied everything up to `lostAt` is away. Returns whether what it misses is kept in the log. */
   logFrom(lostAt: Position): boolean;
   /** A leg may need less of the log than before. */
@@ -153,6 +155,8 @@ export class SourceLeg {
   readonly #unconfirmed: PeerBits;
   /** When it was lost it had certainly applied so far; null when that was before this process became owner. */
   #lostAt: Position | null = null;
+  /** At this position of an earlier owner, or further, it is where the history in memory begins; null: nowhere. */
+  #completedFrom: Position | null = null;
   #attached: Extract<Attached, { ok: true }> | null = null;
   #connection: LinkConnection | null = null;
   #attachId = 0;
@@ -461,7 +465,8 @@ export class SourceLeg {
       const change = history.at(ordinal);
       if (change.length > 0 && change.onlyFor === null) this.track(change.volume, change.offset, change.length);
     }
-    const reached = this.#merged ? this.#told : history.positionAt(this.appliedOrdinal);
+    const begins = this.appliedOrdinal === 0 ? this.#completedFrom : null;
+    const reached = this.#merged ? this.#told : (begins ?? history.positionAt(this.appliedOrdinal));
     if (!this.#merged) this.#lostAt = reached;
     // A merge that has not come up to where the leg was lost leaves gaps that no bit names.
     else if (this.#lostAt !== null) this.#lostAt = furtherOf(this.#lostAt, reached);
@@ -500,8 +505,11 @@ export class SourceLeg {
     this.#tellOthers();
   }
 
-  /** Asks an attached target what it may hold beyond our history, by volume. Resolves null when it is lost first. */
-  describe(): Promise<ReadonlyMap<number, ExtentSet> | null> {
+  /**
+   * Asks an attached target what it may hold beyond our history, by volume. Resolves null when it is lost first.
+   * @param hot false: its hot regions are of the common history, and not asked for
+   */
+  describe({ hot }: { readonly hot: boolean }): Promise<ReadonlyMap<number, ExtentSet> | null> {
     const connection = this.#connection;
     if (connection === null || this.phase !== 'attached') return Promise.resolve(null);
     return new Promise((resolve) => {
@@ -509,7 +517,7 @@ export class SourceLeg {
         this.#described = null;
         resolve(extents);
       };
-      connection.send(encodeJson(MessageType.describe, { attachId: this.#attachId }));
+      connection.send(encodeJson(MessageType.describe, { attachId: this.#attachId, hot }));
     });
   }
 
@@ -517,6 +525,23 @@ export class SourceLeg {
   isEqual(): void {
     this.tracking = false;
     this.#owner.leg.isEqualTo(this.node);
+  }
+
+  /** What it lacks after the position, if it kept all it had, is the step that the history begins with. */
+  completeFrom(position: Position): void {
+    this.isEqual();
+    this.#completedFrom = position;
+  }
+
+  /** Where in the history what it lacks begins; null when it is not held. */
+  #ordinalOf({ position, intended, held, condition }: Extract<Attached, { ok: true }>): number | null {
+    const { history } = this.#owner;
+    const ordinal = history.ordinalOf(position);
+    if (ordinal !== null) return ordinal + 1 >= history.first ? ordinal : null;
+    const from = this.#completedFrom;
+    const keptAll = held && condition === 'consistent' && comparePositions(position, intended) === 0;
+    const begins = history.first === 1 && comparePositions(position, history.positionAt(1)) < 0;
+    return from !== null && keptAll && begins && comparePositions(position, from) >= 0 ? 0 : null;
   }
 
   /** Reads the target's copy. Resolves null when it cannot be read. */
@@ -534,7 +559,7 @@ export class SourceLeg {
   proceed(): void {
     const target = this.#attached;
     if (target === null || this.phase !== 'attached' || this.#described !== null || !this.#owner.established) return;
-    const { leg, lineage, last, history } = this.#owner;
+    const { leg, lineage, last } = this.#owner;
     const peer = leg.state.peers[this.node];
     const decision = decideAttach(
       {
@@ -543,10 +568,7 @@ export class SourceLeg {
         ownDurable: leg.state.durable,
         confirmed: peer?.confirmed ?? { generation: 0, seq: 0 },
         known: peer?.known ?? false,
-        historyFollows: (position) => {
-          const ordinal = history.ordinalOf(position);
-          return ordinal !== null && ordinal + 1 >= history.first;
-        },
+        historyFollows: this.#ordinalOf(target) !== null,
         logFollows: (position) => !this.#copyAll && this.#owner.log?.covers(position) === true,
         tracking: this.tracking,
         bitsSet: this.bitsSet,
@@ -578,7 +600,7 @@ export class SourceLeg {
           this.markAll();
         } else if (decision.what === 'bitsAndHot') {
           for (const [volume, bitmap] of this.#unconfirmed) this.bits.get(volume)?.union(bitmap);
-          void this.describe().then((extents) => {
+          void this.describe({ hot: true }).then((extents) => {
             if (extents === null) return;
             this.#owner.leg.remember(this.node, extents);
             this.#resync(target, decision);
@@ -648,7 +670,8 @@ export class SourceLeg {
     const connection = this.#connection;
     const { history, lineage } = this.#owner;
     if (connection === null) return;
-    const ordinal = history.ordinalOf(from) ?? history.next - 1;
+    const goesOn = how === 'continue' && comparePositions(from, target.position) === 0;
+    const ordinal = (goesOn ? this.#ordinalOf(target) : history.ordinalOf(from)) ?? history.next - 1;
     this.#next = ordinal + 1;
     this.appliedOrdinal = ordinal;
     this.receivedOrdinal = ordinal;
@@ -667,6 +690,7 @@ export class SourceLeg {
       lineage,
       from,
       confirmAt: this.#owner.last,
+      wholeUpTo: this.#owner.wholeUpTo,
       fork,
       all,
     };

@@ -23,7 +23,7 @@ import { decodeRecords, verifyRecordData } from '../link/messages/records.ts';
 import { MessageType } from '../link/messages/types.ts';
 import { ApplyQueue } from '../stream/apply-queue.ts';
 import { Fifo } from '../stream/fifo.ts';
-import { comparePositions, furtherOf, origin, type Position } from '../stream/position.ts';
+import { comparePositions, formatPosition, furtherOf, origin, type Position } from '../stream/position.ts';
 import { positionOf, type StreamRecord } from '../stream/record.ts';
 import type { Decoded } from '../base/codec.ts';
 import type { LastImage } from '../volume/last-image.ts';
@@ -39,6 +39,7 @@ import {
   settleSchema,
   standingSchema,
   startSchema,
+  wholeBytesMax,
   type Attach,
   type Attached,
   type Detach,
@@ -61,6 +62,10 @@ interface Attachment {
   /** The metadata says what `start` demands; until then records wait. */
   ready: boolean;
   readonly early: Fifo<Held>;
+  /** Records of a step that has not come whole yet; null when none is due. */
+  whole: { readonly upTo: Position; readonly records: Held[]; bytes: number } | null;
+  /** Once this is applied, a leg that is unconfirmed is an image again. */
+  confirmAt: Position | null;
   /** False after its connection went: what has arrived is applied, nobody is told. */
   connected: boolean;
   /** A record could not be stored: later ones of its epoch may be there all the same. */
@@ -149,7 +154,7 @@ export class TargetLeg implements EndTask {
         this.#parsed(connection, frame, attachSchema, (attach) => void this.#attach(connection, attach));
         return;
       case MessageType.describe:
-        this.#mine(connection, frame, describeSchema, (held) => this.#describe(held));
+        this.#mine(connection, frame, describeSchema, (held, { hot }) => this.#describe(held, hot));
         return;
       case MessageType.start:
         this.#mine(connection, frame, startSchema, (held, start) => void this.#start(held, start));
@@ -303,6 +308,8 @@ export class TargetLeg implements EndTask {
       started: null,
       ready: false,
       early: new Fifo(),
+      whole: null,
+      confirmAt: null,
       connected: true,
       failed: false,
       settling: [],
@@ -355,6 +362,7 @@ export class TargetLeg implements EndTask {
     this.#attachment = null;
     const quiet = this.#quiet.then(async () => {
       const kept = held === null || (await this.#finish(held, patienceMs)) || held.attach.mode !== 'receive';
+      if (held !== null) this.#confirmReached(held);
       this.#order.drain();
       this.#marks.drain();
       if (!kept) {
@@ -423,8 +431,9 @@ export class TargetLeg implements EndTask {
     }
   }
 
-  #describe(held: Attachment): void {
-    const sets = this.#leg.mayDiffer(held.connection.peer);
+  #describe(held: Attachment, hot: boolean): void {
+    const { peer } = held.connection;
+    const sets = hot ? this.#leg.mayDiffer(peer) : this.#leg.named(peer);
     const body = { attachId: held.attach.attachId, volumes: [...sets.keys()] };
     const pieces = [...sets.values()].map((set) => set.encode());
     held.connection.send(encodeJson(MessageType.description, body, pieces));
@@ -470,10 +479,14 @@ export class TargetLeg implements EndTask {
       leg.intended = start.from;
     }
     if (!(await leg.trustCursor()) || this.#attachment !== held) return;
+    const { wholeUpTo, confirmAt } = start;
+    held.confirmAt = confirmAt;
+    if (wholeUpTo !== null && comparePositions(leg.applied, wholeUpTo) < 0)
+      held.whole = { upTo: wholeUpTo, records: [], bytes: 0 };
     held.ready = true;
     this.#cursorDirty = true;
-    if (leg.state.condition === 'unconfirmed' && comparePositions(leg.applied, start.confirmAt) >= 0) this.#confirm();
-    this.#accept(held, held.early.drain());
+    this.#confirmReached(held);
+    this.#take(held, held.early.drain());
     this.#settleReached(held);
     this.#askForTurn();
     this.#options.changed();
@@ -519,8 +532,37 @@ export class TargetLeg implements EndTask {
     this.#answerDue = true;
     this.#askForTurn();
     if (fresh.length === 0) return;
-    if (held.ready) this.#accept(held, fresh);
+    if (held.ready) this.#take(held, fresh);
     else for (const record of fresh) held.early.push(record);
+  }
+
+  /** Records of a step wait until all of it has come. */
+  #take(held: Attachment, records: readonly Held[]): void {
+    const { whole } = held;
+    if (whole === null) {
+      this.#accept(held, records);
+      return;
+    }
+    for (const record of records) {
+      whole.records.push(record);
+      whole.bytes += record.data?.length ?? 0;
+    }
+    const last = whole.records.at(-1);
+    if (last === undefined || comparePositions(positionOf(last), whole.upTo) < 0) {
+      if (whole.bytes > wholeBytesMax)
+        this.#breach(
+          held.connection,
+          `a step of more than ${wholeBytesMax} bytes, up to ${formatPosition(whole.upTo)}`,
+        );
+      return;
+    }
+    held.whole = null;
+    if (this.#leg.state.condition === 'consistent') {
+      // Until it is applied: no moment of the group looked like the middle of it.
+      this.#leg.metadata.change({ condition: 'unconfirmed' });
+      held.confirmAt = whole.upTo;
+    }
+    this.#accept(held, whole.records);
   }
 
   /** Announces the records in the cursor, then applies them. */
@@ -560,20 +602,16 @@ export class TargetLeg implements EndTask {
     this.#answerDue = true;
     this.#askForTurn();
     const held = this.#attachment;
-    if (held !== null) this.#settleReached(held);
-    const confirmAt = held?.started?.confirmAt;
-    if (
-      this.#leg.state.condition === 'unconfirmed' &&
-      confirmAt !== undefined &&
-      comparePositions(this.#leg.applied, confirmAt) >= 0
-    ) {
-      this.#confirm();
-    }
+    if (held === null) return;
+    this.#settleReached(held);
+    this.#confirmReached(held);
   }
 
-  /** Everything the leg ever had has been applied again (R6). */
-  #confirm(): void {
-    this.#leg.metadata.change({ condition: 'consistent' });
+  /** Everything the leg ever had has been applied again (R6), or a step has been applied whole. */
+  #confirmReached({ confirmAt }: Attachment): void {
+    const { metadata, state, applied } = this.#leg;
+    if (state.condition !== 'unconfirmed' || confirmAt === null || comparePositions(applied, confirmAt) < 0) return;
+    metadata.change({ condition: 'consistent' });
     void this.#leg.save().catch(() => {});
     this.#options.changed();
   }
@@ -687,8 +725,8 @@ export class TargetLeg implements EndTask {
         flags:
           (saved?.condition === 'consistent' ? answerFlags.consistent : 0) |
           (saved?.image?.state === 'kept' ? answerFlags.imageKept : 0),
-        // What waits for the leg to be ready is dropped if the attachment ends first.
-        received: held.ready ? this.#received : this.#leg.applied,
+        // What waits for the leg to be ready, or for its step to be whole, is dropped if the attachment ends first.
+        received: held.ready && held.whole === null ? this.#received : this.#leg.applied,
         applied: this.#leg.applied,
         durable: saved?.durable ?? origin,
       }),

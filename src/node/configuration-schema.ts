@@ -7,6 +7,7 @@ import { parseAddress, type Address } from '../base/network.ts';
 import { formatSize, parseDurationMs, parseSize } from '../base/units.ts';
 import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
+import { intentEntriesMax, intentEntriesMin } from '../volume/intent-map.ts';
 import { didYouMean } from './configuration-positions.ts';
 
 /** A mistake, by its path in the file. */
@@ -185,6 +186,7 @@ const settings = section('settings', {
   'lag-bytes': sizeFrom('the bound may be', mebibyte, 1024 ** 4).optional(),
   'resync-share': numberFrom('a share', 0.05, 1).optional(),
   'hot-regions': whole(16, 65_536).optional(),
+  'intent-entries': whole(intentEntriesMin, intentEntriesMax).optional(),
   'on-target-loss': oneOf(['log', 'suspend']).optional(),
   'on-congestion': oneOf(['throttle', 'log']).optional(),
   'on-log-full': oneOf(['throttle', 'bitmap', 'suspend']).optional(),

@@ -316,7 +316,7 @@ export class Node implements NodeControl {
       if (group.leg !== null) await GroupLog.discard(this.#environment, group.leg);
       for (const volume of volumes) await this.#removeData(volume);
       const folder = this.#metadataFolder(group.name);
-      for (const name of ['leg', 'bits', 'cursor', 'leg.new', 'bits.new'])
+      for (const name of ['leg', 'bits', 'cursor', 'intent', 'leg.new', 'bits.new'])
         await this.#environment.files.remove(`${folder}/${name}`);
       this.#event(group.name, 'deleted', `group ${group.name} was deleted`);
     } catch (error) {

@@ -182,6 +182,8 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
         lagBytesMax: 1024 * 1024,
         resyncShare: group.resyncShare,
         hotRegionsMax: 1024,
+        // Now the one bound is met first, now the other.
+        intentEntries: 16,
         ...(group.log && settingsOf(group.log)),
       },
     })),

@@ -284,7 +284,7 @@ export class Ledger {
       throw new Violation('I4', `position ${change.generation}:${change.seq} was given twice`);
     }
     generation.stamped.set(change.seq, change);
-    if (change.onlyFor !== null || change.length === 0) return null;
+    if (change.kind === 'copy' || change.kind === 'copyZero' || change.length === 0) return null;
     const write = this.#writeOf(change);
     if (write.stamp !== null) throw new Violation('I9', `write ${write.number} was stamped twice`);
     const { epoch, seq } = change;

@@ -16,6 +16,7 @@ import { ApplyQueue } from '../stream/apply-queue.ts';
 import { Change } from '../stream/change.ts';
 import { recordsOverlap, type StreamRecord } from '../stream/record.ts';
 import { Sequencer } from '../stream/sequencer.ts';
+import { IntentMap } from '../volume/intent-map.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { MirrorMode } from '../store/document.ts';
 import { drawScript, type Action, type FaultClass, type GroupPlan, type Script } from './script.ts';
@@ -291,6 +292,21 @@ export const plantedBugs = {
             let item = await original.call(this);
             while (item?.kind === 'damage') item = await original.call(this);
             return item;
+          },
+      ),
+    ],
+  },
+  'entries-end-early': {
+    breaks: 'TL-7: an entry of the intent map ends before the other legs have answered',
+    violates: ['I1', 'I2', 'I5', 'I6'],
+    foundAmong: ['crash'],
+    plant: () => [
+      replaceMethod(
+        IntentMap.prototype,
+        'release',
+        (original) =>
+          function (this: IntentMap) {
+            original.call(this, Infinity);
           },
       ),
     ],

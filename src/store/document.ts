@@ -83,6 +83,8 @@ export interface GroupSettings {
   readonly resyncShare: number;
   /** At most so many 4 MiB regions are hot at once; default 1024. */
   readonly hotRegionsMax: number;
+  /** Writes that may be under way in a mirrored group before further ones wait, 16…4096; default 240 (TL-7). */
+  readonly intentEntries: number;
   /** When the grace time of a lost target is over: hosts go on and the log is written, or hosts wait. Default `log`. */
   readonly onTargetLoss: OnTargetLoss;
   /** When an asynchronous leg's lag is at its bound: hosts wait, or the log takes the leg's place. Default `throttle`. */
@@ -107,6 +109,7 @@ export const defaultGroupSettings: GroupSettings = {
   lagBytesMax: 64 * 1024 * 1024,
   resyncShare: 0.3,
   hotRegionsMax: 1024,
+  intentEntries: 240,
   onTargetLoss: 'log',
   onCongestion: 'throttle',
   onLogFull: 'bitmap',
@@ -117,7 +120,6 @@ export const defaultGroupSettings: GroupSettings = {
 export const defaultLogRetention = { retentionMs: 0, retentionBytes: 0 } as const;
 /** A log's least size: some segments. */
 export const logBytesMin = 64 * 1024 * 1024;
-
 
 export const documentKey = 'cluster/document';
 export const groupRecordKey = (group: string): string => `groups/${group}`;

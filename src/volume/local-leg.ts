@@ -17,6 +17,7 @@ import { comparePositions, type Position } from '../stream/position.ts';
 import { ChangeBitmap } from './change-bitmap.ts';
 import { ExtentSet, type Extent } from './extents.ts';
 import { HotRegions } from './hot-regions.ts';
+import { IntentMap, type FoundIntents, type Intent } from './intent-map.ts';
 import { finishPromotion } from './last-image.ts';
 import { LegCursor } from './leg-cursor.ts';
 import { BitsFile, LegMetadata, newLegState, type LegState, type PeerBits } from './leg-metadata.ts';
@@ -37,8 +38,16 @@ export interface LocalLegOptions {
   readonly volumes: readonly VolumeEntry[];
   readonly pathOf: (volume: VolumeEntry) => string;
   readonly hotRegionsMax: number;
+  /** `intentEntriesMin`…`intentEntriesMax`. */
+  readonly intentEntries: number;
   /** Room of one slot of the `bits` file. */
   readonly bitsSlotBytes: number;
+}
+
+interface Outstanding {
+  readonly intents: readonly Intent[];
+  /** A leg that was followed live, and kept all it had, has everything up to here. */
+  readonly after: Position;
 }
 
 /** A description of more pieces than these, of a volume and in all, names what lies between them, too. */
@@ -53,6 +62,13 @@ export class LocalLeg {
   readonly node: string;
   readonly metadata: LegMetadata;
   readonly hot: HotRegions;
+  /** Where this leg's owner has writes under way. */
+  readonly intents: IntentMap;
+  /**
+   * After the crash of an owner: all in which this leg and one that it followed live, and that kept all it had, can differ
+   * (R7). Null: more coarsely known, by hot regions.
+   */
+  outstanding: Outstanding | null;
   /** Change bits against every other leg, by node. Beyond the last save, hot regions cover them. */
   readonly bits: Map<string, PeerBits>;
   /**
@@ -92,6 +108,8 @@ export class LocalLeg {
       bitsFile: BitsFile;
       bits: Map<string, PeerBits>;
       cursor: LegCursor;
+      intents: IntentMap;
+      outstanding: Outstanding | null;
       volumes: readonly LocalVolume[];
       blank: boolean;
       start: { applied: Position; intended: Position; held: boolean };
@@ -105,6 +123,8 @@ export class LocalLeg {
     this.#bitsFile = parts.bitsFile;
     this.bits = parts.bits;
     this.#cursor = parts.cursor;
+    this.intents = parts.intents;
+    this.outstanding = parts.outstanding;
     this.#madeEmpty = parts.blank;
     this.applied = parts.start.applied;
     this.intended = parts.start.intended;
@@ -134,7 +154,7 @@ export class LocalLeg {
         // Deleted while this node was away, and made anew under the same name.
         environment.log.warn(`group ${options.group}: metadata of an earlier group of this name is put away`);
         await metadata.close();
-        for (const name of ['leg', 'bits', 'cursor']) await environment.files.remove(`${folder}/${name}`);
+        for (const name of ['leg', 'bits', 'cursor', 'intent']) await environment.files.remove(`${folder}/${name}`);
         ({ metadata, found } = await LegMetadata.open(environment.files, folder, initial));
       }
       opened.push(metadata);
@@ -144,6 +164,8 @@ export class LocalLeg {
       const bits = await bitsFile.load();
       const cursor = await LegCursor.open(devices, folder);
       opened.push(cursor.cursor);
+      const intents = await IntentMap.open(devices, folder, options.intentEntries);
+      opened.push(intents.map);
       const volumes: (LocalVolume & { readonly created: boolean })[] = [];
       for (const entry of options.volumes) {
         const known = metadata.state.volumes.some((held) => held.index === entry.index);
@@ -157,6 +179,8 @@ export class LocalLeg {
         bitsFile,
         bits,
         cursor: cursor.cursor,
+        intents: intents.map,
+        outstanding: start.held ? leftOutstanding(metadata.state, intents.found) : null,
         volumes,
         blank: !found && volumes.every((volume) => volume.created),
         start,
@@ -259,29 +283,40 @@ export class LocalLeg {
   /** All in which this leg may differ from another, as far as this node remembers; by volume, none of them empty. */
   mayDiffer(peer: string): Map<number, ExtentSet> {
     const sets = this.named(peer);
-    for (const { volume, offset, length } of this.hot.extents()) {
-      if (this.has(volume)) this.#add(sets, volume, offset, length);
-    }
+    for (const { volume, offset, length } of this.hot.extents()) this.#add(sets, volume, offset, length);
     return sets;
   }
 
   /** What bits name of it: all that leg may lack, what is in flight to it aside. */
   named(peer: string): Map<number, ExtentSet> {
     const sets = new Map<number, ExtentSet>();
-    for (const bits of [this.bitsFor(peer), this.unconfirmedFor(peer)]) {
-      for (const [volume, bitmap] of bits) {
-        for (let at = 0; ;) {
-          const run = bitmap.nextRun(at, Number.MAX_SAFE_INTEGER);
-          if (run === null) break;
-          this.#add(sets, volume, run.offset, run.length);
-          at = run.offset + run.length;
-        }
-      }
-    }
+    for (const bits of [this.bitsFor(peer), this.unconfirmedFor(peer)]) this.#addBits(sets, bits);
     return sets;
   }
 
+  /** All in which this leg may differ from those that it followed live before it crashed as owner. */
+  outstandingFor(peers: readonly string[]): Map<number, ExtentSet> {
+    const sets = new Map<number, ExtentSet>();
+    // Not what was hot when it was opened: that is what entries name better.
+    for (const peer of peers) this.#addBits(sets, this.bitsFor(peer));
+    for (const { volume, offset, length } of this.outstanding?.intents ?? []) this.#add(sets, volume, offset, length);
+    return sets;
+  }
+
+  #addBits(sets: Map<number, ExtentSet>, bits: PeerBits): void {
+    for (const [volume, bitmap] of bits) {
+      for (let at = 0; ;) {
+        const run = bitmap.nextRun(at, Number.MAX_SAFE_INTEGER);
+        if (run === null) break;
+        this.#add(sets, volume, run.offset, run.length);
+        at = run.offset + run.length;
+      }
+    }
+  }
+
+  /** The part that lies on the volume. */
   #add(sets: Map<number, ExtentSet>, volume: number, offset: number, length: number): void {
+    if (!this.has(volume)) return;
     const clipped = Math.min(length, this.device(volume).sizeBytes - offset);
     if (clipped <= 0) return;
     let set = sets.get(volume);
@@ -432,6 +467,7 @@ export class LocalLeg {
     await this.#saving?.catch(() => {});
     for (const { device } of this.#volumes.values()) await device.close();
     await this.#cursor.close();
+    await this.intents.close();
     await this.#bitsFile.close();
     await this.metadata.close();
   }
@@ -442,6 +478,13 @@ function union(bitmap: ChangeBitmap, other: ChangeBitmap | undefined): ChangeBit
   const both = bitmap.clone();
   both.union(other);
   return both;
+}
+
+/** Only those of the owner that went down in the middle: it was this leg's last. */
+function leftOutstanding(state: LegState, found: FoundIntents | null): Outstanding | null {
+  if (state.clean || !state.owning || found?.generation !== state.lineage.generation) return null;
+  const { intents, after } = found;
+  return intents === null ? null : { intents, after };
 }
 
 function isOfAnotherGroup(state: LegState, volumes: readonly VolumeEntry[]): boolean {

@@ -3,9 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { NodeFiles } from '../../src/base/node/node-files.ts';
+import { NodeTurn } from '../../src/base/node/node-turn.ts';
+import { NodeDeviceProvider } from '../../src/block/node-device-provider.ts';
 import { main } from '../../src/cli/main.ts';
 import { encodeVersion } from '../../src/store/state-file.ts';
 import { ChangeBitmap } from '../../src/volume/change-bitmap.ts';
+import { IntentMap } from '../../src/volume/intent-map.ts';
 import { BitsFile, LegMetadata, legFormat, newLegState } from '../../src/volume/leg-metadata.ts';
 import { fakeIo } from './fake-io.ts';
 
@@ -30,6 +33,24 @@ async function legFile(): Promise<string> {
   await metadata.close();
   return join(folder, 'leg');
 }
+
+it('dump shows what an intent map names', async () => {
+  const { map } = await IntentMap.open(new NodeDeviceProvider(new NodeTurn()), folder, 16);
+  const after = { generation: 2, seq: 7 };
+  map.begin(3, after, null);
+  const intent = { position: { generation: 3, seq: 1 }, volume: 0, offset: 4096, length: 512 };
+  map.add(1, intent);
+  await map.close();
+  expect(await dump(join(folder, 'intent'))).toMatchObject({
+    status: 0,
+    contents: { generation: 3, complete: true, places: 16, entriesMade: 1, after, named: [intent] },
+  });
+  writeFileSync(join(folder, 'intent'), 'HFIM of something else');
+  expect(await dump(join(folder, 'intent'))).toMatchObject({
+    status: 0,
+    contents: { damaged: 'the head does not match its checksum' },
+  });
+});
 
 it('dump shows both slots of a metadata file, and which one counts', async () => {
   expect(await dump(await legFile())).toMatchObject({

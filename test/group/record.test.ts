@@ -89,7 +89,14 @@ describe('the record of a group', () => {
       (record) => established(record, lineageOf(record), new Map([['west', record.legs['west']?.class ?? 'behind']])),
       (record) => {
         const lineage = childOf(lineageOf(record), 1, record.generation + 1, 'y');
-        return handedOver(record, { node: 'west', leaseId: 'l', id: 'y', lineage, ownLegGood: true, equal: new Set() });
+        return handedOver(record, {
+          node: 'west',
+          leaseId: 'l',
+          id: 'y',
+          lineage,
+          ownLegGood: true,
+          equal: new Set(),
+        });
       },
     );
     fc.assert(

@@ -96,8 +96,7 @@ function viewOf(facts: Facts): { owner: OwnerView; target: Attached } {
     ownDurable: at(5, 90),
     confirmed: facts.fork ? at(4, 40) : at(5, 10),
     known: facts.ownerKnows,
-    historyFollows: ({ generation, seq }) =>
-      facts.inHistory && generation === position.generation && seq === position.seq,
+    historyFollows: facts.inHistory,
     logFollows: ({ seq }) => facts.inLog && seq === position.seq,
     tracking: facts.tracking,
     bitsSet: facts.bitsSet,

@@ -177,7 +177,7 @@ export class Pair {
     const { leg } = this.east;
     leg.metadata.change({ lineage, condition: 'consistent' });
     await this.world.settle(leg.save());
-    this.owner.establish(lineage, start);
+    this.owner.establish(lineage, start, null);
     this.owner.open();
   }
 

@@ -115,6 +115,7 @@ function startOf(changes: Partial<Start>): Uint8Array[] {
     lineage: firstLineage,
     from,
     confirmAt: from,
+    wholeUpTo: null,
     fork: false,
     all: false,
     ...changes,
@@ -149,6 +150,47 @@ describe('a target leg', () => {
     await speaker.records([write(1, 7, { checksum: 12345 })]);
     expect(speaker.end.reason).toContain('does not match its checksum');
     expect(speaker.pair.disk('west').cached[0]).toBe(0);
+  });
+
+  test('TL-8: a step is applied when all of it has come, and is no image until it is applied', async () => {
+    const speaker = await Speaker.make('step');
+    const { leg } = speaker.pair.west;
+    const { cached } = speaker.pair.disk('west');
+    await speaker.attach({ mode: 'receive' });
+    await speaker.start({ wholeUpTo: { generation: 1, seq: 3 } });
+    await speaker.records([write(1, 1, { epoch: 1 }), write(2, 2, { offset: 512, epoch: 1 })]);
+    expect([cached[0], cached[512]]).toEqual([0, 0]);
+    // Not even said to have been received: it would be dropped.
+    expect(speaker.cursors).toEqual([0, 0, 0]);
+    expect(leg.state.condition).toBe('consistent');
+    speaker.pair.disk('west').hang();
+    await speaker.records([write(3, 3, { offset: 1024, epoch: 1 }), write(4, 4, { offset: 1536 })]);
+    expect(leg.state.condition).toBe('unconfirmed');
+    speaker.pair.disk('west').unhang();
+    await speaker.pair.world.run(50);
+    expect([0, 512, 1024, 1536].map((at) => cached[at])).toEqual([1, 2, 3, 4]);
+    expect(speaker.cursors).toEqual([4, 4, 0]);
+    expect(leg.state.condition).toBe('consistent');
+  });
+
+  test('TL-8: of a step whose end never comes nothing is applied; one that has come is, whoever is left', async () => {
+    for (const last of [2, 3]) {
+      const speaker = await Speaker.make('cut');
+      const { leg } = speaker.pair.west;
+      await speaker.attach();
+      await speaker.start({ wholeUpTo: { generation: 1, seq: 3 } });
+      const records = [1, 2, 3].map((seq) => write(seq, seq, { offset: seq * 512, epoch: 1 }));
+      speaker.pair.disk('west').hang();
+      await speaker.records(records.slice(0, last));
+      speaker.end.close('gone');
+      const letGo = speaker.pair.target.letGo();
+      speaker.pair.disk('west').unhang();
+      expect(await speaker.pair.world.settle(letGo)).toBe(true);
+      const { cached } = speaker.pair.disk('west');
+      expect([512, 1024, 1536].map((at) => cached[at])).toEqual(last === 3 ? [1, 2, 3] : [0, 0, 0]);
+      expect(leg.state.condition).toBe('consistent');
+      expect(leg.applied.seq).toBe(last === 3 ? 3 : 0);
+    }
   });
 
   const breaches: [what: string, say: (speaker: Speaker) => Promise<void>][] = [

@@ -24,6 +24,7 @@ export function legOptions(process: SimProcess, changes: Partial<LocalLegOptions
     volumes: [volumeEntry(0)],
     pathOf: ({ index }) => volumePath(index),
     hotRegionsMax: 16,
+    intentEntries: 16,
     bitsSlotBytes: MiB,
     ...changes,
   };
@@ -43,6 +44,8 @@ export function diskOf(process: SimProcess, path: string): SimDisk {
 export function providerOf(device: Awaited<ReturnType<DeviceProvider['open']>>['device']): DeviceProvider {
   return {
     open: () => Promise.resolve({ device, created: false }),
+    openMemory: (_path, length) =>
+      Promise.resolve({ bytes: new Uint8Array(length), keep: () => null, close: () => Promise.resolve() }),
     remove: () => Promise.resolve(),
     clone: () => Promise.reject(new Error('no clones')),
     cloneObstacle: () => Promise.resolve('no clones'),

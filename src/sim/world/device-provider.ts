@@ -5,7 +5,7 @@
  * Not modelled: a backing file that power loss takes away because its folder was not synced. The real provider syncs
  * the folder when it makes one; here a disk is made for good.
  */
-import type { Device, DeviceProvider } from '../../block/device.ts';
+import type { BlockFault, Device, DeviceProvider, KeptMemory } from '../../block/device.ts';
 import { HoldfastError } from '../../base/errors.ts';
 import { SimDevice, SimDisk } from './disk.ts';
 import type { SimProcess } from './process.ts';
@@ -44,9 +44,14 @@ export class SimDeviceProvider implements DeviceProvider {
     return { device: new SimDevice(disk, this.#process), created: present === undefined };
   }
 
+  openMemory(path: string, sizeBytes: number): Promise<KeptMemory> {
+    return Promise.resolve(new SimMemory(this.#process, path, sizeBytes));
+  }
+
   async remove(path: string): Promise<void> {
     await this.#latency();
     this.#process.machine.disks.delete(path);
+    this.#process.machine.memories.delete(path);
     this.#process.countEffect(0);
   }
 
@@ -89,5 +94,32 @@ export class SimDeviceProvider implements DeviceProvider {
     return new Promise((resolve) => {
       process.after(process.machine.prng.fraction() * openLatencyMsMax, 'device', resolve);
     });
+  }
+}
+
+/** A mapped file: what its process names is there at once. */
+class SimMemory implements KeptMemory {
+  readonly bytes: Uint8Array;
+  readonly #process: SimProcess;
+  readonly #kept: Uint8Array;
+
+  constructor(process: SimProcess, path: string, sizeBytes: number) {
+    const { memories } = process.machine;
+    const found = memories.get(path) ?? new Uint8Array(sizeBytes);
+    memories.set(path, found);
+    this.#process = process;
+    this.#kept = found;
+    this.bytes = found.slice();
+  }
+
+  keep(offset: number, length: number): BlockFault | null {
+    if (!this.#process.alive) return null;
+    this.#kept.set(this.bytes.subarray(offset, offset + length), offset);
+    this.#process.countEffect(offset);
+    return null;
+  }
+
+  close(): Promise<void> {
+    return this.#process.alive ? Promise.resolve() : new Promise(() => {});
   }
 }

@@ -29,6 +29,8 @@ export class SimMachine {
   readonly processes: SimProcess[] = [];
   /** By path. Opening with `create` makes one; scenes may look at them and break them. */
   readonly disks = new Map<string, SimDisk>();
+  /** Mapped files, by path. Loss of power leaves them as they are: nothing tells that they must not be believed. */
+  readonly memories = new Map<string, Uint8Array>();
   readonly prng: Prng;
   /** A process is busy after one turn in `busyEvery`, up to `busyMsMax`. */
   busyEvery = 4;
