@@ -245,4 +245,38 @@ describe('a target that was away', () => {
     const [known] = nodes.west.group.leg?.state.marks ?? [];
     expect(known === undefined ? null : formatPosition(known.position)).toBe(mark.position);
   });
+
+  test('HG-5: two that left at different times are each merged from the one log, the sooner one not kept by the later', async () => {
+    const nodes = new Nodes({ seed: 'two away', legs: ['east', 'west', 'south'], logBytes, settings });
+    for (const name of ['east', 'west', 'south']) nodes.start(name);
+    const whole = (name: string): boolean => nodes.classOf(name) === 'inSync';
+    await nodes.until(() => whole('west') && whole('south'));
+    const seen = new Set<string>();
+    const look = (): void => {
+      for (const name of ['west', 'south']) seen.add(nodes.node(name).group.leg?.state.condition ?? '');
+    };
+    let place = 0;
+    for (const name of ['west', 'south']) {
+      nodes.link(false, name);
+      for (let count = 0; count < 10; count++) expect(await write(nodes, ++place, place)).toBeNull();
+      await nodes.until(() => shown(nodes.east, name).replication === 'Logging');
+    }
+    const behind = ['west', 'south'].map((name) => shown(nodes.east, name).lag.writes ?? 0);
+    expect(behind[0]).toBeGreaterThan(behind[1] ?? 0);
+    nodes.link(true, 'south');
+    await nodes.until(() => {
+      look();
+      return whole('south');
+    });
+    expect(shown(nodes.east, 'west').replication).toBe('Logging');
+    for (let count = 0; count < 10; count++) await write(nodes, ++place, place);
+    nodes.link(true, 'west');
+    await nodes.until(() => {
+      look();
+      return whole('west');
+    });
+    expect(seen).not.toContain('inconsistent');
+    const images = ['east', 'west', 'south'].map((name) => nodes.disk(nodes.node(name)).cached);
+    expect(images.map((image) => Buffer.compare(image, images[0] ?? image))).toEqual([0, 0, 0]);
+  });
 });

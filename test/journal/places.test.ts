@@ -388,7 +388,7 @@ it('TL-9: a copy that returns after a while hides nothing, and reports nothing t
   expect(await pathsOf(world, process, '/disk1/log')).toEqual([]);
 });
 
-it('TL-9: rot in a copy is found by looking, and mended from the other', async () => {
+it('TL-9, BY-2: rot in a copy is found by looking, and mended from the other', async () => {
   await makeDevice(world, process, '/device', 64);
   const folders = ['/log', '/device'];
   const journal = await open({ folders });
