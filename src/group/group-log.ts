@@ -109,6 +109,8 @@ export class GroupLog implements EndTask {
   #given = false;
   /** What comes later is needed by some leg. */
   #released: Position = origin;
+  /** While `ending`: the metadata on the medium does not promise the log any more. */
+  #unsaid = false;
   #warned = false;
   #closed = false;
 
@@ -523,8 +525,12 @@ export class GroupLog implements EndTask {
   #unsayAhead(): void {
     const { leg, environment } = this.#options;
     leg.metadata.change({ logAhead: null });
+    // Not by what was saved last: a save that still promises it may be under way.
     leg.save().then(
-      () => this.#settle(),
+      () => {
+        this.#unsaid = true;
+        this.#settle();
+      },
       () => {
         if (this.#closed) return;
         environment.clock.after(saveRetryMs, () => this.#unsayAhead());
@@ -534,10 +540,9 @@ export class GroupLog implements EndTask {
 
   /** Once the metadata does not promise it any more, and the log has answered for all, changes go without it. */
   #settle(): void {
-    const { leg } = this.#options;
-    if (this.#state !== 'ending' || this.#unanswered > 0 || this.#closed) return;
-    if (leg.metadata.saved?.logAhead != null) return;
+    if (this.#state !== 'ending' || !this.#unsaid || this.#unanswered > 0 || this.#closed) return;
     this.#state = 'off';
+    this.#unsaid = false;
     this.#flushBatch();
     if (this.#endReason === null) this.#from = null;
     this.#given = false;
