@@ -379,9 +379,8 @@ export class GroupLog implements EndTask {
 
   /** When nobody needs it any more, hosts are not to wait for the metadata: until it is saved, the log is written on. */
   get #ahead(): boolean {
-    const { metadata } = this.#options.leg;
     const stops = this.#state === 'ending' && this.#endReason === null;
-    return this.#state === 'on' || (stops && metadata.saved?.logAhead != null);
+    return this.#state === 'on' || (stops && !this.#unsaid);
   }
 
   #append(batch: Change[]): void {
