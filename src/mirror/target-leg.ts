@@ -23,7 +23,7 @@ import { decodeRecords, verifyRecordData } from '../link/messages/records.ts';
 import { MessageType } from '../link/messages/types.ts';
 import { ApplyQueue } from '../stream/apply-queue.ts';
 import { Fifo } from '../stream/fifo.ts';
-import { comparePositions, formatPosition, furtherOf, origin, type Position } from '../stream/position.ts';
+import { comparePositions, formatPosition, furtherOf, nearerOf, origin, type Position } from '../stream/position.ts';
 import { positionOf, type StreamRecord } from '../stream/record.ts';
 import type { Decoded } from '../base/codec.ts';
 import type { LastImage } from '../volume/last-image.ts';
@@ -325,7 +325,8 @@ export class TargetLeg implements EndTask {
       position: leg.applied,
       lineage: leg.state.lineage,
       intended: leg.intended,
-      durable: leg.state.durable,
+      // Only what a start after power loss would find: the owner forgets what it kept (R5).
+      durable: nearerOf(leg.state.durable, leg.metadata.saved?.durable ?? origin),
       condition: leg.state.condition,
       held: leg.held,
       blank: leg.blank,
