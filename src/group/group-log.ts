@@ -34,6 +34,7 @@ import {
   type Position,
 } from '../stream/position.ts';
 import { positionOf } from '../stream/record.ts';
+import type { LegState } from '../volume/leg-metadata.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import { replay } from './log-replay.ts';
 
@@ -66,6 +67,7 @@ type State = 'off' | 'on' | 'ending' | 'waiting';
 const saveRetryMs = 1000;
 const reopenMs = 10_000;
 const removeLookMs = 20;
+const replayAgainMs = 2000;
 /** At most what a record takes besides its data. Bytes. */
 const entryCost = 512;
 /** `on-log-full: throttle`: from this share on hosts pause after each turn, the longer the less is free. */
@@ -262,27 +264,24 @@ export class GroupLog implements EndTask {
 
   /**
    * After an unclean end of the owner this leg was: brings the leg to where the log ends, exactly. A stretch that cannot be
-   * gone on with is forgotten. Nothing else may touch the leg meanwhile.
+   * gone on with is forgotten; but a replay once begun is gone on with until it is done, or `goesOn` says no more. Nothing
+   * else may touch the leg meanwhile.
    */
-  async recover(): Promise<void> {
-    const { leg } = this.#options;
+  async recover(goesOn: () => boolean): Promise<void> {
+    const { leg, environment, event } = this.#options;
     const ahead = leg.state.logAhead;
     if (ahead === null) return;
-    const journal = this.#journal;
-    const exact = leg.held && comparePositions(leg.applied, leg.intended) === 0;
-    // A log that was put in its place, or is older than it was, tells nothing.
-    const usable =
-      journal?.id === ahead.log &&
-      comparePositions(journal.end, ahead.end) >= 0 &&
-      leg.state.condition !== 'inconsistent';
-    if (usable && exact && comparePositions(journal.end, leg.applied) <= 0) {
-      this.#from = ahead.from;
-    } else if (usable && !exact && leg.state.owning && (leg.held || ahead.synchronous)) {
-      const start = furtherOf(ahead.from, leg.state.durable);
-      // What was on the medium must reach to where the log can be read from; what this kernel still has, does.
-      const reaches = leg.held || comparePositions(leg.state.durable, ahead.from) >= 0;
-      if (reaches && (await replay(this.#options.environment, leg, journal, start))) this.#from = ahead.from;
+    await this.#recoverFrom(ahead);
+    // Only a replay that was cut off leaves a leg in pieces that the log was ahead of.
+    while (leg.state.condition === 'inconsistent' && goesOn()) {
+      event('log', `what the log holds is not replayed whole yet: ${this.problem ?? 'it cannot be read'}`);
+      await new Promise<void>((resolve) => void environment.clock.after(replayAgainMs, resolve));
+      await this.#journal?.close();
+      this.#journal = null;
+      await this.#openJournal();
+      await this.#recoverFrom(ahead);
     }
+    if (leg.state.condition === 'inconsistent') return;
     if (this.#from !== null) {
       this.#recoveredAt = leg.applied;
       return;
@@ -291,6 +290,28 @@ export class GroupLog implements EndTask {
     // What was replayed in part may have put older data over newer.
     leg.outstanding = null;
     this.#endReason = 'this node went down in the middle of it';
+  }
+
+  async #recoverFrom(ahead: NonNullable<LegState['logAhead']>): Promise<void> {
+    const { leg, environment } = this.#options;
+    const journal = this.#journal;
+    // A log that was put in its place, or is older than it was, tells nothing.
+    if (journal?.id !== ahead.log || comparePositions(journal.end, ahead.end) < 0) return;
+    const cutOff = leg.state.condition === 'inconsistent';
+    const exact = leg.held && comparePositions(leg.applied, leg.intended) === 0;
+    if (exact && !cutOff) {
+      if (comparePositions(journal.end, leg.applied) <= 0) this.#from = ahead.from;
+      return;
+    }
+    if (!leg.state.owning || !(leg.held || ahead.synchronous)) return;
+    // What was on the medium must reach to where the log can be read from; what this kernel still has, does.
+    if (!leg.held && comparePositions(leg.state.durable, ahead.from) < 0) return;
+    const start = furtherOf(ahead.from, leg.state.durable);
+    try {
+      if ((await replay(environment, leg, journal, start)) === 'done') this.#from = ahead.from;
+    } catch (error) {
+      environment.log.error(`group ${leg.group}: the log cannot be replayed: ${messageOf(error)}`);
+    }
   }
 
   /** The own leg goes on from `start` in a new generation, before hosts are let in. */

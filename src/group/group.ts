@@ -466,7 +466,8 @@ export class Group {
       leg.applied,
     );
     this.owner = owner;
-    await this.#openLog(owner, excluded === null || !record.established);
+    const goesOn = (): boolean => attempt === this.#attempt && !this.#closing;
+    await this.#openLog(owner, excluded === null || !record.established ? goesOn : null);
     if (attempt !== this.#attempt) {
       await owner.log?.close();
       return;
@@ -477,7 +478,6 @@ export class Group {
       owner.addLeg({ node: entry.node, mode: entry.mode, class: known.class, paused: known.paused, equal: false });
       this.#connect(entry.node);
     }
-    const goesOn = (): boolean => attempt === this.#attempt && !this.#closing;
     const followed = followedLegs(leg, owner.legs);
     const opened = await openLeg({
       environment: this.#environment,
@@ -595,12 +595,12 @@ export class Group {
       await owner.log?.remove();
       owner.log = null;
     } else if (owner.log === null) {
-      await this.#openLog(owner, false);
+      await this.#openLog(owner, null);
     } else owner.log.follow(settings);
   }
 
-  /** Opens the group's log, if it has one, and after an unclean end brings the own leg to where it ends. */
-  async #openLog(owner: Owner, recover: boolean): Promise<void> {
+  /** Opens the group's log, if it has one; after an unclean end brings the own leg to where it ends, while `recovers`. */
+  async #openLog(owner: Owner, recovers: (() => boolean) | null): Promise<void> {
     const settings = this.#logSettings();
     if (settings === null) return;
     const log = await GroupLog.open({
@@ -614,9 +614,9 @@ export class Group {
       merging: () => owner.legs.some((leg) => leg.merger !== null),
       event: (kind, message) => this.#event(kind, message),
     });
-    if (recover) {
+    if (recovers !== null) {
       this.problem = 'reading its log';
-      await log.recover();
+      await log.recover(recovers);
     } else if (owner.established) log.resume(owner.lineage, owner.last);
     owner.log = log;
   }

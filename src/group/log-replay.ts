@@ -10,20 +10,26 @@ import type { StreamRecord } from '../stream/record.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 
 /**
- * Applies what the log holds after `start`. Resolves false when it cannot be read whole: then the leg is what it was. So it
- * does when it cannot be stored whole: then the leg holds an unknown part of it, as after a crash without a log. On
- * success the leg is exact, and all of it durable.
+ * - `done`: the leg is exact, and all of it durable.
+ * - `unreadable`: the log cannot be read whole; the leg is what it was.
+ * - `cutOff`: older data was put over newer, and what follows is missing. The leg is `inconsistent`, on its medium, until
+ *   a replay from the same `start` is done.
  */
+export type Replayed = 'done' | 'unreadable' | 'cutOff';
+
+/** Applies what the log holds after `start`. */
 export async function replay(
   environment: Environment,
   leg: LocalLeg,
   journal: Journal,
   start: Position,
-): Promise<boolean> {
+): Promise<Replayed> {
   // Looked through first: records applied again put back what later ones have written, until those follow.
-  if (!(await isWhole(leg, journal, start))) return false;
+  if (!(await isWhole(leg, journal, start))) return 'unreadable';
   const reader = journal.read(start);
-  if (reader === null) return false;
+  if (reader === null) return 'unreadable';
+  leg.metadata.change({ condition: 'inconsistent' });
+  await leg.save();
   let failed = false;
   const queue = new ApplyQueue<StreamRecord>({
     turn: environment.turn,
@@ -37,7 +43,7 @@ export async function replay(
   const idle = (): Promise<void> => new Promise((resolve) => queue.whenIdle(resolve));
   try {
     for (let item = await reader.next(); item !== null && !failed; item = await reader.next()) {
-      if (item.kind === 'damage') return false;
+      if (item.kind === 'damage') return 'cutOff';
       if (item.kind !== 'records') continue;
       for (const record of item.records) {
         // Flushes stand for what hosts were told; one at the end covers all.
@@ -52,13 +58,13 @@ export async function replay(
     await idle();
     await reader.close();
   }
-  if (failed || !(await leg.flush())) return false;
+  if (failed || !(await leg.flush())) return 'cutOff';
   leg.applied = journal.end;
   leg.intended = journal.end;
   leg.held = true;
   leg.metadata.change({ durable: journal.end, owning: false, condition: 'consistent' });
   await leg.save();
-  return true;
+  return 'done';
 }
 
 async function isWhole(leg: LocalLeg, journal: Journal, start: Position): Promise<boolean> {

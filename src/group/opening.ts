@@ -253,7 +253,7 @@ async function fetchFrom(options: OpeningOptions, from: SourceLeg): Promise<bool
   if (total > 0) {
     // Against every leg, this one too: it may have another disk when an interrupted fetch goes on.
     for (const other of leg.bits.keys()) leg.remember(other, all);
-    leg.metadata.change({ condition: 'inconsistent' });
+    leg.metadata.change({ condition: 'inconsistent', logAhead: null });
     if (!(await saved(options))) return false;
     let done = 0;
     for (const [volume, set] of all) {
