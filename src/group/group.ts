@@ -465,13 +465,13 @@ export class Group {
       { generation: record.generation, id: record.id, ancestors: record.ancestors },
       leg.applied,
     );
-    this.owner = owner;
     const goesOn = (): boolean => attempt === this.#attempt && !this.#closing;
     await this.#openLog(owner, excluded === null || !record.established ? goesOn : null);
     if (attempt !== this.#attempt) {
       await owner.log?.close();
       return;
     }
+    this.owner = owner;
     for (const entry of this.#entry.legs) {
       if (entry.node === this.#context.node) continue;
       const known = record.legs[entry.node] ?? { class: 'behind' as const, paused: false };

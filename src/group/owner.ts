@@ -983,7 +983,8 @@ export class Owner implements SourceOwner, EndTask {
 
   /** Makes durable what the own leg has stored, and lets regions cool that are durable everywhere. */
   async checkpoint(): Promise<void> {
-    if (this.#checkpointing || this.#closed || this.leg.fault !== null) return;
+    // Not before its legs are known: regions cool only when none of them lacks what was written there.
+    if (this.#checkpointing || this.#closed || this.leg.fault !== null || !this.established) return;
     this.#checkpointing = true;
     this.#lastCheckpointAtMs = this.environment.clock.monotonicMs();
     const ordinal = this.#storedOrdinal;
