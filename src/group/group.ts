@@ -537,7 +537,11 @@ export class Group {
     leg.intended = { generation: record.generation, seq: Number.MAX_SAFE_INTEGER };
     await this.#retrying(() => leg.save());
     void this.#images?.discard();
-    if (!(await leg.trustCursor())) {
+    let trusted = false;
+    await this.#retrying(async () => {
+      trusted = await leg.trustCursor();
+    });
+    if (!trusted) {
       if (goesOn()) await this.#leave(`its disk has failed: ${leg.fault?.detail ?? 'unknown'}`);
       return;
     }

@@ -452,6 +452,8 @@ export class TargetLeg implements EndTask {
     held.started = start;
     this.#others.ownedBy(held.connection.peer);
     const leg = this.#leg;
+    // What it had under way as owner, before it crashed, tells nothing of what this owner makes of it.
+    leg.outstanding = null;
     const resync = start.how === 'resync';
     if (resync || comparePositions(start.from, this.#received) > 0) this.#received = start.from;
     const image = resync ? await this.#options.images.keep(() => this.#attachment === held) : null;
@@ -479,7 +481,12 @@ export class TargetLeg implements EndTask {
       leg.applied = start.from;
       leg.intended = start.from;
     }
-    if (!(await leg.trustCursor()) || this.#attachment !== held) return;
+    try {
+      if (!(await leg.trustCursor()) || this.#attachment !== held) return;
+    } catch {
+      held.connection.close('metadata cannot be saved');
+      return;
+    }
     const { wholeUpTo, confirmAt } = start;
     held.confirmAt = confirmAt;
     if (wholeUpTo !== null && comparePositions(leg.applied, wholeUpTo) < 0)
