@@ -394,6 +394,8 @@ class Scene {
         // Where it is down it may come back with what it has made durable since the owner heard from it.
         const durable = this.#cluster.group(node, owner.group)?.leg?.metadata.saved?.durable;
         if (durable === undefined || log.covers(furtherOf(durable, from))) continue;
+        // Yesterday's disk lacks what it once confirmed: it is copied.
+        if (this.#restored.has(node)) continue;
         throw new Violation('TL-9', `the log does not hold what ${node} lacks after ${formatPosition(durable)}`);
       }
     }
