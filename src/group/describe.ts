@@ -369,7 +369,7 @@ function sourceLeg(group: Group, owner: Owner, leg: SourceLeg, mode: MirrorMode)
   const replication = replicationOf(leg);
   const target = leg.attachedAs;
   const complete = leg.complete && leg.recordClass !== 'behind';
-  const copying = leg.phase === 'copying' || (leg.phase === 'settling' && !leg.merged);
+  const copying = leg.phase === 'copying' || (leg.phase === 'settling' && !leg.merging);
   const inconsistent =
     copying || target?.condition === 'inconsistent' || target?.blank === true || neverCopied(owner, leg);
   const disk: DiskState = complete
@@ -402,7 +402,7 @@ function neverCopied(owner: Owner, leg: SourceLeg): boolean {
 
 function replicationOf(leg: SourceLeg): ReplicationState {
   if (leg.paused) return 'Paused';
-  if (leg.phase === 'settling' && leg.merged) return 'Merging';
+  if (leg.merging) return 'Merging';
   switch (leg.phase) {
     case 'streaming':
       return 'Established';
@@ -455,7 +455,7 @@ function sourceWords(group: Group, owner: Owner, leg: SourceLeg): Words {
         : 'Wait; until it has ended this copy cannot take over.',
     };
   }
-  if (leg.phase === 'merging' || (leg.merged && leg.phase === 'settling')) {
+  if (leg.merging) {
     return {
       reason: 'what it missed is replayed from the log, in order; it is an image of a past moment all the time',
       nextStep: 'Wait; it catches up by itself.',

@@ -19,6 +19,7 @@ import type { AllocationExtent, BlockFault } from '../block/device.ts';
 import { Change } from '../stream/change.ts';
 import { Fifo } from '../stream/fifo.ts';
 import { recordsOverlap } from '../stream/record.ts';
+import { RateMeter } from './rate-meter.ts';
 import type { PeerBits } from '../volume/leg-metadata.ts';
 
 /** What the owner lends to a copier. */
@@ -68,7 +69,6 @@ const planBytesMin = 256 * 1024 * 1024;
 const planBytesMax = 64 * 2 ** 30;
 const copiesInFlightMax = 8;
 const conflictRetryMs = 2;
-const rateWindowMs = 3000;
 
 interface Piece {
   readonly volume: number;
@@ -110,10 +110,11 @@ export class Copier {
   #pause: Timer | null = null;
   #stopped = false;
   #finished = false;
-  #samples: { readonly atMs: number; readonly bytes: number }[] = [];
+  readonly #rate: RateMeter;
 
   constructor(source: CopySource, options: CopierOptions) {
     this.#source = source;
+    this.#rate = new RateMeter(source.environment.clock);
     this.#options = options;
     this.kind = options.kind;
     this.#volumes = [...options.bits.keys()].sort((a, b) => a - b);
@@ -132,10 +133,7 @@ export class Copier {
 
   /** Over the last seconds. */
   get bytesPerSecond(): number {
-    const first = this.#samples[0];
-    if (first === undefined) return 0;
-    const elapsedMs = this.#source.environment.clock.monotonicMs() - first.atMs;
-    return elapsedMs > 0 ? Math.round(((this.#doneBytes - first.bytes) / elapsedMs) * 1000) : 0;
+    return this.#rate.bytesPerSecond(this.#doneBytes);
   }
 
   stop(): void {
@@ -160,7 +158,7 @@ export class Copier {
       latest = next;
     }
     if (latest === null) return;
-    this.#sample(now);
+    this.#rate.note(this.#doneBytes);
     if (this.#source.hostsActive && this.#pause === null && !this.#stopped) {
       const share = this.#source.resyncShare;
       const restMs = Math.min(1000, (now - latest.startedAtMs) * (1 / share - 1));
@@ -297,7 +295,7 @@ export class Copier {
       this.#doneBytes += piece.length;
       // The target reads as zeroes there already, durably: it was made so.
       this.#options.bits.get(piece.volume)?.clear(piece.offset, piece.length);
-      this.#sample(now);
+      this.#rate.note(this.#doneBytes);
       return;
     }
     this.#stamp(new Change('copyZero', piece, null, true, null, this.#options.target), now);
@@ -320,12 +318,6 @@ export class Copier {
       this.#pause = null;
       this.run();
     });
-  }
-
-  #sample(nowMs: number): void {
-    this.#samples.push({ atMs: nowMs, bytes: this.#doneBytes });
-    while (this.#samples.length > 2 && (this.#samples[0]?.atMs ?? 0) < nowMs - rateWindowMs) this.#samples.shift();
-    if (this.#samples.length > 256) this.#samples = this.#samples.filter((_, at) => at % 2 === 0);
   }
 }
 

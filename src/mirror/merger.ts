@@ -7,10 +7,12 @@
  *
  * Throttle: hosts may write at most 1/gain of what the target takes in, so that the distance shrinks; see `charge`.
  */
+import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import { Fifo } from '../stream/fifo.ts';
 import { comparePositions, type Position } from '../stream/position.ts';
 import { positionOf, type StreamRecord } from '../stream/record.ts';
+import { RateMeter } from './rate-meter.ts';
 import type { JournalReader } from '../journal/reader.ts';
 import type { Distance } from '../journal/segment-table.ts';
 
@@ -30,7 +32,7 @@ export interface MergerOptions {
   readonly after: Position;
   /** Hosts may write so many times less than the target takes in; 0: as much as they like. */
   readonly gain: number;
-  readonly nowMs: () => number;
+  readonly clock: Clock;
   /** Whether the connection takes more just now; `run` is called when it does again. */
   readonly hasRoom: () => boolean;
   readonly send: (records: readonly StreamRecord[]) => void;
@@ -51,7 +53,6 @@ const nearBytes = 4 * 1024 * 1024;
 const recordCost = 4096;
 /** Hosts begin with this much. */
 const creditMax = 4 * 1024 * 1024;
-const rateWindowMs = 3000;
 
 interface Sent {
   /** Of the last of the records. */
@@ -74,11 +75,12 @@ export class Merger {
   #until: Position | null = null;
   #credit = creditMax;
   #doneBytes = 0;
-  #samples: { readonly atMs: number; readonly bytes: number }[] = [];
+  readonly #rate: RateMeter;
   #stopped = false;
 
   constructor(options: MergerOptions) {
     this.#options = options;
+    this.#rate = new RateMeter(options.clock);
     this.#sent = options.after;
     this.#reader = options.log.read(options.after, () => this.run());
     this.#applied = options.after;
@@ -101,10 +103,7 @@ export class Merger {
 
   /** Over the last seconds. */
   get bytesPerSecond(): number {
-    const first = this.#samples[0];
-    if (first === undefined) return 0;
-    const elapsedMs = this.#options.nowMs() - first.atMs;
-    return elapsedMs > 0 ? Math.round(((this.#doneBytes - first.bytes) / elapsedMs) * 1000) : 0;
+    return this.#rate.bytesPerSecond(this.#doneBytes);
   }
 
   /** A host's change was stamped. */
@@ -158,7 +157,7 @@ export class Merger {
         this.#credit + (next.bytes + next.records * recordCost) / this.#options.gain,
       );
     }
-    this.#sample();
+    this.#rate.note(this.#doneBytes);
     this.run();
   }
 
@@ -206,12 +205,5 @@ export class Merger {
     this.stop();
     finished();
     return true;
-  }
-
-  #sample(): void {
-    const atMs = this.#options.nowMs();
-    this.#samples.push({ atMs, bytes: this.#doneBytes });
-    while (this.#samples.length > 2 && (this.#samples[0]?.atMs ?? 0) < atMs - rateWindowMs) this.#samples.shift();
-    if (this.#samples.length > 256) this.#samples = this.#samples.filter((_, at) => at % 2 === 0);
   }
 }

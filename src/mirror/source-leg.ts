@@ -239,9 +239,9 @@ export class SourceLeg {
     return this.#merger;
   }
 
-  /** What it missed came from the log, and is not known to be durable there. */
-  get merged(): boolean {
-    return this.#merged;
+  /** What it missed comes from the log, or has come and is not known to be durable there. */
+  get merging(): boolean {
+    return this.phase === 'merging' || (this.#merged && this.phase === 'settling');
   }
 
   /** What it is known to have applied; the origin when nothing is known. */
@@ -484,9 +484,8 @@ export class SourceLeg {
 
   /** The log does not hold any more what the leg misses. */
   logLost(reason: string): void {
-    const wasMerged = this.#merger !== null || (this.#merged && this.phase === 'settling');
     this.needsLog = false;
-    if (wasMerged) this.stopCopy(`it cannot be merged: ${reason}`, 0);
+    if (this.merging) this.stopCopy(`it cannot be merged: ${reason}`, 0);
   }
 
   /** All must be copied anew. */
@@ -730,7 +729,7 @@ export class SourceLeg {
       log,
       after: from,
       gain: this.mode === 'async' ? 0 : mergeGain,
-      nowMs: () => environment.clock.monotonicMs(),
+      clock: environment.clock,
       hasRoom: () => (this.#connection?.unsentBytes ?? mergeUnsentBytesMax) < mergeUnsentBytesMax,
       send: (records) => this.#sendRecords(records),
       nearEnd: () => this.#keepInMemory(),

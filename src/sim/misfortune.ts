@@ -323,7 +323,7 @@ export class Misfortune {
 
   #whenMerging(group: string, untilMs: number, run: () => void): void {
     const isMerging = this.#cluster.nodes.some((node) =>
-      this.#cluster.group(node, group)?.owner?.legs.some((leg) => leg.flowing && leg.merged),
+      this.#cluster.group(node, group)?.owner?.legs.some((leg) => leg.merging),
     );
     if (isMerging) run();
     else if (this.#world.nowMs < untilMs) this.#after(lookMs, () => this.#whenMerging(group, untilMs, run));

@@ -254,7 +254,7 @@ export const plantedBugs = {
         'frame',
         (original) =>
           function (this: SourceLeg, connection, frame) {
-            const answer = frame.type === MessageType.answer && this.merged ? decodeAnswer(frame) : null;
+            const answer = frame.type === MessageType.answer && this.merging ? decodeAnswer(frame) : null;
             original.call(this, connection, answer?.ok === true ? claimed(frame, answer.value) : frame);
           },
       ),
