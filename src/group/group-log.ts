@@ -19,6 +19,7 @@ import type { Environment } from '../base/environment.ts';
 import { messageOf, type HoldfastError } from '../base/errors.ts';
 import type { EndTask } from '../base/turn.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
+import { pause } from '../base/waiting.ts';
 import { momentsOf, type Moment } from '../journal/history.ts';
 import { Journal, journalDefaults, type JournalStatus } from '../journal/journal.ts';
 import type { JournalReader } from '../journal/reader.ts';
@@ -156,6 +157,14 @@ export class GroupLog implements EndTask {
     }
   }
 
+  async #openAnew(): Promise<Journal | null> {
+    const before = this.#journal;
+    this.#journal = null;
+    await before?.close();
+    await this.#openJournal();
+    return this.#journal;
+  }
+
   get #allPlaces(): string[] {
     return [...new Set([...this.#options.leg.state.logPlaces, ...this.#settings.folders])];
   }
@@ -192,13 +201,9 @@ export class GroupLog implements EndTask {
     if (this.problem === null || this.#state !== 'off' || this.#opening || now < this.#reopenAtMs) return;
     this.#opening = true;
     this.#reopenAtMs = now + reopenMs;
-    const failed = this.#journal;
     this.#problem = this.problem;
-    this.#journal = null;
-    await failed?.close();
-    await this.#openJournal();
+    const journal = await this.#openAnew();
     this.#opening = false;
-    const journal = this.#journal as Journal | null;
     if (this.#closed) await journal?.close();
     else if (journal !== null) {
       this.#options.event('log', 'the log can be written again');
@@ -275,10 +280,8 @@ export class GroupLog implements EndTask {
     // Only a replay that was cut off leaves a leg in pieces that the log was ahead of.
     while (leg.state.condition === 'inconsistent' && goesOn()) {
       event('log', `what the log holds is not replayed whole yet: ${this.problem ?? 'it cannot be read'}`);
-      await new Promise<void>((resolve) => void environment.clock.after(replayAgainMs, resolve));
-      await this.#journal?.close();
-      this.#journal = null;
-      await this.#openJournal();
+      await pause(environment.clock, replayAgainMs);
+      await this.#openAnew();
       await this.#recoverFrom(ahead);
     }
     if (leg.state.condition === 'inconsistent') return;
@@ -640,7 +643,7 @@ export class GroupLog implements EndTask {
   async remove(): Promise<void> {
     this.end('the log was removed');
     while (this.#state !== 'off') {
-      await new Promise<void>((resolve) => void this.#options.environment.clock.after(removeLookMs, resolve));
+      await pause(this.#options.environment.clock, removeLookMs);
       if (this.#closed) return;
     }
     this.#closed = true;

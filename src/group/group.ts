@@ -29,7 +29,7 @@ import { LastImage } from '../volume/last-image.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { HostSession } from './host-access.ts';
 import { GroupLog, type LogSettings } from './group-log.ts';
-import { momentsOf, type LogMark, type LogMoments, type LogMomentsOptions } from './log-moments.ts';
+import { readMoments, type LogMark, type LogMoments, type LogMomentsOptions } from './log-moments.ts';
 import { Membership } from './membership.ts';
 import { followedLegs, prepareMicroMerge } from './micro-merge.ts';
 import { Moves } from './moves.ts';
@@ -152,7 +152,7 @@ export class Group {
     if (this.keeper.version !== before) this.#decide();
   }
 
-  /** The document has changed: modes and volumes. Rejects when a new volume cannot be opened; tried again with the next tick. */
+  /** The document has changed: modes, volumes, the log. Rejects when a new volume cannot be opened; tried again with the next tick. */
   changeEntry(entry: GroupEntry): Promise<void> {
     this.#entry = entry;
     for (const { node, mode } of entry.legs) this.owner?.legOf(node)?.changeMode(mode);
@@ -864,7 +864,7 @@ export class Group {
     const log = this.owner?.log ?? null;
     if (log === null) throw new HoldfastError('E_REFUSED', `group ${this.name} has no log`);
     if (log.problem !== null) throw new HoldfastError('E_REFUSED', `group ${this.name}: ${log.problem}`);
-    return momentsOf(log, this.#entry.volumes, options);
+    return readMoments(log, this.#entry.volumes, options);
   }
 
   // ---- helpers ----

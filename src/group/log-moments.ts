@@ -45,7 +45,7 @@ export interface LogMoments {
 }
 
 /** Rejects with `E_USAGE` for a position that is none, and with the errors of reading. */
-export async function momentsOf(
+export async function readMoments(
   log: GroupLog,
   volumes: readonly VolumeEntry[],
   { after, limit, extents }: LogMomentsOptions,

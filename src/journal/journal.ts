@@ -363,11 +363,6 @@ export class Journal {
     return this.#relocate(() => this.#relocation.verify());
   }
 
-  /** Of a move. */
-  get segmentsLeft(): number {
-    return this.#relocation.segmentsLeft;
-  }
-
   /** Closes the log and removes all of it from its places, nothing else. Folders stay; a device is free for anything. */
   async remove(): Promise<void> {
     await this.#shut();

@@ -1,9 +1,9 @@
 /** What is left of a copy while a resync overwrites it, and what becomes of it when the owner is lost meanwhile (TL-16). */
 import { describe, expect, test } from 'vitest';
-import { describeGroup } from '../../src/group/describe.ts';
 import type { LegStatus } from '../../src/group/status.ts';
 import { imagePathOf } from '../../src/volume/last-image.ts';
 import { volumePath } from '../volume/legs.ts';
+import { shownLeg } from '../../src/sim/honesty.ts';
 import { Nodes, type Node } from './nodes.ts';
 
 const imagePath = imagePathOf(volumePath(0));
@@ -16,17 +16,7 @@ const refused = (text: string): object => ({
 
 /** What `at` says of west's copy. */
 function told(nodes: Nodes, at: 'east' | 'west'): LegStatus | undefined {
-  const { group } = nodes.node(at);
-  const status = describeGroup(group, {
-    node: at,
-    leaseValid: true,
-    leaseReason: null,
-    storeProblem: null,
-    exportBases: [],
-    throughput: { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 },
-    reachable: () => ({ up: true, reason: null }),
-  });
-  return status.legs.find(({ node }) => node === 'west');
+  return shownLeg(nodes.node(at).group, at, 'west');
 }
 
 /** West was away while its two first blocks were written anew, the first one back in time to be copied. */

@@ -1,8 +1,8 @@
 /** What a lost target misses is kept in order in the group's log, and merged when it is back. */
 import { describe, expect, test } from 'vitest';
 import type { HostFault } from '../../src/group/host-access.ts';
-import { describeGroup } from '../../src/group/describe.ts';
 import type { LegStatus } from '../../src/group/status.ts';
+import { shownLeg } from '../../src/sim/honesty.ts';
 import { formatPosition } from '../../src/stream/position.ts';
 import { MiB } from '../volume/legs.ts';
 import { Nodes, type Node, type NodesOptions } from './nodes.ts';
@@ -14,17 +14,8 @@ function logged(options: Omit<NodesOptions, 'seed'> & { seed: string }): Promise
   return Nodes.synced({ logBytes, ...options, settings: { ...settings, ...options.settings } });
 }
 
-function shown(node: Node, leg: string): LegStatus {
-  const status = describeGroup(node.group, {
-    node: node.name,
-    leaseValid: true,
-    leaseReason: null,
-    storeProblem: null,
-    exportBases: [],
-    throughput: { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 },
-    reachable: () => ({ up: false, reason: null }),
-  });
-  const found = status.legs.find(({ node: name }) => name === leg);
+function shown({ group, name }: Node, leg: string): LegStatus {
+  const found = shownLeg(group, name, leg);
   if (found === undefined) throw new Error(`no leg ${leg}`);
   return found;
 }
@@ -186,6 +177,24 @@ describe('a target that was away', () => {
     nodes.setLog(MiB);
     expect(await back(nodes)).not.toContain('inconsistent');
     expect(new Set(await nodes.world.settle(Promise.all(writes), 5000))).toEqual(new Set([null]));
+    expectEqual(nodes);
+  });
+
+  test('TL-20: a log that fills is warned of; with on-log-full: throttle hosts are slowed from three quarters on', async () => {
+    const nodes = await logged({ seed: 'filling', settings: { onLogFull: 'throttle' } });
+    await away(nodes);
+    const usedAtFirstPause: number[] = [];
+    for (let at = 0; at < 110 && usedAtFirstPause.length === 0; at++) {
+      await nodes.world.settle(nodes.write(nodes.east, 0, at & 0xff, 32 * 1024), 20_000);
+      const { owner } = nodes.east.group;
+      const { usedBytes = 0, capacityBytes = 1 } = owner?.log?.status() ?? {};
+      if (owner?.holds.has('merge') === true) usedAtFirstPause.push(usedBytes / capacityBytes);
+    }
+    expect(usedAtFirstPause[0]).toBeGreaterThan(0.7);
+    for (let at = 0; at < 12; at++) await nodes.world.settle(nodes.write(nodes.east, 0, at, 32 * 1024), 20_000);
+    await nodes.world.run(1500);
+    expect(nodes.east.events.some((event) => /8\d % of the log are used/.test(event))).toBe(true);
+    expect(await back(nodes)).not.toContain('inconsistent');
     expectEqual(nodes);
   });
 

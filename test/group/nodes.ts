@@ -280,12 +280,12 @@ export class Nodes {
     return undefined;
   }
 
-  write(node: Node, offset: number, fill: number): Promise<HostFault | null> {
+  write(node: Node, offset: number, fill: number, bytes = 512): Promise<HostFault | null> {
     return new Promise((resolve) => {
       node.process.call(() => {
         const { owner } = node.group;
         if (owner === null) resolve('moved');
-        else owner.write(0, offset, new Uint8Array(512).fill(fill), false, resolve);
+        else owner.write(0, offset, new Uint8Array(bytes).fill(fill), false, resolve);
       });
     });
   }
