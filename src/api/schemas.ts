@@ -135,6 +135,63 @@ const logEntry = z.object({
   retentionBytes: count,
 });
 
+const pulseSettings = z.object({
+  preset: z.enum(['lan', 'wan', 'classic']),
+  intervalMs: count,
+  timeoutMs: count,
+  probationMs: count,
+  validity: z.object({ serial: z.boolean(), time: z.boolean() }),
+  connectionTimeoutMs: count,
+  connectionProbationMs: count,
+  masterTimeoutMs: count,
+  presence: z.object({ enabled: z.boolean(), waitMs: count, retries: count }),
+  startUpMs: count,
+  stallMs: count,
+  leaseTtlMs: count,
+  leaseMarginMs: count,
+  link: z.object({ echoMs: count, silenceMs: count, commandTimeoutMs: count }),
+  network: z.boolean(),
+  mirrors: listOf(
+    z.object({ name: z.string(), from: z.string(), to: z.string(), paths: z.record(z.string(), z.string()) }),
+  ),
+  interconnects: listOf(z.object({ name: z.string(), at: z.record(z.string(), z.string()), baudRate: count })),
+});
+
+const commandEntry = z.object({ words: listOf(z.string()), timeoutMs: count });
+
+const takeOverSettings = z.object({
+  automatic: z.enum(['on', 'off', 'heartbeat-only']),
+  giveBack: z.enum(['manual', 'auto']),
+  giveBackSettleMs: count,
+  nodesMin: count,
+  stallMs: count,
+  check: commandEntry.nullable(),
+  onCheckFailed: z.enum(['close', 'serve']),
+  onStoreLost: z.enum(['freeze', 'stop']),
+  afterSplitBrain: z.object({
+    zeroPrimaries: z.enum(['disconnect', 'discard-younger-primary', 'discard-least-changes', 'discard-zero-changes']),
+    onePrimary: z.enum(['disconnect', 'discard-secondary', 'consensus']),
+    twoPrimaries: z.literal('disconnect'),
+  }),
+  drills: z.boolean(),
+});
+
+const resourceEntry = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('address'),
+    name: z.string(),
+    address: z.string(),
+    device: z.record(z.string(), z.string()),
+  }),
+  z.object({
+    kind: z.literal('application'),
+    name: z.string(),
+    start: commandEntry,
+    stop: commandEntry,
+    health: z.object({ command: commandEntry, everyMs: count, restarts: count }).nullable(),
+  }),
+]);
+
 export const clusterDocument = z
   .object({
     schema: z.literal(1),
@@ -142,7 +199,16 @@ export const clusterDocument = z
     cluster: z.string(),
     version: count,
     sites: listOf(z.string()),
-    nodes: listOf(z.object({ name: z.string(), site: z.string(), replication: z.string() })),
+    nodes: listOf(
+      z.object({
+        name: z.string(),
+        site: z.string(),
+        replication: z.string(),
+        pulse: listOf(z.string()),
+        heartbeat: z.string().nullable(),
+      }),
+    ),
+    pulse: pulseSettings.nullable(),
     groups: listOf(
       z.object({
         name: z.string(),
@@ -172,6 +238,8 @@ export const clusterDocument = z
           onLogFull: z.enum(['throttle', 'bitmap', 'suspend']),
           mergeGain: z.number(),
         }),
+        takeOver: takeOverSettings,
+        resources: listOf(resourceEntry),
       }),
     ),
   })

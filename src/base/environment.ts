@@ -1,7 +1,7 @@
 import type { Clock } from './clock.ts';
 import type { Files } from './files.ts';
 import type { Log } from './log.ts';
-import type { Network } from './network.ts';
+import type { Datagrams, Network } from './network.ts';
 import type { Random } from './random.ts';
 import type { Turn } from './turn.ts';
 
@@ -12,6 +12,7 @@ export interface Environment {
   readonly random: Random;
   readonly files: Files;
   readonly network: Network;
+  readonly datagrams: Datagrams;
   readonly log: Log;
   /** Changes with every boot of the kernel: same id, same page cache (R6). */
   readonly bootId: string;

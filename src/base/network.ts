@@ -1,6 +1,7 @@
 /**
  * Byte streams between processes: TCP or Unix sockets in production, seeded pipes in the simulator. Delivery is in
- * order and without loss until the stream closes; after `closed` nothing else is called.
+ * order and without loss until the stream closes; after `closed` nothing else is called. Beside them datagrams (UDP), which
+ * promise nothing, and serial devices, whose bytes may be noise.
  */
 
 /** Where to connect or listen. */
@@ -16,6 +17,33 @@ export interface Network {
   connect(to: Address, events: StreamEvents): ByteStream;
   /** Rejects with code `E_PORT_TAKEN`, `E_ADDRESS_UNAVAILABLE` or `E_LISTEN` when it cannot listen there. */
   listen(at: Address, accept: (stream: ByteStream) => StreamEvents): Promise<Listener>;
+}
+
+/** Ways of heartbeats that are no streams between processes. */
+export interface Datagrams {
+  /**
+   * A UDP socket. `received` gets each datagram that arrives, whole, with `host:port` of its sender; the bytes are the
+   * receiver's. Rejects with code `E_PORT_TAKEN`, `E_ADDRESS_UNAVAILABLE` or `E_LISTEN`.
+   */
+  bind(at: HostPort, received: (data: Uint8Array, from: string) => void): Promise<DatagramSocket>;
+  /**
+   * A serial device such as `/dev/ttyS0`, in raw mode, as a byte stream: `opened` once it can be used, `closed` with the
+   * reason when it cannot, or any more.
+   */
+  openSerial(path: string, baudRate: number, events: StreamEvents): ByteStream;
+}
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface DatagramSocket {
+  /** Really bound: a port of 0 is replaced by the one chosen. */
+  readonly address: HostPort;
+  /** Up to 1400 bytes. It arrives once, several times, late, or never; errors count as never. */
+  send(data: Uint8Array, to: HostPort): void;
+  close(): Promise<void>;
 }
 
 export interface Listener {

@@ -22,7 +22,7 @@ import { MessageType } from '../link/messages/types.ts';
 import { ForkKeeper } from '../mirror/fork-keeper.ts';
 import { refuseAttach, TargetLeg } from '../mirror/target-leg.ts';
 import type { ClusterDocument, GroupEntry, LegClass, LogEntry, VolumeEntry } from '../store/document.ts';
-import type { LeaseHolder, LeaseObserver } from '../store/lease.ts';
+import type { Lease, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { childOf, comparePositions, formatPosition, furtherOf } from '../stream/position.ts';
 import { LastImage } from '../volume/last-image.ts';
@@ -55,7 +55,7 @@ export interface GroupContext {
   readonly environment: Environment;
   readonly node: string;
   readonly store: Store;
-  readonly lease: LeaseHolder;
+  readonly lease: Lease;
   /** Leases of the other nodes, as seen from here. */
   readonly leaseOf: (node: string) => LeaseObserver | null;
   readonly devices: DeviceProvider;

@@ -1,27 +1,45 @@
 /** The cluster document as the store has it: read, and held against what a file declares. */
 import {
   defaultGroupSettings,
+  defaultTakeOverSettings,
   type ClusterDocument,
   type GroupEntry,
   type GroupSettings,
   type LogEntry,
+  type NodeEntry,
+  type ResourceEntry,
+  type TakeOverSettings,
 } from '../store/document.ts';
+import type { PulseSettings } from '../pulse/settings.ts';
 
 /** What an older version of the program wrote lacks the keys that came later. */
-type StoredGroup = Omit<GroupEntry, 'log' | 'settings'> & {
+type StoredGroup = Omit<GroupEntry, 'log' | 'settings' | 'takeOver' | 'resources'> & {
   readonly log?: LogEntry | null;
   readonly settings: Partial<GroupSettings>;
+  readonly takeOver?: Partial<TakeOverSettings>;
+  readonly resources?: readonly ResourceEntry[];
+};
+
+type StoredNode = Omit<NodeEntry, 'pulse' | 'heartbeat'> & Partial<NodeEntry>;
+
+type StoredDocument = Omit<ClusterDocument, 'groups' | 'nodes' | 'pulse'> & {
+  readonly nodes: readonly StoredNode[];
+  readonly groups: readonly StoredGroup[];
+  readonly pulse?: PulseSettings | null;
 };
 
 export function parseDocument(text: string): ClusterDocument {
   // Written by nodes of this cluster only, and validated before it was.
-  const stored = JSON.parse(text) as Omit<ClusterDocument, 'groups'> & { readonly groups: readonly StoredGroup[] };
+  const stored = JSON.parse(text) as StoredDocument;
   const groups = stored.groups.map((group) => ({
     ...group,
     log: group.log ?? null,
     settings: { ...defaultGroupSettings, ...group.settings },
+    takeOver: { ...defaultTakeOverSettings, ...group.takeOver },
+    resources: group.resources ?? [],
   }));
-  return { ...stored, groups };
+  const nodes = stored.nodes.map((node) => ({ pulse: [], heartbeat: null, ...node }));
+  return { ...stored, nodes, groups, pulse: stored.pulse ?? null };
 }
 
 /** Whether a file declares something else than the store has, identities aside. */
@@ -31,7 +49,8 @@ export function differs(stored: ClusterDocument, declared: ClusterDocument): boo
       document.cluster,
       document.sites,
       document.nodes,
-      document.groups.map(({ name, preferredOwner, volumes, legs, log, settings }) => [
+      document.pulse,
+      document.groups.map(({ name, preferredOwner, volumes, legs, log, settings, takeOver, resources }) => [
         name,
         preferredOwner,
         volumes.map(({ name: volume, sizeBytes, blockSizeBytes, paths }) => [
@@ -43,6 +62,8 @@ export function differs(stored: ClusterDocument, declared: ClusterDocument): boo
         legs,
         log,
         settings,
+        takeOver,
+        resources,
       ]),
     ]);
   return shape(stored) !== shape(declared);

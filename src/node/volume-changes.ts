@@ -2,6 +2,7 @@
 import { HoldfastError } from '../base/errors.ts';
 import {
   defaultGroupSettings,
+  defaultTakeOverSettings,
   type ClusterDocument,
   type GroupEntry,
   type MirrorMode,
@@ -51,6 +52,8 @@ export function withVolume(
     legs: [{ node: owner, mode: request.mirrors[0]?.mode ?? 'sync' }, ...request.mirrors],
     log: null,
     settings: defaultGroupSettings,
+    takeOver: defaultTakeOverSettings,
+    resources: [],
   };
   return { ...document, groups: [...document.groups, group] };
 }

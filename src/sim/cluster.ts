@@ -6,6 +6,7 @@ import type { Group } from '../group/group.ts';
 import { Node } from '../node/node.ts';
 import {
   defaultGroupSettings,
+  defaultTakeOverSettings,
   type ClusterDocument,
   type GroupSettings,
   type LegEntry,
@@ -160,7 +161,13 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
     cluster: 'simulated',
     version: 1,
     sites: script.nodes,
-    nodes: script.nodes.map((name) => ({ name, site: name, replication: `${name}:${port}` })),
+    nodes: script.nodes.map((name) => ({
+      name,
+      site: name,
+      replication: `${name}:${port}`,
+      pulse: [],
+      heartbeat: null,
+    })),
     groups: script.groups.map((group) => ({
       name: group.name,
       preferredOwner: group.owner,
@@ -186,7 +193,10 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
         intentEntries: 16,
         ...(group.log && settingsOf(group.log)),
       },
+      takeOver: defaultTakeOverSettings,
+      resources: [],
     })),
+    pulse: null,
   };
 }
 

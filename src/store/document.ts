@@ -1,3 +1,5 @@
+import type { PulseSettings } from '../pulse/settings.ts';
+
 /**
  * The cluster document: what the installation consists of. One versioned JSON document in the coordination store under
  * `documentKey`, changed by compare-and-swap through any node; `holdfast.yaml` declares the first one.
@@ -12,6 +14,8 @@ export interface ClusterDocument {
   readonly sites: readonly string[];
   readonly nodes: readonly NodeEntry[];
   readonly groups: readonly GroupEntry[];
+  /** Null: there is no pulse, and take-over is by hand. */
+  readonly pulse: PulseSettings | null;
 }
 
 export interface NodeEntry {
@@ -19,6 +23,10 @@ export interface NodeEntry {
   readonly site: string;
   /** Where other nodes reach its replication: `host:port`. */
   readonly replication: string;
+  /** Where other nodes reach its pulse by UDP, each on a path of its own: `host:port`. */
+  readonly pulse: readonly string[];
+  /** Where heartbeat mirrors to this node are fed, TCP `host:port`; null: it is the target of none. */
+  readonly heartbeat: string | null;
 }
 
 export interface GroupEntry {
@@ -33,7 +41,68 @@ export interface GroupEntry {
   /** Its ordered log; null: it has none, and what a target misses is remembered by change bits only. */
   readonly log: LogEntry | null;
   readonly settings: GroupSettings;
+  readonly takeOver: TakeOverSettings;
+  /** What runs on the volumes, and moves with them (HM-18, HM-20, BY-12), in the order in which it is started. */
+  readonly resources: readonly ResourceEntry[];
 }
+
+/**
+ * `on`: another node takes over when the owner is lost and the store consents. `heartbeat-only`: without a store, on the
+ * word of the heartbeats alone, which risks two owners at once (`store: none` only). `off`: by hand (AS-14).
+ */
+export type AutomaticTakeOver = 'on' | 'off' | 'heartbeat-only';
+
+export interface TakeOverSettings {
+  /** Default `on` where there is a pulse and a store, else `off`. */
+  readonly automatic: AutomaticTakeOver;
+  /** TL-15: the group goes back to its preferred owner by hand, or by itself after `giveBackSettleMs` of good health. */
+  readonly giveBack: 'manual' | 'auto';
+  /** Default 60 000; each repeated failure of the preferred owner doubles it, up to a day. */
+  readonly giveBackSettleMs: number;
+  /** HM-17: the owner's site hands over when fewer of its nodes live. Default 1. */
+  readonly nodesMin: number;
+  /** HM-17, TL-19: own storage that does not answer for so long counts as failed. Default 30 000. */
+  readonly stallMs: number;
+  /** AS-9: run on the new owner before hosts are let in; null: none. */
+  readonly check: CommandEntry | null;
+  /** Whether a failed check keeps the volumes closed (default), or is only told. */
+  readonly onCheckFailed: 'close' | 'serve';
+  /** When the store cannot be reached and legs do not promise: hosts wait (`freeze`) or their sessions end (`stop`). */
+  readonly onStoreLost: 'freeze' | 'stop';
+  /** BY-1: what is done without asking when both sides wrote; DRBD's words. Default `disconnect`: stop and ask. */
+  readonly afterSplitBrain: SplitBrainPolicy;
+  /** BY-11: faults may be performed on it. */
+  readonly drills: boolean;
+}
+
+export interface SplitBrainPolicy {
+  readonly zeroPrimaries: 'disconnect' | 'discard-younger-primary' | 'discard-least-changes' | 'discard-zero-changes';
+  readonly onePrimary: 'disconnect' | 'discard-secondary' | 'consensus';
+  readonly twoPrimaries: 'disconnect';
+}
+
+export interface CommandEntry {
+  /** Program and arguments; no shell. */
+  readonly words: readonly string[];
+  readonly timeoutMs: number;
+}
+
+export type ResourceEntry =
+  /** BY-12: an address that moves; `address` with prefix length, `device` per node. */
+  | {
+      readonly kind: 'address';
+      readonly name: string;
+      readonly address: string;
+      readonly device: Readonly<Record<string, string>>;
+    }
+  | {
+      readonly kind: 'application';
+      readonly name: string;
+      readonly start: CommandEntry;
+      readonly stop: CommandEntry;
+      /** HM-20: run every `everyMs`; after `restarts` failures in a row answered by a restart each, the group is handed over. */
+      readonly health: { readonly command: CommandEntry; readonly everyMs: number; readonly restarts: number } | null;
+    };
 
 /** Where a group's history is kept while a target is away, and afterwards (TL-9, BY-3). */
 export interface LogEntry {
@@ -114,6 +183,19 @@ export const defaultGroupSettings: GroupSettings = {
   onCongestion: 'throttle',
   onLogFull: 'bitmap',
   mergeGain: 2,
+};
+
+export const defaultTakeOverSettings: TakeOverSettings = {
+  automatic: 'off',
+  giveBack: 'manual',
+  giveBackSettleMs: 60_000,
+  nodesMin: 1,
+  stallMs: 30_000,
+  check: null,
+  onCheckFailed: 'close',
+  onStoreLost: 'freeze',
+  afterSplitBrain: { zeroPrimaries: 'disconnect', onePrimary: 'disconnect', twoPrimaries: 'disconnect' },
+  drills: false,
 };
 
 /** Retention of a log that says nothing else. */

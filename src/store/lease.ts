@@ -47,6 +47,20 @@ export type LeaseState =
   /** Not acquired since the start. */
   | 'unknown';
 
+/**
+ * The lease of this node as those see it who act on it. `LeaseHolder` is one; where the holder lives in another thread, a view
+ * of it in shared memory.
+ */
+export interface Lease {
+  readonly state: LeaseState;
+  /** Why it is not valid, or why it may soon not be; null when all is well. */
+  readonly reason: string | null;
+  /** Null unless valid. */
+  readonly leaseId: string | null;
+  /** True only while both clocks say so. Cheap: called once a turn, and after any pause. */
+  isValid(): boolean;
+}
+
 export interface LeaseEvents {
   acquired(leaseId: string): void;
   /** Once for each lease acquired, unless it is released. A new one is being acquired already. */
@@ -72,20 +86,20 @@ interface Moment {
 }
 
 /** The identity held or being acquired; `counter` and `sentAt` are those of the last attempt. */
-interface Lease {
+interface Held {
   readonly id: string;
   counter: number;
   sentAt: Moment;
   revision: number;
 }
 
-export class LeaseHolder {
+export class LeaseHolder implements Lease {
   readonly #options: LeaseOptions;
   readonly #ttlMs: number;
   readonly #key: string;
   #state: LeaseState = 'unknown';
   #reason: string | null = 'not acquired yet';
-  #lease: Lease | null = null;
+  #lease: Held | null = null;
   /** Meaningful in state `valid`. */
   #deadline: Moment = { monotonicMs: 0, wallMs: 0 };
   /** An attempt may have happened without our knowing: a conflict then may be with ourselves. */
@@ -194,7 +208,7 @@ export class LeaseHolder {
       // The attempt in doubt did happen, but it is of no use any more when it was sent too long ago.
       if (this.#isAhead(this.#lease.sentAt)) return this.#confirm(entry.revision);
     }
-    const lease: Lease = {
+    const lease: Held = {
       id: randomHex(this.#options.random, 16),
       counter: 0,
       sentAt: this.#now(),
@@ -223,7 +237,7 @@ export class LeaseHolder {
     await this.#renew();
   }
 
-  #commit(lease: Lease, durable: boolean): Promise<CommitOutcome> {
+  #commit(lease: Held, durable: boolean): Promise<CommitOutcome> {
     const { node, incarnation } = this.#options;
     const value: LeaseValue = { leaseId: lease.id, node, incarnation, counter: lease.counter, ttlMs: this.#ttlMs };
     return this.#options.store.commit({

@@ -3,7 +3,7 @@ import { HoldfastError } from '../../src/base/errors.ts';
 import type { LogMoment } from '../../src/group/log-moments.ts';
 import type { ClusterStatus, GroupStatus, LegStatus, LogStatus } from '../../src/group/status.ts';
 import type { MoveResult, NodeControl, NodeEvent } from '../../src/node/control.ts';
-import { defaultGroupSettings, type ClusterDocument } from '../../src/store/document.ts';
+import { defaultGroupSettings, defaultTakeOverSettings, type ClusterDocument } from '../../src/store/document.ts';
 
 export interface FakeControl extends NodeControl {
   /** Every change asked for, in order: name of the method and its request. */
@@ -137,8 +137,8 @@ const document: ClusterDocument = {
   version: 3,
   sites: ['here', 'there'],
   nodes: [
-    { name: 'east', site: 'here', replication: '127.0.0.1:10815' },
-    { name: 'west', site: 'there', replication: '127.0.0.1:10816' },
+    { name: 'east', site: 'here', replication: '127.0.0.1:10815', pulse: [], heartbeat: null },
+    { name: 'west', site: 'there', replication: '127.0.0.1:10816', pulse: [], heartbeat: null },
   ],
   groups: [
     {
@@ -152,10 +152,13 @@ const document: ClusterDocument = {
         { node: 'east', mode: 'sync' },
         { node: 'west', mode: 'sync' },
       ],
+      takeOver: defaultTakeOverSettings,
+      resources: [],
       log: { sizeBytes: 2 ** 33, places: { west: ['/fast/log'] }, retentionMs: 0, retentionBytes: 0 },
       settings: defaultGroupSettings,
     },
   ],
+  pulse: null,
 };
 
 export function fakeControl(): FakeControl {

@@ -10,6 +10,7 @@ import type { SimProcess } from '../../src/sim/world/process.ts';
 import { World } from '../../src/sim/world/world.ts';
 import {
   defaultGroupSettings,
+  defaultTakeOverSettings,
   groupRecordKey,
   leaseKey,
   type ClusterDocument,
@@ -72,6 +73,7 @@ export class Node {
       sites: [],
       nodes: [],
       groups: [nodes.entry],
+      pulse: null,
     };
     this.group = new Group(
       {
@@ -156,6 +158,8 @@ export class Nodes {
       legs: legs.map((node) => ({ node, mode: modes[node] ?? mode })),
       log: logBytes === undefined ? null : { sizeBytes: logBytes, places: {}, retentionMs: 0, retentionBytes: 0 },
       settings: { ...defaultGroupSettings, ...settings },
+      takeOver: defaultTakeOverSettings,
+      resources: [],
     };
   }
 

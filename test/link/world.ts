@@ -6,6 +6,7 @@ import type { Environment } from '../../src/base/environment.ts';
 import { HoldfastError } from '../../src/base/errors.ts';
 import type { Files } from '../../src/base/files.ts';
 import { formatAddress, type Address, type ByteStream, type StreamEvents } from '../../src/base/network.ts';
+import type { Datagrams } from '../../src/base/network.ts';
 import type { EndTask } from '../../src/base/turn.ts';
 import { receiveLent } from '../base/lent-chunk.ts';
 
@@ -54,6 +55,7 @@ export class World {
           return { address: at, close: async () => void this.#listeners.delete(key) };
         },
       },
+      datagrams: new Proxy({} as Datagrams, { get: (_, name) => expectUnused(String(name)) }),
       log: {
         info: (message) => this.lines.push(message),
         warn: (message) => this.lines.push(message),

@@ -4,7 +4,7 @@ import { withVolume } from '../../src/node/volume-changes.ts';
 import type { ClusterDocument, LogEntry } from '../../src/store/document.ts';
 
 const GiB = 2 ** 30;
-const node = (name: string) => ({ name, site: 's', replication: '127.0.0.1:1' });
+const node = (name: string) => ({ name, site: 's', replication: '127.0.0.1:1', pulse: [], heartbeat: null });
 
 /** Groups g1 and g2 on east and west, none on north. */
 function withoutLogs(): ClusterDocument {
@@ -16,6 +16,7 @@ function withoutLogs(): ClusterDocument {
     sites: ['s'],
     nodes: [node('east'), node('west'), node('north')],
     groups: [],
+    pulse: null,
   };
   const volume = (name: string, paths: Record<string, string>) => ({
     name,

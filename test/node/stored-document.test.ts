@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { withLog } from '../../src/node/log-changes.ts';
 import { differs, parseDocument } from '../../src/node/stored-document.ts';
-import { defaultGroupSettings, type ClusterDocument } from '../../src/store/document.ts';
+import { defaultGroupSettings, defaultTakeOverSettings, type ClusterDocument } from '../../src/store/document.ts';
 
 const document: ClusterDocument = {
   schema: 1,
@@ -9,7 +9,7 @@ const document: ClusterDocument = {
   cluster: 'c',
   version: 3,
   sites: ['s'],
-  nodes: [{ name: 'east', site: 's', replication: '127.0.0.1:1' }],
+  nodes: [{ name: 'east', site: 's', replication: '127.0.0.1:1', pulse: [], heartbeat: null }],
   groups: [
     {
       name: 'g1',
@@ -19,8 +19,11 @@ const document: ClusterDocument = {
       legs: [{ node: 'east', mode: 'sync' }],
       log: null,
       settings: { ...defaultGroupSettings, graceMs: 7 },
+      takeOver: defaultTakeOverSettings,
+      resources: [],
     },
   ],
+  pulse: null,
 };
 
 it('a document is read as it was written', () => {
@@ -29,7 +32,17 @@ it('a document is read as it was written', () => {
 });
 
 it('what an older version wrote is read with defaults for what came later (BY-10)', () => {
-  const later = ['log', 'onTargetLoss', 'onCongestion', 'onLogFull', 'mergeGain'];
+  const later = [
+    'pulse',
+    'heartbeat',
+    'takeOver',
+    'resources',
+    'log',
+    'onTargetLoss',
+    'onCongestion',
+    'onLogFull',
+    'mergeGain',
+  ];
   const text = JSON.stringify(document, (key, value: unknown) => (later.includes(key) ? undefined : value));
   expect(text).not.toContain('merge');
   expect(parseDocument(text)).toEqual(document);

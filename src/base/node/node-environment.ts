@@ -4,6 +4,7 @@ import type { Environment } from '../environment.ts';
 import type { Log } from '../log.ts';
 import { NodeClock } from './node-clock.ts';
 import { NodeFiles } from './node-files.ts';
+import { NodeDatagrams } from './node-datagrams.ts';
 import { NodeNetwork } from './node-network.ts';
 import { NodeRandom } from './node-random.ts';
 import { NodeTurn } from './node-turn.ts';
@@ -19,6 +20,7 @@ export function createNodeEnvironment(log: Log): Environment {
     random: new NodeRandom(),
     files: new NodeFiles(),
     network: new NodeNetwork(log),
+    datagrams: new NodeDatagrams(),
     log,
     bootId: readBootId(),
     abort(reason) {

@@ -121,7 +121,15 @@ export class SimNetwork {
     for (const connection of this.#connections) connection.reschedule();
   }
 
-  // What follows is for pipes, streams and processes.
+  // What follows is for pipes, streams, datagrams and processes.
+
+  isCut(from: SimMachine, to: SimMachine): boolean {
+    return !to.on || this.#blocked.has(way(from, to));
+  }
+
+  machineAt(own: SimMachine, host: string): SimMachine | null {
+    return ownMachine.has(host) ? own : (this.#hosts.get(host) ?? null);
+  }
 
   isBlocked(from: SimStream, to: SimStream): boolean {
     if (!to.machine.on || from.silent) return true;
@@ -208,8 +216,7 @@ export class SimNetwork {
   }
 
   #machineOf(address: Address, own: SimMachine): SimMachine | null {
-    if (address.kind === 'unix' || ownMachine.has(address.host)) return own;
-    return this.#hosts.get(address.host) ?? null;
+    return address.kind === 'unix' ? own : this.machineAt(own, address.host);
   }
 }
 

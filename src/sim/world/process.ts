@@ -73,6 +73,7 @@ export class SimProcess implements EventTarget, TurnOwner {
       random: world.prng.derive(`process ${number} of ${machine.name}`),
       files: new SimProcessFiles(this),
       network: new SimProcessNetwork(this),
+      datagrams: world.datagrams.openFor(this),
       log: this.#log(),
       bootId: machine.bootId,
       abort: (reason) => {

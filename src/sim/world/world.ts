@@ -12,6 +12,7 @@
 import { MemoryStore, StoreMemory } from '../../store/memory-store.ts';
 import type { Store } from '../../store/store.ts';
 import { SimMachine } from './machine.ts';
+import { SimDatagrams } from './datagrams.ts';
 import { SimNetwork } from './network.ts';
 import { SimStoreService } from './store.ts';
 import { SimScheduler } from './scheduler.ts';
@@ -42,6 +43,7 @@ export class World {
   readonly prng: Prng;
   readonly scheduler: SimScheduler;
   readonly network: SimNetwork;
+  readonly datagrams: SimDatagrams;
   readonly store: SimStoreService;
   readonly #log: ((line: LogLine) => void) | undefined;
   readonly #machines = new Map<string, SimMachine>();
@@ -53,6 +55,7 @@ export class World {
     this.prng = new Prng(options.seed);
     this.scheduler = new SimScheduler(options.trace);
     this.network = new SimNetwork(this);
+    this.datagrams = new SimDatagrams(this);
     this.store = new SimStoreService(this, options.store ?? new MemoryStore(new StoreMemory()));
     this.#log = options.log;
   }
