@@ -99,7 +99,7 @@ describe('AS-3: an interconnect over a serial line', () => {
   test('carries heartbeats both ways', async () => {
     const scene = serial('plain');
     expect(await scene.heard(10_000)).toEqual(atLeast(49));
-    expect([scene.ends.east.faults, scene.ends.west.faults]).toEqual([[null], [null]].map(() => []));
+    expect([scene.ends.east.faults, scene.ends.west.faults]).toEqual([[], []]);
   });
 
   test('goes on through noise, and lets none of it through', async () => {
@@ -133,16 +133,14 @@ describe('AS-3: an interconnect over a serial line', () => {
     await scene.world.run(2000);
     // Nothing that east sends arrives at west any more.
     const { datagrams } = scene.world;
-    datagrams.joinSerial(scene.world.machine('east'), '/dev/ttyS0', scene.world.machine('east'), '/dev/nowhere');
-    const west = scene.world.machine('west');
-    datagrams.joinSerial(west, '/dev/ttyS1', scene.world.machine('east'), '/dev/ttyS0');
-    datagrams.joinSerial(scene.world.machine('east'), '/dev/ttyS0', scene.world.machine('third'), '/dev/ttyS9');
+    const east = scene.world.machine('east');
+    datagrams.joinSerial(east, '/dev/ttyS0', scene.world.machine('third'), '/dev/ttyS9');
     await scene.world.run(900);
     expect(scene.ends.east.faults).toEqual([]);
     await scene.world.run(600);
     expect(scene.ends.east.fault).toMatch(/interconnect ic1: the partner is heard, but acknowledges nothing/);
     expect(scene.ends.west.faults).toEqual([]);
-    datagrams.joinSerial(scene.world.machine('east'), '/dev/ttyS0', west, '/dev/ttyS1');
+    datagrams.joinSerial(east, '/dev/ttyS0', scene.world.machine('west'), '/dev/ttyS1');
     await scene.world.run(500);
     expect(scene.ends.east.fault).toBeNull();
   });

@@ -1,6 +1,6 @@
 import { execFile, type ChildProcess } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { ReadStream } from 'node:tty';
 import { HoldfastError, messageOf } from '../errors.ts';
@@ -85,6 +85,7 @@ class SerialStream implements ByteStream {
       const fd = openSync(path, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
       // A tty stream is polled; an ordinary file stream would hold a thread of the pool for as long as the line is silent.
       this.#line = new ReadStream(fd);
+      closeUnlessOwned(fd, this.#line);
       this.#line.on('data', (data: Buffer) => this.#events.received(data));
       this.#line.on('end', () => this.#close('the line was closed'));
       this.#line.on('error', (error) => this.#close(error.message));
@@ -128,4 +129,11 @@ class SerialStream implements ByteStream {
     this.#line = null;
     setImmediate(() => this.#events.closed(reason));
   }
+}
+
+/** Of a pseudo-terminal the stream opens a file of its own, and never closes the one it was given (libuv, `uv_tty_init`). */
+function closeUnlessOwned(fd: number, line: ReadStream): void {
+  // `Reflect`, because the types do not know it.
+  const handle: unknown = Reflect.get(line, '_handle');
+  if (typeof handle === 'object' && handle !== null && 'fd' in handle && handle.fd !== fd) closeSync(fd);
 }
