@@ -93,7 +93,8 @@ function mayTakeOver(evidence: Evidence): boolean {
   const sound = asked.filter((heard) => heard.fault === null);
   if (sound.length === 0) return false;
   if (!evidence.waitsForRecovery && sound.some((heard) => heard.hearing === 'unknown')) return false;
-  if (evidence.automatic === 'off' || !evidence.nodeAutomatic || evidence.planned || evidence.deaf !== null) return false;
+  if (evidence.automatic === 'off' || !evidence.nodeAutomatic || evidence.planned || evidence.deaf !== null)
+    return false;
   if (evidence.heardBy.length > 0 || evidence.unsafe !== null) return false;
   if (evidence.presence !== 'silent' && evidence.presence !== 'off') return false;
   if (evidence.before.length > 0 && evidence.precedenceMs < evidence.precedenceMaxMs) return false;
