@@ -4,6 +4,8 @@
  */
 import { z } from 'zod';
 import { Agent } from '../agent/agent.ts';
+import type { Remembered } from '../agent/agent-state.ts';
+import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
@@ -184,6 +186,15 @@ export class Node implements NodeControl {
 
   get groups(): ReadonlyMap<string, Group> {
     return this.#groups;
+  }
+
+  /** Of this node's agent alone, oldest first; `decisions` asks all nodes. */
+  agentDecisions(group: string): readonly KeptDecision[] {
+    return this.#agent.decisions(group, decisionsShown);
+  }
+
+  get agentState(): Readonly<Remembered> {
+    return this.#agent.state.current;
   }
 
   /** Rejects when the store holds a document this node has no part in, or the replication address cannot be had. */
