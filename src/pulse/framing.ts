@@ -66,7 +66,7 @@ export class LineDecoder {
   }
 
   push(chunk: Uint8Array): void {
-    for (let at = 0; at < chunk.length; ) {
+    for (let at = 0; at < chunk.length;) {
       const zero = chunk.indexOf(0, at);
       const end = zero < 0 ? chunk.length : zero;
       if (this.#length < stuffedBytesMax) {
@@ -134,7 +134,7 @@ function stuffed(body: Uint8Array): Uint8Array {
 function unstuffed(stretch: Uint8Array): Uint8Array | null {
   const body = new Uint8Array(stretch.length);
   let length = 0;
-  for (let at = 0; at < stretch.length; ) {
+  for (let at = 0; at < stretch.length;) {
     const run = stretch[at] ?? 0;
     if (at + run > stretch.length) return null;
     body.set(stretch.subarray(at + 1, at + run), length);

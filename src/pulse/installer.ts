@@ -99,7 +99,7 @@ export interface InstallRequest {
 
 /** What is asked of heartbeat mirrors, at the node that writes them. Rejections are `HoldfastError`s. */
 export interface HeartbeatMirrors {
-  list(): readonly MirrorRow[];
+  list(): Promise<readonly MirrorRow[]>;
   /** `E_EXISTS`, `E_NOT_FOUND` for a node that is not there. */
   create(request: { readonly name: string; readonly to: string }): Promise<void>;
   /** Resolves when both ends use it. `E_NOT_FOUND`: no mirror is created; `E_TIMEOUT`: not confirmed, so undone. */
@@ -107,8 +107,8 @@ export interface HeartbeatMirrors {
   /** Resolves when neither end uses it. `E_TIMEOUT`: the other end has not confirmed; it is asked for as long as it takes. */
   remove(name: string): Promise<void>;
   delete(name: string): Promise<void>;
-  /** Resolves when it may be done: nobody uses the mirror. Else refused with an alert (HM-4). */
-  permit(name: string, what: 'split' | 'pause'): void;
+  /** Resolves where it may be done, since nobody uses the mirror; else `E_REFUSED`, and an alert (HM-4). */
+  permit(name: string, what: 'split' | 'pause'): Promise<void>;
 }
 
 const installBody = z.object({
@@ -141,11 +141,7 @@ export class MirrorInstaller implements HeartbeatMirrors {
   readonly #retiring = new Map<string, Promise<void>>();
   #closed = false;
 
-  constructor(
-    world: Pick<Environment, 'clock' | 'files' | 'log'>,
-    options: InstallerOptions,
-    ports: InstallerPorts,
-  ) {
+  constructor(world: Pick<Environment, 'clock' | 'files' | 'log'>, options: InstallerOptions, ports: InstallerPorts) {
     this.#world = world;
     this.#options = options;
     this.#ports = ports;
@@ -168,9 +164,7 @@ export class MirrorInstaller implements HeartbeatMirrors {
   /** Those of the cluster document that were not there before are created and installed, at both nodes by themselves. */
   async adopt(document: readonly HeartbeatMirror[]): Promise<void> {
     const { node } = this.#options;
-    const fresh = document.filter(
-      ({ name, from, to }) => (from === node || to === node) && !this.#adopted.has(name),
-    );
+    const fresh = document.filter(({ name, from, to }) => (from === node || to === node) && !this.#adopted.has(name));
     const used: MirrorRecord[] = [];
     for (const { name, from, to, paths } of fresh) {
       this.#adopted.add(name);
@@ -190,7 +184,11 @@ export class MirrorInstaller implements HeartbeatMirrors {
     this.#closed = true;
   }
 
-  list(): readonly MirrorRow[] {
+  async list(): Promise<readonly MirrorRow[]> {
+    return this.rows();
+  }
+
+  rows(): readonly MirrorRow[] {
     const { node } = this.#options;
     return [...this.#records.values()]
       .filter(({ from, state }) => from === node || state !== 'created')
@@ -207,7 +205,10 @@ export class MirrorInstaller implements HeartbeatMirrors {
   async create({ name, to }: { readonly name: string; readonly to: string }): Promise<void> {
     const { node, nodes } = this.#options;
     if (!namePattern.test(name)) {
-      throw new HoldfastError('E_USAGE', `heartbeat mirror ${name}: a name has letters, digits, ".", "_" and "-", 63 at most`);
+      throw new HoldfastError(
+        'E_USAGE',
+        `heartbeat mirror ${name}: a name has letters, digits, ".", "_" and "-", 63 at most`,
+      );
     }
     const known = this.#records.get(name);
     // Of a mirror that another node fed only its last word is left.
@@ -278,7 +279,7 @@ export class MirrorInstaller implements HeartbeatMirrors {
     }
   }
 
-  permit(name: string, what: 'split' | 'pause'): void {
+  async permit(name: string, what: 'split' | 'pause'): Promise<void> {
     const record = this.#records.get(name);
     if (record === undefined) throw noMirror(name);
     this.#requireUnused(record, what);
@@ -309,7 +310,8 @@ export class MirrorInstaller implements HeartbeatMirrors {
     }
     if (known?.from === from) {
       if (known.revision > revision) return 'it was overtaken by a later request';
-      if (known.revision === revision) return known.state === 'installed' ? null : 'it was overtaken by a later request';
+      if (known.revision === revision)
+        return known.state === 'installed' ? null : 'it was overtaken by a later request';
     }
     const record: MirrorRecord = {
       name,
@@ -419,7 +421,8 @@ export class MirrorInstaller implements HeartbeatMirrors {
     const inUse = [...this.#records.values()].filter((record) => record.name !== name && isInUse(record));
     const other = inUse.find((record) => this.#pathOf(record) === path);
     if (other !== undefined) return `heartbeat mirror ${name}: ${path} belongs to heartbeat mirror ${other.name}`;
-    if (inUse.length >= mirrorsMax) return `heartbeat mirror ${name}: ${mirrorsMax} are in use, which is all there can be`;
+    if (inUse.length >= mirrorsMax)
+      return `heartbeat mirror ${name}: ${mirrorsMax} are in use, which is all there can be`;
     const production = await this.#ports.productionAt(path);
     if (production === null) return null;
     return `heartbeat mirror ${name}: ${path} on ${this.#options.node} belongs to ${production}. ${productionDataWarning}`;

@@ -18,7 +18,14 @@
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { messageOf } from '../base/errors.ts';
-import { formatAddress, parseAddress, type Address, type ByteStream, type Listener, type StreamEvents } from '../base/network.ts';
+import {
+  formatAddress,
+  parseAddress,
+  type Address,
+  type ByteStream,
+  type Listener,
+  type StreamEvents,
+} from '../base/network.ts';
 import { BackOff } from './back-off.ts';
 import { channelBytesMax, type Channel, type ChannelEvents } from './channel.ts';
 import { encodeLineFrame, LineDecoder, type LineFrame } from './framing.ts';
@@ -277,7 +284,10 @@ class WayOut {
 
   /** An older number is an answer that was under way: it proves nothing about now. */
   acknowledged(number: number): void {
-    if (this.#unansweredMs === null || (number - this.#firstUnanswered + 0x1_0000_0000) % 0x1_0000_0000 >= 0x8000_0000)
+    if (
+      this.#unansweredMs === null ||
+      (number - this.#firstUnanswered + 0x1_0000_0000) % 0x1_0000_0000 >= 0x8000_0000
+    )
       return;
     this.#unansweredMs = null;
     this.#timer?.cancel();

@@ -191,12 +191,7 @@ export class MirrorTargetChannel implements Channel, MirrorTable {
     if (this.#volume.problem !== null) return this.#again.failed();
   }
 
-  #arrived(
-    region: RegionName,
-    payload: Uint8Array,
-    remote: string,
-    answer: (problem: string | null) => void,
-  ): void {
+  #arrived(region: RegionName, payload: Uint8Array, remote: string, answer: (problem: string | null) => void): void {
     this.#volume.write(region, payload, (outcome) => {
       switch (outcome.kind) {
         case 'written':

@@ -8,7 +8,15 @@ import type { Environment } from '../base/environment.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Address, ByteStream, Listener, StreamEvents } from '../base/network.ts';
 import { BackOff } from './back-off.ts';
-import { encodePlain, encodeSigned, FeedDecoder, FeedKeys, feedVersion, isSigned, nonceBytes } from './mirror-feed.ts';
+import {
+  encodePlain,
+  encodeSigned,
+  FeedDecoder,
+  FeedKeys,
+  feedVersion,
+  isSigned,
+  nonceBytes,
+} from './mirror-feed.ts';
 import type { FeedFrame, FeedIdentity } from './mirror-feed.ts';
 import type { RegionName } from './mirror-slot.ts';
 
@@ -203,7 +211,8 @@ class Feed {
     if (!isSigned(frame, keys.signHello)) return this.#refuse('wrongKey', 'it does not know the key of the cluster');
     const { mirror, from, to } = frame.identity;
     const target = this.#owner.known(frame.identity);
-    if (target === null) return this.#refuse('unknownMirror', `no mirror ${mirror} from ${from} to ${to} is installed`);
+    if (target === null)
+      return this.#refuse('unknownMirror', `no mirror ${mirror} from ${from} to ${to} is installed`);
     this.#target = target;
     this.#owner.accepted(target);
     this.#decoder.allowBlocks();

@@ -78,7 +78,9 @@ export class MirrorFeedSource {
   carry(region: RegionName, payload: Uint8Array): void {
     this.#lanes[region].waiting = payload;
     this.#overdue ??= this.#world.clock.after(this.#limitMs, () => {
-      this.#events.problem(`nothing has been written at ${this.#identity.to} for ${this.#limitMs} ms: ${this.#reason}`);
+      this.#events.problem(
+        `nothing has been written at ${this.#identity.to} for ${this.#limitMs} ms: ${this.#reason}`,
+      );
     });
     this.#pump(region);
   }

@@ -172,7 +172,7 @@ export class FeedDecoder {
   }
 
   push(chunk: Uint8Array): void {
-    for (let at = 0; at < chunk.length && !this.#ended; ) {
+    for (let at = 0; at < chunk.length && !this.#ended;) {
       const wanted = this.#wanted();
       const taken = Math.min(wanted - this.#length, chunk.length - at);
       this.#bytes.set(chunk.subarray(at, at + taken), this.#length);

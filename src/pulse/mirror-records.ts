@@ -7,14 +7,12 @@ import { crc32c } from '../base/crc32c.ts';
 import { HoldfastError } from '../base/errors.ts';
 import type { Files } from '../base/files.ts';
 
-export type MirrorState =
-  /** Known here, used by nobody. At the target: NULL in its table (HM-9). */
-  | 'created'
-  /** In use here; the target has not confirmed yet. */
-  | 'installing'
-  | 'installed'
-  /** NULL here; the target has not confirmed yet that it is NULL there. */
-  | 'removing';
+/**
+ * `created`: known here, used by nobody (at the target: NULL in its table, HM-9). `installing`: in use here, the target has not
+ * confirmed yet. `installed`. `removing`: NULL here, the target has not confirmed yet that it is NULL there.
+ */
+export const mirrorStates = ['created', 'installing', 'installed', 'removing'] as const;
+export type MirrorState = (typeof mirrorStates)[number];
 
 export interface MirrorRecord {
   readonly name: string;
@@ -43,7 +41,7 @@ const recordsSchema = z.object({
       to: text,
       primary: text,
       secondary: text,
-      state: z.enum(['created', 'installing', 'installed', 'removing']),
+      state: z.enum(mirrorStates),
       revision: z.int().nonnegative(),
     }),
   ),

@@ -59,9 +59,12 @@ describe('AS-3: frames on a noisy line', () => {
     );
   });
 
-  test.each([253, 254, 255, 508, 509, channelBytesMax])('stuffing at its limits: %i bytes without a zero', (length) => {
-    expect(decodeAll(encodeLineFrame(message(9, length)))).toEqual([message(9, length)]);
-  });
+  test.each([253, 254, 255, 508, 509, channelBytesMax])(
+    'stuffing at its limits: %i bytes without a zero',
+    (length) => {
+      expect(decodeAll(encodeLineFrame(message(9, length)))).toEqual([message(9, length)]);
+    },
+  );
 
   test('survive noise before, between and after them', () => {
     const noise = fc.uint8Array({ maxLength: 3000 });

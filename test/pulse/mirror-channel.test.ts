@@ -99,7 +99,9 @@ describe('HM-2: a heartbeat mirror', () => {
     for (const process of [scene.east, scene.west]) {
       const volume = await scene.world.settle(process.environment.files.read(path));
       const slots = regions.message.slotsAt.map((from) => decodeSlot('message', volume.subarray(from, from + 4096)));
-      expect(slots.every((slot) => slot !== null && /^beat \d+$/.test(Buffer.from(slot.payload).toString()))).toBe(true);
+      expect(slots.every((slot) => slot !== null && /^beat \d+$/.test(Buffer.from(slot.payload).toString()))).toBe(
+        true,
+      );
     }
   });
 
@@ -147,24 +149,27 @@ describe('HM-2: a heartbeat mirror', () => {
     expect(scene.source.fault).toBeNull();
   });
 
-  test.each(['east', 'west'])('a disk that hangs at %s is a fault after the limit, and held for no more work', async (name) => {
-    const scene = await running(`hang ${name}`);
-    const { files } = scene.world.machine(name);
-    files.hang();
-    await scene.world.run(limitMs * 3);
-    const end = name === 'east' ? scene.source : scene.target;
-    expect(end.fault).toMatch(/has not answered for 1000 ms/);
-    expect(scene.source.fault).toMatch(/has not answered for 1000 ms/);
-    const process = name === 'east' ? scene.east : scene.west;
-    const before = process.effects;
-    await scene.world.run(10_000);
-    // At most the flush that was due: no write is started behind one that hangs.
-    expect(process.effects - before).toBeLessThan(name === 'east' ? 2 : 60);
-    files.heal();
-    await scene.world.run(3000);
-    expect([scene.source.fault, scene.target.fault]).toEqual([null, null]);
-    expect(await scene.heard(2000)).toBeGreaterThan(5);
-  });
+  test.each(['east', 'west'])(
+    'a disk that hangs at %s is a fault after the limit, and held for no more work',
+    async (name) => {
+      const scene = await running(`hang ${name}`);
+      const { files } = scene.world.machine(name);
+      files.hang();
+      await scene.world.run(limitMs * 3);
+      const end = name === 'east' ? scene.source : scene.target;
+      expect(end.fault).toMatch(/has not answered for 1000 ms/);
+      expect(scene.source.fault).toMatch(/has not answered for 1000 ms/);
+      const process = name === 'east' ? scene.east : scene.west;
+      const before = process.effects;
+      await scene.world.run(10_000);
+      // At most the flush that was due: no write is started behind one that hangs.
+      expect(process.effects - before).toBeLessThan(name === 'east' ? 2 : 60);
+      files.heal();
+      await scene.world.run(3000);
+      expect([scene.source.fault, scene.target.fault]).toEqual([null, null]);
+      expect(await scene.heard(2000)).toBeGreaterThan(5);
+    },
+  );
 
   test('a connection that is cut is made anew, without a fault', async () => {
     const scene = await running('cut');
