@@ -136,7 +136,8 @@ export class EtcdStore implements Store {
   async #range(body: string): Promise<readonly Entry[]> {
     const reasons: string[] = [];
     let code: 'E_STORE_UNREACHABLE' | 'E_STORE_DAMAGED' = 'E_STORE_UNREACHABLE';
-    for (const endpoint of this.#wentBack === null ? this.#inOrder() : []) {
+    for (const endpoint of this.#inOrder()) {
+      if (this.#wentBack !== null) break;
       const floor = this.#revision;
       const reply = await this.#send(endpoint, rangePath, body);
       if (reply.kind !== 'answer') {
@@ -160,7 +161,7 @@ export class EtcdStore implements Store {
 
   /** Why an answer is not of the history followed; null when it is. */
   #faultOf(endpoint: string, header: Header | undefined, floor: number): string | null {
-    if (header === undefined) return null;
+    if (header === undefined || this.#wentBack !== null) return this.#wentBack;
     if (this.#clusterId !== null && header.clusterId !== this.#clusterId) {
       return (
         `${endpoint} is of etcd cluster ${header.clusterId}, this node follows ${this.#clusterId}: ` +
