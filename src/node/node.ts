@@ -833,12 +833,15 @@ export class Node implements NodeControl {
       if (entry === null) throw new HoldfastError('E_STORE_DAMAGED', 'the store has no cluster document');
       const before = parseDocument(entry.value);
       const after = { ...change(before), version: before.version + 1 };
+      const value = JSON.stringify(after);
       const outcome = await store.commit({
         require: [{ key: documentKey, revision: entry.revision }],
-        put: [{ key: documentKey, value: JSON.stringify(after) }],
+        put: [{ key: documentKey, value }],
         remove,
       });
-      if (outcome.kind === 'committed') {
+      // R11: of an unknown outcome it is read what became of it; else the change would be made twice.
+      const happened = outcome.kind === 'unknown' && (await store.read(documentKey))?.value === value;
+      if (outcome.kind === 'committed' || happened) {
         this.#learnDocument(after);
         for (const { name } of after.nodes) {
           if (name !== this.nodeName) this.#request(name, 'node.refresh', {}, statusTimeoutMs).catch(() => {});
