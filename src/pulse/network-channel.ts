@@ -1,0 +1,1 @@
+export interface PulsePath { readonly x: number }
