@@ -25,7 +25,7 @@ import {
   type MirrorMode,
   type VolumeEntry,
 } from '../store/document.ts';
-import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
+import { defaultLeaseTtlMs, LeaseObserver, type Lease } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { imagePathOf } from '../volume/last-image.ts';
 import { makeWwid } from '../volume/wwid.ts';
@@ -42,10 +42,13 @@ import type {
   NodeEvent,
   TakeOverRequest,
 } from './control.ts';
+import { DataPathWatch } from './data-path.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
 import { LogControl } from './log-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
+import { defaultStallMs } from './progress.ts';
+import type { PulseHost, PulseStart } from './pulse-host.ts';
 import { Rates } from './rates.ts';
 import { differs, parseDocument } from './stored-document.ts';
 import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
@@ -54,12 +57,15 @@ export interface NodeOptions {
   readonly environment: Environment;
   readonly devices: DeviceProvider;
   readonly store: Store;
+  /** Of this node; ended with it. */
+  readonly pulse: PulseHost;
   readonly name: string;
   /** Written to the store when it has no document yet. */
   readonly declared: ClusterDocument;
   readonly dataFolder: string;
   readonly listen: Address;
   readonly connectionsPerLink: number;
+  /** Where the document has no pulse, which says it. */
   readonly leaseTtlMs?: number;
   readonly softwareVersion: string;
   readonly pid: number | null;
@@ -79,6 +85,8 @@ export class Node implements NodeControl {
   readonly exports: NodeExports;
   /** How hosts reach this node; set by who binds the servers. */
   exportBases: readonly string[] = [];
+  /** HM-17: the own storage of a group served here has not answered for the group's stall time. Told once each time. */
+  onStalled: (group: string, reason: string) => void = (group, reason) => this.#event(group, 'stalled', reason);
 
   readonly #options: NodeOptions;
   readonly #environment: Environment;
@@ -86,7 +94,8 @@ export class Node implements NodeControl {
   readonly #router: FrameRouter;
   readonly #logs: LogControl;
   readonly #leases = new Map<string, LeaseObserver>();
-  readonly #lease: LeaseHolder;
+  readonly #pulse: PulseHost;
+  readonly #lease: Lease;
   readonly #incarnation: string;
   readonly #listeners = new Set<(event: NodeEvent) => void>();
   #document: ClusterDocument;
@@ -99,6 +108,7 @@ export class Node implements NodeControl {
   #polling = false;
   #stopping = false;
   readonly #rates = new Map<string, Rates>();
+  readonly #dataPath = new DataPathWatch();
 
   constructor(options: NodeOptions) {
     this.#options = options;
@@ -117,25 +127,13 @@ export class Node implements NodeControl {
       ownerOf: (name) => this.#ownerOf(name),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
-    const { clock, turn, random } = options.environment;
-    this.#lease = new LeaseHolder({
-      clock,
-      turn,
-      random,
-      store: options.store,
-      node: options.name,
-      incarnation: this.#incarnation,
-      ...(options.leaseTtlMs === undefined ? {} : { ttlMs: options.leaseTtlMs }),
-      events: {
-        acquired: () => {
-          for (const group of this.#groups.values()) group.leaseAcquired();
-        },
-        lapsed: (reason) => {
-          this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
-          for (const group of this.#groups.values()) group.leaseLapsed();
-        },
-      },
-    });
+    this.#pulse = options.pulse;
+    this.#lease = options.pulse.lease;
+  }
+
+  /** HM-17: this node is to be taken for dead, it can neither serve nor hand over; null: no more. */
+  mute(reason: string | null): void {
+    this.#pulse.mute(reason);
   }
 
   get groups(): ReadonlyMap<string, Group> {
@@ -179,9 +177,33 @@ export class Node implements NodeControl {
     );
     this.#syncGroups();
     await this.#links.start();
-    this.#lease.start();
+    await this.#startPulse();
     this.#tick();
     void this.#poll();
+  }
+
+  #startPulse(): Promise<void> {
+    const { pulse } = this.#document;
+    const start: PulseStart = {
+      node: this.nodeName,
+      incarnation: this.#incarnation,
+      leaseTtlMs: pulse?.leaseTtlMs ?? this.#options.leaseTtlMs ?? defaultLeaseTtlMs,
+      stallMs: pulse?.stallMs ?? defaultStallMs,
+      pulse: null,
+    };
+    return this.#pulse.start(start, {
+      leaseAcquired: () => {
+        for (const group of this.#groups.values()) group.leaseAcquired();
+      },
+      leaseLapsed: (reason) => {
+        this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
+        for (const group of this.#groups.values()) group.leaseLapsed();
+      },
+      changed: () => {},
+      indicated: () => {},
+      tableChanged: () => {},
+      control: (_from, message) => Promise.resolve(`this version knows no request ${message.kind}`),
+    });
   }
 
   async stop(): Promise<void> {
@@ -191,7 +213,7 @@ export class Node implements NodeControl {
     this.#poller?.cancel();
     for (const group of this.#groups.values()) await group.close();
     await this.#links?.close();
-    await this.#lease.release().catch(() => {});
+    await this.#pulse.stop();
     await this.#options.store.close();
   }
 
@@ -271,7 +293,7 @@ export class Node implements NodeControl {
 
   #observer(node: string): LeaseObserver {
     let observer = this.#leases.get(node);
-    if (observer === undefined) this.#leases.set(node, (observer = new LeaseObserver()));
+    if (observer === undefined) this.#leases.set(node, (observer = new LeaseObserver(this.#document.pulse?.leaseMarginMs)));
     return observer;
   }
 
@@ -377,6 +399,8 @@ export class Node implements NodeControl {
       group.tick();
       this.#ratesOf(group).sample(this.#environment.clock.monotonicMs(), group.owner?.counters ?? null);
     }
+    const stalled = this.#dataPath.look(this.#groups.values(), this.#environment.clock.monotonicMs());
+    for (const { group, reason } of stalled) this.onStalled(group, reason);
   }
 
   #ratesOf(group: Group): Rates {

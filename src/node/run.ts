@@ -13,6 +13,7 @@ import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
 import { Node } from './node.ts';
 import { productVersion } from './product-version.ts';
+import { WorkerPulseHost } from './pulse-worker.ts';
 
 export interface RunningNode {
   readonly control: NodeControl;
@@ -54,6 +55,11 @@ export async function runNode(options: {
     environment,
     devices: new NodeDeviceProvider(environment.turn),
     store,
+    pulse: new WorkerPulseHost({
+      environment,
+      store: configuration.store,
+      local: { dataFolder: own.dataFolder, key: null },
+    }),
     name: nodeName,
     declared: toClusterDocument(configuration, environment.random),
     dataFolder: own.dataFolder,

@@ -22,7 +22,7 @@
 import { assert } from '../base/assert.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Turn } from '../base/turn.ts';
-import type { Lease, LeaseEvents, LeaseState, Moment } from '../store/lease.ts';
+import type { Lease, LeaseEvents, LeaseState, LeaseView } from '../store/lease.ts';
 
 const slotsAt = 64;
 const slotBytes = 448;
@@ -34,17 +34,17 @@ const states: readonly LeaseState[] = ['unknown', 'valid', 'lapsed'];
 /** A holder publishes a few times a second: a reader that is overtaken so often has found something else than one. */
 const readsMax = 1000;
 
-/** What the holder says at one moment. */
-export interface LeaseView {
-  readonly state: LeaseState;
-  readonly reason: string | null;
-  /** Null unless valid. */
-  readonly leaseId: string | null;
-  /** Null unless valid. */
-  readonly deadline: Moment | null;
-}
-
 const nothingYet: LeaseView = { state: 'unknown', reason: 'not acquired yet', leaseId: null, deadline: null };
+
+export function sameView(one: LeaseView, other: LeaseView): boolean {
+  return (
+    one.state === other.state &&
+    one.reason === other.reason &&
+    one.leaseId === other.leaseId &&
+    one.deadline?.monotonicMs === other.deadline?.monotonicMs &&
+    one.deadline?.wallMs === other.deadline?.wallMs
+  );
+}
 
 /** The memory, as both sides see it. One thread publishes. */
 export class LeaseMemory {

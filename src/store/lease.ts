@@ -53,6 +53,16 @@ export interface Moment {
   readonly wallMs: number;
 }
 
+/** What the holder says at one moment. */
+export interface LeaseView {
+  readonly state: LeaseState;
+  readonly reason: string | null;
+  /** Null unless valid. */
+  readonly leaseId: string | null;
+  /** From then on, by either clock, it is valid no more. Null unless valid. */
+  readonly deadline: Moment | null;
+}
+
 /**
  * The lease of this node as those see it who act on it. `LeaseHolder` is one; where the holder lives in another thread, a view
  * of it in shared memory.
@@ -142,9 +152,15 @@ export class LeaseHolder implements Lease {
     return this.isValid() ? (this.#lease?.id ?? null) : null;
   }
 
-  /** From then on, by either clock, it is valid no more; null unless valid. */
-  get deadline(): Moment | null {
-    return this.isValid() ? this.#deadline : null;
+  /** As it was last settled: whether the deadline has passed meanwhile is the reader's to see. */
+  get view(): LeaseView {
+    const valid = this.#state === 'valid';
+    return {
+      state: this.#state,
+      reason: this.#reason,
+      leaseId: valid ? (this.#lease?.id ?? null) : null,
+      deadline: valid ? this.#deadline : null,
+    };
   }
 
   /** For the transactions that rely on the lease being there still. */

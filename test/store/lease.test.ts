@@ -118,9 +118,9 @@ function setUp(memory = new StoreMemory(), clock = new HandClock(), incarnation 
     events: {
       changed: () =>
         void views.push({
-          valid: holder.isValid(),
-          deadlineMs: holder.deadline?.monotonicMs ?? null,
-          reason: holder.reason,
+          valid: holder.view.state === 'valid',
+          deadlineMs: holder.view.deadline?.monotonicMs ?? null,
+          reason: holder.view.reason,
         }),
       acquired: (id) => void (expect(inIsValid).toBe(false), events.push(`acquired ${id.slice(0, 2)}`)),
       lapsed: (reason) => void (expect(inIsValid).toBe(false), events.push(`lapsed ${reason}`)),
