@@ -289,4 +289,5 @@ export function boundedIndication(indication: Indication): Indication {
 
 export const boundedError = (text: string): string => cut(text, answerTextMax);
 
-const cut = (text: string, length: number): string => (text.length <= length ? text : `${text.slice(0, length - 1)}…`);
+const cut = (text: string, length: number): string =>
+  text.length <= length ? text : `${text.slice(0, length - 1)}…`;

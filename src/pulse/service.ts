@@ -63,7 +63,11 @@ export interface UseChange {
 export interface UseResult {
   readonly table: StatusTable;
   /** Whether each other node has applied it too; those that have not will, as soon as any path to them works. */
-  readonly passedOn: readonly { readonly node: string; readonly confirmed: boolean; readonly problem: string | null }[];
+  readonly passedOn: readonly {
+    readonly node: string;
+    readonly confirmed: boolean;
+    readonly problem: string | null;
+  }[];
 }
 
 export interface PulseStatus {
