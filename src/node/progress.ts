@@ -57,6 +57,7 @@ export class ProgressWatch {
   readonly #progress: EngineProgress;
   readonly #clock: Clock;
   readonly #stallMs: number;
+  readonly #changed: (stuck: string | null) => void;
   readonly #timer: Timer;
   #lookedAtMs: number;
   #watchedSinceMs: number;
@@ -72,10 +73,8 @@ export class ProgressWatch {
     this.#clock = options.clock;
     this.#stallMs = options.stallMs;
     this.#lookedAtMs = this.#watchedSinceMs = this.#clock.monotonicMs();
-    this.#timer = repeatedly(this.#clock, this.#stallMs / looksInStallTime, () => {
-      const before = this.#stuck;
-      if ((this.look() === null) !== (before === null)) options.changed(this.#stuck);
-    });
+    this.#changed = options.changed;
+    this.#timer = repeatedly(this.#clock, this.#stallMs / looksInStallTime, () => void this.look());
   }
 
   /** Why the engine is stuck, by a look now; null when it is not. */
@@ -85,7 +84,9 @@ export class ProgressWatch {
     if (nowMs - this.#lookedAtMs >= this.#stallMs / 2) this.#watchedSinceMs = nowMs;
     this.#lookedAtMs = nowMs;
     const sample = { turnedAtMs: this.#progress.turnedAtMs, watchedSinceMs: this.#watchedSinceMs };
+    const before = this.#stuck;
     this.#stuck = judgeProgress(sample, nowMs, this.#stallMs);
+    if ((this.#stuck === null) !== (before === null)) this.#changed(this.#stuck);
     return this.#stuck;
   }
 

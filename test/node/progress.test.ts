@@ -71,6 +71,17 @@ test('a pause of the whole process is not held against the engine, however late 
   expect(told).toEqual([]);
 });
 
+test('the judgement is told whoever looks first', () => {
+  const { engine, clock, told, watch, both } = setUp();
+  both(5000);
+  clock.pass(990);
+  engine.sleep(990);
+  clock.sleep(120);
+  expect(watch.look()).toContain('stuck');
+  clock.pass(5000);
+  expect(told).toHaveLength(1);
+});
+
 test('an engine that does not come back from a pause of the whole process is called stuck', () => {
   const { clock, told, both } = setUp();
   both(5000);
