@@ -54,7 +54,7 @@ import { FrameRouter } from './frames.ts';
 import { LogControl } from './log-control.ts';
 import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
-import { NodePulse } from './node-pulse.ts';
+import { NodePulse, type NodePulseContext } from './node-pulse.ts';
 import type { PulseHost } from './pulse-host.ts';
 import { Rates } from './rates.ts';
 import { differs, parseDocument } from './stored-document.ts';
@@ -121,6 +121,8 @@ export class Node implements NodeControl {
   #poller: Timer | null = null;
   #polling = false;
   #hurried = false;
+  #ownedText = '';
+  #ownedVersion = 0;
   #stopping = false;
   readonly #rates = new Map<string, Rates>();
   readonly #dataPath = new DataPathWatch();
@@ -152,6 +154,8 @@ export class Node implements NodeControl {
       document: () => this.#document,
       productionAt: (path) => options.productionAt?.(this.#document, path) ?? Promise.resolve(null),
       ...(options.leaseTtlMs === undefined ? {} : { leaseTtlMs: options.leaseTtlMs }),
+      linkHeard: () => this.#linkHeard(),
+      word: () => this.#word(),
       leaseAcquired: () => {
         for (const group of this.#groups.values()) group.leaseAcquired();
       },
@@ -914,6 +918,29 @@ export class Node implements NodeControl {
         const { state, reason } = this.#links?.reachable(node) ?? { state: 'down', reason: null };
         return { up: state === 'up', reason };
       },
+    };
+  }
+
+  #linkHeard(): ReadonlyMap<string, number> {
+    const now = this.#environment.clock.monotonicMs();
+    return new Map(
+      this.#peers().flatMap(({ name }): [string, number][] => {
+        const { lastHeardMs = null } = this.#links?.reachable(name) ?? {};
+        return lastHeardMs === null ? [] : [[name, now - lastHeardMs]];
+      }),
+    );
+  }
+
+  #word(): ReturnType<NodePulseContext['word']> {
+    const owned = [...this.#groups.values()].filter(({ record }) => record?.owner === this.nodeName);
+    const text = owned.map(({ name, record }) => `${name} ${record?.generation ?? 0}`).join();
+    if (text !== this.#ownedText) this.#ownedVersion++;
+    this.#ownedText = text;
+    return {
+      automatic: this.#agent.state.current.automatic,
+      lease: this.#lease.state,
+      ownedVersion: this.#ownedVersion,
+      serving: owned.filter((group) => group.serving).length,
     };
   }
 
