@@ -315,7 +315,7 @@ function* checkAddresses({ nodes }: Sketch): Generator<Finding> {
   for (const [index, node] of nodes.entries()) {
     const own = (node.pulse ?? []).map((value, at) => ({ value, path: ['nodes', index, 'pulse', at] }));
     yield* repeated(own, (value) => `${value} is there twice; each path has an address of its own`);
-    everyUdp.push(...new Map(own.map((each) => [each.value, each])).values());
+    everyUdp.push(...own.filter(({ value }, at) => own.findIndex((each) => each.value === value) === at));
     const taken = [
       ['replication', node.replication],
       ['api', node.api],

@@ -137,10 +137,10 @@ const node = section('a node', {
 export const configurationSchema = section('the configuration', {
   cluster: name,
   store: storeSchema,
-  pulse: pulseSchema.optional(),
   sites: list(name, 'sites', { min: 1 }),
   nodes: list(node, 'nodes', { min: 1 }),
   groups: list(group, 'groups', { min: 0 }).optional(),
+  pulse: pulseSchema.optional(),
 });
 
 export type DeclaredConfiguration = z.infer<typeof configurationSchema>;
