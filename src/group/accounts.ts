@@ -25,13 +25,7 @@
  */
 import { z } from 'zod';
 import { assertNever } from '../base/assert.ts';
-import {
-  comparePositions,
-
-  origin,
-  type Lineage,
-  type Position,
-} from '../stream/position.ts';
+import { comparePositions, origin, type Lineage, type Position } from '../stream/position.ts';
 import { lineageSchema } from '../volume/leg-metadata.ts';
 import { recordSchema, type GroupRecord } from './record.ts';
 
@@ -83,7 +77,8 @@ export function judgeAccounts(ours: Account, theirs: Account): Verdict {
   const claims = mine.owner === ours.node;
   const itClaims = its.owner === theirs.node;
   if (mine.generation === its.generation && mine.id === its.id) {
-    if (claims || !itClaims || JSON.stringify(mine) === JSON.stringify(its)) return { kind: claims ? 'ours' : 'same' };
+    if (claims || !itClaims || JSON.stringify(mine) === JSON.stringify(its))
+      return { kind: claims ? 'ours' : 'same' };
     return { kind: 'theirs' };
   }
   const gaveUp = givesUp(mine, theirs);
@@ -147,11 +142,18 @@ function beginningIsEnd(lineage: Lineage, position: Position): Position {
 }
 
 /** The furthest that both histories contain; the origin when they have nothing in common. */
-export function commonPosition(one: Pick<History, 'lineage' | 'end'>, other: Pick<History, 'lineage' | 'end'>): Position {
+export function commonPosition(
+  one: Pick<History, 'lineage' | 'end'>,
+  other: Pick<History, 'lineage' | 'end'>,
+): Position {
   const reachOf = ({ lineage, end }: Pick<History, 'lineage' | 'end'>): (Position & { id: string })[] =>
     generationsOf(lineage)
       .filter(({ generation }) => generation <= end.generation)
-      .map(({ generation, id, seq }) => ({ generation, id, seq: generation === end.generation ? Math.min(seq, end.seq) : seq }));
+      .map(({ generation, id, seq }) => ({
+        generation,
+        id,
+        seq: generation === end.generation ? Math.min(seq, end.seq) : seq,
+      }));
   const others = reachOf(other);
   let furthest = origin;
   for (const { generation, id, seq } of reachOf(one)) {
@@ -164,7 +166,11 @@ export function commonPosition(one: Pick<History, 'lineage' | 'end'>, other: Pic
 }
 
 function generationsOf({ generation, id, ancestors }: Lineage): (Position & { readonly id: string })[] {
-  const past = ancestors.map((ancestor) => ({ generation: ancestor.generation, id: ancestor.id, seq: ancestor.leftAtSeq }));
+  const past = ancestors.map((ancestor) => ({
+    generation: ancestor.generation,
+    id: ancestor.id,
+    seq: ancestor.leftAtSeq,
+  }));
   return [...past, { generation, id, seq: Number.MAX_SAFE_INTEGER }];
 }
 
@@ -195,7 +201,9 @@ export function mustRenumber(ours: Account, theirs: Account): boolean {
 export function mayAdopt(ours: Account, record: GroupRecord): boolean {
   const seen = ours.history?.seen ?? { generation: 0, id: '' };
   const known = [seen, ...(ours.record === null ? [] : [ours.record])];
-  return known.every(({ generation, id }) => generation < record.generation || (generation === record.generation && id === record.id));
+  return known.every(
+    ({ generation, id }) => generation < record.generation || (generation === record.generation && id === record.id),
+  );
 }
 
 /** Whether a verdict lets the node serve what it claims. */
@@ -213,4 +221,3 @@ export function clears(verdict: Verdict): boolean {
       return assertNever(verdict);
   }
 }
-

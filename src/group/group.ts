@@ -381,6 +381,7 @@ export class Group {
       if (this.role === 'primary' || this.role === 'opening') {
         await this.#leave(`${record.owner} owns the group since generation ${record.generation}`);
       }
+      if (this.exchange !== null && this.role === 'secondary') this.problem = null;
       await leg.see(record.generation, record.id).catch(() => {});
       return;
     }
@@ -756,8 +757,7 @@ export class Group {
       leg,
       forks: this.#forks,
       images: this.#images,
-      mayServe: (owner, id) =>
-        this.role === 'secondary' && (this.exchange?.admits(this.record, owner, id) ?? true),
+      mayServe: (owner, id) => this.role === 'secondary' && (this.exchange?.admits(this.record, owner, id) ?? true),
       changed: () => {},
     });
   }
@@ -861,7 +861,7 @@ export class Group {
         if (this.role === 'primary') void this.#regain();
       },
       overrule: (loser) => this.#overrule(loser),
-      changed: () => this.#decide(),
+      changed: () => this.#environment.turn.defer(() => this.#decide()),
       event: (kind, message) => this.#event(kind, message),
     });
   }

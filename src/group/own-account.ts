@@ -20,7 +20,8 @@ function historyOf({ owner, role }: Group, leg: LocalLeg): Account['history'] {
   const { lineage, seen } = leg.state;
   if (role === 'primary' && owner !== null) return { lineage: owner.lineage, end: owner.last, seen };
   // While it is being opened nothing is stamped in the generation, though the leg is ready for anything.
-  const begins = role === 'opening' && leg.intended.generation === lineage.generation && owner?.lineage.id === lineage.id;
+  const begins =
+    role === 'opening' && leg.intended.generation === lineage.generation && owner?.lineage.id === lineage.id;
   return { lineage, end: begins ? { generation: lineage.generation, seq: 0 } : leg.intended, seen };
 }
 

@@ -14,14 +14,7 @@
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import type { SplitBrainPolicy } from '../store/document.ts';
-import {
-  accountSchema,
-  clears,
-  judgeAccounts,
-  mayAdopt,
-  mustRenumber,
-  type Account,
-} from './accounts.ts';
+import { accountSchema, clears, judgeAccounts, mayAdopt, mustRenumber, type Account } from './accounts.ts';
 import type { GroupRecord } from './record.ts';
 import { chosenByPolicy, splitBrainWords, type SplitBrain } from './split-brain.ts';
 
@@ -54,7 +47,11 @@ interface Peer {
   cleared: boolean;
   /** Heard, and its links have not gone down since. */
   inContact: boolean;
+  /** When that was found to have ended, monotonic. */
+  lostAtMs: number;
   waits: string | null;
+  /** It must be heard again before long: something could not be done about what it said. */
+  again: boolean;
   split: SplitBrain | null;
   /** The record it was told last. */
   told: GroupRecord | null;
@@ -63,11 +60,12 @@ interface Peer {
 
 export const exchangeMethod = 'record.exchange';
 const askTimeoutMs = 2000;
+const justLostMs = 10_000;
 
 export class RecordExchange {
   readonly #options: ExchangeOptions;
   readonly #peers = new Map<string, Peer>();
-  /** Split brains told of already, by both tenures. */
+  /** Split brain told of already: both tenures, and what was chosen. */
   #toldSplit = '';
 
   constructor(options: ExchangeOptions) {
@@ -117,9 +115,11 @@ export class RecordExchange {
    * lost before, nothing has changed.
    */
   wasAway(): void {
+    const now = this.#options.environment.clock.monotonicMs();
     for (const peer of this.#peers.values()) {
-      if (peer.inContact) peer.cleared = false;
-      peer.inContact = false;
+      // What ended while it was stopped is found out when it goes on, perhaps before the lapse is.
+      if (peer.inContact || now - peer.lostAtMs < justLostMs) peer.cleared = false;
+      this.#lose(peer);
     }
   }
 
@@ -130,7 +130,7 @@ export class RecordExchange {
   connectionDown(node: string): void {
     const peer = this.#peers.get(node);
     if (peer === undefined) return;
-    peer.inContact = false;
+    this.#lose(peer);
     void this.#ask(node, true);
   }
 
@@ -142,8 +142,8 @@ export class RecordExchange {
   /** About once a second. */
   tick(): void {
     for (const name of this.#options.others()) {
-      const { cleared, split, waits } = this.#peer(name);
-      void this.#ask(name, !cleared || split !== null || waits !== null);
+      const { cleared, split, again } = this.#peer(name);
+      void this.#ask(name, !cleared || split !== null || again);
     }
   }
 
@@ -210,7 +210,7 @@ export class RecordExchange {
     try {
       answer = await request(node, exchangeMethod, { group, account: ours }, askTimeoutMs);
     } catch {
-      peer.inContact = false;
+      this.#lose(peer);
       return;
     }
     peer.told = ours.record;
@@ -238,13 +238,16 @@ export class RecordExchange {
     peer.cleared = clears(verdict);
     peer.split = verdict.kind === 'split' ? { ours, theirs, common: verdict.common } : null;
     peer.waits = verdict.kind === 'wait' ? verdict.reason : null;
+    peer.again = false;
     switch (verdict.kind) {
       case 'none':
       case 'same':
         break;
       case 'ours':
-        if (theirs.record?.id !== ours.record?.id && mustRenumber(ours, theirs))
+        if (mustRenumber(ours, theirs)) {
+          peer.again = true;
           renumber(Math.max(theirs.record?.generation ?? 0, theirs.history?.seen.generation ?? 0));
+        }
         break;
       case 'theirs': {
         const { record } = theirs;
@@ -274,9 +277,9 @@ export class RecordExchange {
   }
 
   #tellSplit(split: SplitBrain, chosen: string | null): void {
-    const tenures = [split.ours, split.theirs].map(({ record }) => record?.id ?? '').join(' ');
-    if (tenures === this.#toldSplit) return;
-    this.#toldSplit = tenures;
+    const told = [...[split.ours, split.theirs].map(({ record }) => record?.id ?? ''), chosen ?? ''].join(' ');
+    if (told === this.#toldSplit) return;
+    this.#toldSplit = told;
     const what =
       chosen === null
         ? 'nothing is replicated until one history is chosen'
@@ -284,10 +287,25 @@ export class RecordExchange {
     this.#options.event('splitBrain', `${splitBrainWords(split)}; ${what}`);
   }
 
+  #lose(peer: Peer): void {
+    if (peer.inContact) peer.lostAtMs = this.#options.environment.clock.monotonicMs();
+    peer.inContact = false;
+  }
+
   #peer(name: string): Peer {
     let peer = this.#peers.get(name);
     if (peer === undefined) {
-      peer = { account: null, cleared: false, inContact: false, waits: null, split: null, told: null, asking: null };
+      peer = {
+        account: null,
+        cleared: false,
+        inContact: false,
+        lostAtMs: -Infinity,
+        waits: null,
+        again: false,
+        split: null,
+        told: null,
+        asking: null,
+      };
       this.#peers.set(name, peer);
     }
     return peer;

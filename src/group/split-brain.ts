@@ -28,7 +28,8 @@ export function splitBrainWords({ ours, theirs, common }: SplitBrain): string {
 function historyWords({ node, record, history, serving, sessions, changedBytes }: Account, common: Position): string {
   const since = record?.ownedSinceMs === undefined ? '' : `, owner since ${formatTime(record.ownedSinceMs)}`;
   const changes = history === null ? null : changesSince(history, common);
-  const count = changes === null ? 'changes whose number is not known' : `${changes} change${changes === 1 ? '' : 's'}`;
+  const count =
+    changes === null ? 'changes whose number is not known' : `${changes} change${changes === 1 ? '' : 's'}`;
   const size = changedBytes === null ? '' : `, in at most ${formatSize(changedBytes)}`;
   const hosts = serving ? `, serves hosts (${sessions} session${sessions === 1 ? '' : 's'})` : ', serves no hosts';
   return `${node} in generation ${record?.generation ?? 0}${since}: ${count}${size}${hosts}`;
