@@ -91,6 +91,8 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
     switchOver: ({ group, to }) => ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/switch-over`, { to }),
     takeOver: ({ group, ...request }) =>
       ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/take-over`, request),
+    resolveSplitBrain: ({ group, ...request }) =>
+      ask(schemas.resolveResult, 'POST', `/v1/groups/${part(group)}/resolve`, request),
     pauseMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/pause`),
     resumeMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resume`),
     resyncMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resync`),
