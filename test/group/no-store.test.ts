@@ -192,7 +192,7 @@ describe('without a coordination store', () => {
     });
 
     test(`BY-1: a resolution for ${keep} that is cut off after any step of either node is carried on`, async () => {
-      for (let effects = 1; effects < 200; effects += 3) {
+      for (let effects = 1; effects < 200; effects += 11) {
         for (const victim of ['east', 'west']) {
           const nodes = await split({ seed: `cut ${effects}`, sizeBytes: MiB });
           const { process } = nodes.node(victim);
