@@ -23,13 +23,12 @@ function comparable(document: ClusterDocument): unknown {
     ...rest,
     nodes: Object.fromEntries(nodes.map(({ name, site }) => [name, { site }])),
     groups: Object.fromEntries(
-      groups.map(({ name, volumes, legs, resources, ...group }) => [
+      groups.map(({ name, volumes, legs, nextVolumeIndex: _, ...group }) => [
         name,
         {
           ...group,
           volumes: Object.fromEntries(volumes.map((volume) => [volume.name, volume])),
           legs: Object.fromEntries(legs.map((leg, place) => [leg.node, { place, mode: leg.mode }])),
-          resources,
         },
       ]),
     ),

@@ -11,7 +11,7 @@ import { nodeConfiguration, type Configuration } from './configuration.ts';
 import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
 import { Node } from './node.ts';
-import { openStore } from './open-store.ts';
+import { openStore, storeOfNode } from './open-store.ts';
 import { productVersion } from './product-version.ts';
 
 export interface RunningNode {
@@ -49,7 +49,7 @@ export async function runNode(options: {
   });
   const sparse = sparseSupport();
   if (!sparse.available) log.warn(`holes in backing files are not seen or made: ${sparse.reason}`);
-  const store = await openStore(configuration.store, configuration.cluster, environment);
+  const store = await openStore(storeOfNode(configuration.store, own.dataFolder), configuration.cluster, environment);
   const node = new Node({
     environment,
     devices: new NodeDeviceProvider(environment.turn),
@@ -62,6 +62,7 @@ export async function runNode(options: {
     softwareVersion: productVersion,
     pid: process.pid,
     bitsSlotBytes,
+    storeless: configuration.store.kind === 'none',
   });
   const nbd = new NbdServer(environment, node.exports);
   let nbdAddresses: Address[];
