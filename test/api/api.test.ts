@@ -111,6 +111,7 @@ describe('answers', () => {
       '/v1/groups/{group}/mirrors/{node}/pause',
       '/v1/groups/{group}/mirrors/{node}/resume',
       '/v1/groups/{group}/mirrors/{node}/resync',
+      '/v1/groups/{group}/resolve',
       '/v1/groups/{group}/switch-over',
       '/v1/groups/{group}/take-over',
       '/v1/logs',
