@@ -397,7 +397,8 @@ export class Group {
     const { record, damage } = this.keeper;
     if (damage !== null) return damage;
     if (record === null) {
-      return seen.generation > 0
+      // Without a store it may be with another node, which is heard before anything is served.
+      return seen.generation > 0 && this.exchange === null
         ? `the store knows nothing of this group, but generation ${seen.generation} has existed`
         : null;
     }

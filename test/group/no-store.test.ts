@@ -244,6 +244,20 @@ describe('without a coordination store', () => {
     );
   });
 
+  test('R12: a node that has lost its copy of the record has it from the other', async () => {
+    const nodes = await Nodes.synced({ seed: 'lost copy', storeless: true });
+    await nodes.world.settle(nodes.write(nodes.east, 0, 1));
+    nodes.end('east', 'crash');
+    const files = nodes.start('east').process.environment.files;
+    for (const name of await nodes.world.settle(files.list('/data/store')))
+      await nodes.world.settle(files.remove(`/data/store/${name}`));
+    nodes.end('east', 'crash');
+    nodes.start('east');
+    await nodes.until(() => nodes.east.group.serving && nodes.whole());
+    expect(nodes.east.group.record?.generation).toBeGreaterThan(1);
+    expect(byte(nodes, nodes.west, 0)).toBe(1);
+  });
+
   test('R12: nothing that an owner of an unheard tenure sends is taken in', async () => {
     // East goes through so many tenures alone that its number is above that of the other history.
     const nodes = await split();
