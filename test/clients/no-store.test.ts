@@ -120,10 +120,12 @@ describe('a pair without a coordination store', () => {
       (await readFile(join(pair.folder, 'holdfast-west.yaml'), 'utf8')).replace('64MiB', '128MiB'),
     );
     await pair.startNode('west', other);
-    const leg = await until('the difference is told', 20_000, async () => {
-      const found = (await groupAt('west'))?.legs.find(({ node }) => node === 'east');
-      return found?.reason?.includes('sizeBytes') ? found : null;
-    });
-    expect(leg.reason).toContain('67108864');
+    for (const node of ['west', 'east'] as const) {
+      const note = await until(`${node} tells the difference`, 20_000, async () => {
+        const { notes } = await pair.status(node);
+        return notes.find((told) => told.includes('sizeBytes')) ?? null;
+      });
+      expect(note).toContain('67108864');
+    }
   });
 });
