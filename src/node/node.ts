@@ -3,7 +3,7 @@
  * the world is given to it (`run.ts` in production, the simulator in tests).
  */
 import { z } from 'zod';
-import { Agent } from '../agent/agent.ts';
+import { Agent, isHeard } from '../agent/agent.ts';
 import type { Remembered } from '../agent/agent-state.ts';
 import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
@@ -186,7 +186,7 @@ export class Node implements NodeControl {
       pulse: () => options.pulse?.snapshot ?? null,
       lease: this.#lease,
       leaseOf: (node) => this.#observer(node),
-      store: () => (this.#storeProblem === null ? 'reachable' : 'unreachable'),
+      store: () => (options.storeless ? 'none' : this.#storeProblem === null ? 'reachable' : 'unreachable'),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
       hurry: (on) => this.#hurry(on),
       indicate: (indication) => this.#indicate(indication),
@@ -525,7 +525,9 @@ export class Node implements NodeControl {
 
   /** By what another node is known to live, without a store. */
   #heard(node: string): string | null {
-    return this.#links?.reachable(node).state === 'up' ? 'its replication link is up' : null;
+    if (this.#links?.reachable(node).state === 'up') return 'its replication link is up';
+    const peer = this.#options.pulse?.snapshot?.peers.find((candidate) => candidate.node === node);
+    return peer !== undefined && isHeard(peer) ? 'its heartbeats arrive' : null;
   }
 
   async #called(peer: string, method: string, params: unknown): Promise<unknown> {
