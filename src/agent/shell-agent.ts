@@ -118,17 +118,14 @@ export class ShellAgent implements AgentHandlers {
       });
       if (signal.aborted) break;
       const fault = faultOf(result, Infinity);
+      // One that ran for a while begins anew.
+      if (clock.monotonicMs() - startedMs > 2 * restartDelayMsMax) delayMs = restartDelayMs;
       const again = restart === 'always' || (restart === 'on-failure' && fault !== null);
-      say(
-        `${words[0] ?? 'the program'} ${fault ?? 'ended'}${again ? `; it is started again in ${delayMs / 1000} s` : ''}`,
-      );
+      const next = again ? `; it is started again in ${delayMs / 1000} s` : '';
+      say(`${words[0] ?? 'the program'} ${fault ?? 'has ended'}${next}`);
       if (!again) return;
       await pauseUnless(clock, delayMs, signal);
-      // One that ran for a while begins anew.
-      delayMs =
-        clock.monotonicMs() - startedMs > restartDelayMsMax * 2
-          ? restartDelayMs
-          : Math.min(delayMs * 2, restartDelayMsMax);
+      delayMs = Math.min(delayMs * 2, restartDelayMsMax);
     }
   }
 }

@@ -6,7 +6,8 @@
 import { decisionSchema } from '../agent/decision-book.ts';
 import { z } from '@hono/zod-openapi';
 import { markNameBytesMax } from '../journal/entry.ts';
-import { logFoldersMax, logRetentionMsMax, namePattern, volumeBytesMin } from '../node/configuration-schema.ts';
+import { namePattern } from '../node/configuration-fields.ts';
+import { logFoldersMax, logRetentionMsMax, volumeBytesMin } from '../node/configuration-schema.ts';
 import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
 

@@ -57,7 +57,10 @@ export function describeGroup(group: Group, context: DescribeContext): GroupStat
       wwid,
       sizeBytes,
       blockSizeBytes,
-      exports: group.role === 'primary' && group.withheld === null ? context.exportBases.map((base) => exportUri(base, name)) : [],
+      exports:
+        group.role === 'primary' && group.withheld === null
+          ? context.exportBases.map((base) => exportUri(base, name))
+          : [],
     })),
     log: logOf(group, context.node),
     legs: entry.legs.map((leg) =>
@@ -68,7 +71,8 @@ export function describeGroup(group: Group, context: DescribeContext): GroupStat
   };
 }
 
-function exportUri(base: string, volume: string): string {
+/** How hosts name a volume to a server at `base`. */
+export function exportUri(base: string, volume: string): string {
   return base.startsWith('nbd+unix:') ? base.replace('///', `///${volume}`) : `${base}/${volume}`;
 }
 

@@ -165,7 +165,8 @@ export class Moves {
     this.#preparing = true;
     try {
       const obstacle = await service.beforeHandOver(this.#group.name, to);
-      if (obstacle !== null) throw this.#refused(`what runs on it does not stop: ${obstacle}; it goes on serving here`);
+      if (obstacle !== null)
+        throw this.#refused(`what runs on it does not stop: ${obstacle}; it goes on serving here`);
       if (possible() && !this.#underWay) return;
       service.handOverFailed(this.#group.name);
       throw this.#refused(`while what runs on it was being stopped, it became impossible to hand it over to ${to}`);

@@ -13,8 +13,11 @@ export type OpenedBy =
   | 'handedOver';
 
 export interface GroupService {
-  /** Everything is ready but the hosts. Null: they are let in; text: they are kept out, and why. Never rejects. */
-  beforeServing(group: string, by: OpenedBy): Promise<string | null>;
+  /**
+   * Everything is ready but the hosts. Null, now or later: they are let in; text: they are kept out, and why. Never
+   * rejects.
+   */
+  beforeServing(group: string, by: OpenedBy): Promise<string | null> | null;
   /** Hosts are let in. */
   serving(group: string, by: OpenedBy): void;
   /** R15: about to be handed over, while hosts are still served. Text: it is not, and why. Never rejects. */

@@ -8,9 +8,23 @@ import { dirname, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { formatAddress, type Address } from '../base/network.ts';
-import { defaultGroupSettings, type GroupSettings, type LogEntry, type MirrorMode } from '../store/document.ts';
+import {
+  defaultGroupSettings,
+  type GroupSettings,
+  type LogEntry,
+  type MirrorMode,
+  type ResourceEntry,
+  type TakeOverSettings,
+} from '../store/document.ts';
+import { agentsConfiguration, describeAgents, type AgentsConfiguration } from './configuration-agents.ts';
 import { crossCheck } from './configuration-checks.ts';
 import { positionOf } from './configuration-positions.ts';
+import {
+  automaticByDefault,
+  describeResources,
+  describeTakeOver,
+  takeOverSettings,
+} from './configuration-resources.ts';
 import { retentionOf } from './log-changes.ts';
 import { configurationSchema, type DeclaredConfiguration, type Finding } from './configuration-schema.ts';
 
@@ -44,6 +58,8 @@ export interface NodeConfiguration {
   readonly api: TcpAddress;
   /** Where it serves hosts. */
   readonly nbd: readonly Address[];
+  /** Where it listens for application agents. */
+  readonly agents: AgentsConfiguration;
 }
 
 export interface GroupConfiguration {
@@ -54,6 +70,8 @@ export interface GroupConfiguration {
   /** Folders are absolute. Null: none. */
   readonly log: LogEntry | null;
   readonly settings: GroupSettings;
+  readonly takeOver: TakeOverSettings;
+  readonly resources: readonly ResourceEntry[];
 }
 
 export interface VolumeConfiguration {
@@ -163,6 +181,7 @@ export function describeConfiguration(configuration: Configuration): unknown {
       connections: node.connectionsPerLink,
       api: formatAddress(node.api),
       nbd: node.nbd.map(formatAddress),
+      agents: describeAgents(node.agents),
     })),
     groups: configuration.groups.map((group) => ({
       name: group.name,
@@ -187,6 +206,8 @@ export function describeConfiguration(configuration: Configuration): unknown {
         'on-log-full': group.settings.onLogFull,
         'merge-gain': group.settings.mergeGain,
       },
+      'take-over': describeTakeOver(group.takeOver),
+      resources: describeResources(group.resources),
     })),
   };
 }
@@ -213,6 +234,7 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
       connectionsPerLink: node.connections ?? 2,
       api: node.api,
       nbd: node.nbd.map((at) => (at.kind === 'unix' ? { kind: 'unix', path: resolve(folder, at.path) } : at)),
+      agents: agentsConfiguration(node.agents, resolve(folder, node.data), folder),
     })),
     groups: (declared.groups ?? []).map((group) => {
       const set = group.settings ?? {};
@@ -241,6 +263,8 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
           onLogFull: set['on-log-full'] ?? defaultGroupSettings.onLogFull,
           mergeGain: set['merge-gain'] ?? defaultGroupSettings.mergeGain,
         },
+        takeOver: takeOverSettings(group['take-over'], automaticByDefault(declared)),
+        resources: group.resources ?? [],
       };
     }),
   };

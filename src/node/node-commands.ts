@@ -6,6 +6,7 @@
  * service its streams. They are read on, for closing them would end the service at its next word.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { Socket } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
 import type { Readable } from 'node:stream';
 import type { CommandRequest, CommandResult, Commands } from '../agent/commands.ts';
@@ -76,7 +77,7 @@ function read(stream: Readable, output: (text: string) => void): void {
   stream.on('data', (chunk: Buffer) => output(decoder.write(chunk)));
   stream.on('error', () => {});
   // What a service left behind says is heard as long as this process lives, and does not keep it alive.
-  if ('unref' in stream && typeof stream.unref === 'function') stream.unref();
+  if (stream instanceof Socket) stream.unref();
 }
 
 function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {

@@ -12,6 +12,8 @@ import { nodeConfiguration, type Configuration } from './configuration.ts';
 import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
 import { Node } from './node.ts';
+import { NodeAddresses } from './node-addresses.ts';
+import { NodeCommands } from './node-commands.ts';
 import { productVersion } from './product-version.ts';
 
 export interface RunningNode {
@@ -50,6 +52,7 @@ export async function runNode(options: {
   const sparse = sparseSupport();
   if (!sparse.available) log.warn(`holes in backing files are not seen or made: ${sparse.reason}`);
   const store = await FileStore.open(environment.files, configuration.store.path, environment.random, log);
+  const commands = new NodeCommands();
   const node = new Node({
     environment,
     devices: new NodeDeviceProvider(environment.turn),
@@ -62,6 +65,7 @@ export async function runNode(options: {
     softwareVersion: productVersion,
     pid: process.pid,
     bitsSlotBytes,
+    resources: { commands, networkDevices: new NodeAddresses(commands), agents: own.agents },
   });
   const nbd = new NbdServer(environment, node.exports);
   let nbdAddresses: Address[];
