@@ -103,7 +103,7 @@ export class LineCutter {
         return null;
       }
       // Copied: the memory of a chunk is used again.
-      this.#held.push(chunk.slice(from));
+      this.#held.push(Uint8Array.prototype.slice.call(chunk, from));
     }
     return lines;
   }

@@ -65,6 +65,8 @@ interface Job {
   readonly what: 'start' | 'stop';
   readonly reason: StartReason | StopReason;
   strict: boolean;
+  /** A stop that did not get through: what it stopped is being started again. */
+  startsAgain: boolean;
   readonly breakOff: AbortController;
   readonly outcome: Promise<Outcome>;
   readonly resolve: (outcome: Outcome) => void;
@@ -82,7 +84,7 @@ export class GroupResources {
   #steps: readonly ResourceStep[] = [];
   /** Of these, those that may run, in the order of their beginning. */
   #begun: ResourceStep[] = [];
-  #entryOf = new Map<ResourceStep, ResourceEntry>();
+  readonly #entryOf = new WeakMap<ResourceStep, ResourceEntry>();
   #current: Job | null = null;
   #next: Job | null = null;
 
@@ -121,7 +123,7 @@ export class GroupResources {
       this.#drop(this.#next);
       this.#next = null;
     }
-    if (this.#current?.what === 'stop') {
+    if (this.#current?.what === 'stop' && !this.#current.startsAgain) {
       this.#current.strict &&= options.strict;
       return this.#current.outcome;
     }
@@ -165,7 +167,7 @@ export class GroupResources {
   #enqueue(what: Job['what'], reason: Job['reason'], strict: boolean): Promise<Outcome> {
     let resolve: (outcome: Outcome) => void = () => {};
     const outcome = new Promise<Outcome>((settle) => (resolve = settle));
-    const job: Job = { what, reason, strict, breakOff: new AbortController(), outcome, resolve };
+    const job: Job = { what, reason, strict, startsAgain: false, breakOff: new AbortController(), outcome, resolve };
     if (this.#current === null) void this.#carryOut(job);
     else this.#next = job;
     return outcome;
@@ -196,12 +198,17 @@ export class GroupResources {
   }
 
   async #start(context: StepContext): Promise<Outcome> {
+    if (this.state === 'running') return ok;
     this.#become('starting', null);
     // What would not stop is stopped once more rather than started on top.
     if (this.#begun.length > 0) await this.#stopAll(context);
     if (context.signal.aborted) return superseded;
+    const left = this.#begun;
     this.#steps = this.#makeSteps();
-    this.#begun = [];
+    // What did not stop even so goes on to count as begun, as what takes its place.
+    this.#begun = left.map(
+      (old) => this.#steps.find(({ kind, name }) => kind === old.kind && name === old.name) ?? old,
+    );
     const fault = await this.#startFrom(this.#steps, context);
     if (context.signal.aborted) return superseded;
     if (fault === null) return this.#allRun();
@@ -218,6 +225,7 @@ export class GroupResources {
   async #startFrom(steps: readonly ResourceStep[], context: StepContext): Promise<string | null> {
     for (const step of steps) {
       if (!this.#begun.includes(step)) this.#begun.push(step);
+      this.#begun.sort((one, other) => this.#steps.indexOf(one) - this.#steps.indexOf(other));
       // On the medium before the command: the crash may come in the middle of it.
       await this.#saveNote();
       if (context.signal.aborted) return null;
@@ -268,23 +276,21 @@ export class GroupResources {
         return { kind: 'failed', reason: faults.join('; ') };
       }
       this.#options.event('resources', `${reason}; what was stopped is started again`);
-      await this.#startAgain();
+      await this.#startAgain(job);
       return { kind: 'failed', reason };
     }
     return this.#allStopped();
   }
 
-  /** After a strict stop that did not get through. */
-  async #startAgain(): Promise<void> {
+  /** After a strict stop that did not get through. Broken off by another stop. */
+  async #startAgain(job: Job): Promise<void> {
+    job.startsAgain = true;
     this.#become('starting', null);
-    const context = {
-      variables: this.#options.variables('handOverFailed'),
-      reason: 'handOverFailed',
-      signal: new AbortController().signal,
-    };
+    const { signal } = job.breakOff;
+    const context = { variables: this.#options.variables('handOverFailed'), reason: 'handOverFailed', signal };
     const down = this.#steps.filter(({ state }) => state !== 'running');
     const fault = await this.#startFrom(down, context);
-    this.#begun = this.#steps.filter((step) => this.#begun.includes(step));
+    if (signal.aborted) return;
     if (fault === null) {
       this.#allRun();
       return;
@@ -295,6 +301,7 @@ export class GroupResources {
 
   /** In reverse; what fails is tried no further, and the rest goes on. Returns what went wrong. */
   async #stopAll(context: StepContext): Promise<string[]> {
+    await Promise.all(this.#steps.map((step) => step.unwatch()));
     const faults: string[] = [];
     for (const step of [...this.#begun].reverse()) {
       const fault = await this.#stopOne(step, context);
@@ -320,7 +327,6 @@ export class GroupResources {
   }
 
   #makeSteps(): readonly ResourceStep[] {
-    this.#entryOf = new Map();
     return [...this.#options.entries().map((entry) => this.#makeStep(entry)), ...this.#options.last];
   }
 
