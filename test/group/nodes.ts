@@ -5,6 +5,7 @@
 import { Group } from '../../src/group/group.ts';
 import type { HostFault } from '../../src/group/host-access.ts';
 import type { GroupRecord } from '../../src/group/record.ts';
+import type { GroupService } from '../../src/group/service.ts';
 import type { SimDisk } from '../../src/sim/world/disk.ts';
 import type { SimProcess } from '../../src/sim/world/process.ts';
 import { World } from '../../src/sim/world/world.ts';
@@ -34,6 +35,8 @@ export interface NodesOptions {
   readonly logBytes?: number;
   /** Of the volume. Default 4 MiB. */
   readonly sizeBytes?: number;
+  /** What goes with the serving at a node; default: nothing does. */
+  readonly service?: (node: string) => GroupService;
 }
 
 /** One incarnation of a node. */
@@ -94,6 +97,7 @@ export class Node {
         newId: () => ++this.#ids,
         forgetId: () => {},
         event: (_group, kind, message) => this.events.push(`${kind}: ${message}`),
+        ...(nodes.service === undefined ? {} : { service: nodes.service(name) }),
       },
       nodes.entry,
     );
@@ -136,6 +140,7 @@ export class Node {
 export class Nodes {
   readonly world: World;
   readonly entry: GroupEntry;
+  readonly service: NodesOptions['service'];
   readonly #nodes = new Map<string, Node>();
   /** Nodes without links: to the others, and among themselves. */
   readonly #cut = new Set<string>();
@@ -148,7 +153,9 @@ export class Nodes {
     settings = {},
     sizeBytes = 4 * MiB,
     logBytes,
+    service,
   }: NodesOptions) {
+    this.service = service;
     this.world = new World({ seed });
     this.entry = {
       name: 'g1',
