@@ -46,7 +46,12 @@ export const codeTraits: Readonly<Record<AlertCode, CodeTraits>> = {
 export const heldBackNotification = { notification: 27, descriptor: 'holdfastHeldBack' };
 
 /** The worst first. */
-export const alertLevels = ['SYSTEM DOWN', 'SERIOUS', 'MODERATE', 'TEMPORARY'] as const satisfies readonly AlertLevel[];
+export const alertLevels = [
+  'SYSTEM DOWN',
+  'SERIOUS',
+  'MODERATE',
+  'TEMPORARY',
+] as const satisfies readonly AlertLevel[];
 
 /** 0 is the worst. */
 export const rankOf = (level: AlertLevel): number => alertLevels.indexOf(level);
