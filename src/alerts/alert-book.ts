@@ -262,7 +262,7 @@ export class AlertBook {
   #owed(entry: BookEntry, nowMs: number, living: readonly string[]): Owed | null {
     const { told } = entry;
     const isEvent = codeTraits[entry.code].nature === 'event';
-    const gatheredAtMs = living.length > 1 ? after(entry.openedAtMs, gatherMs, nowMs) : entry.openedAtMs;
+    const gatheredAtMs = living.length > 1 ? after(entry.openedAtMs, gatherMs, nowMs) : nowMs;
     if (entry.endedAtMs !== null && !isEvent) return null;
     if (told === null) return { occasion: isEvent ? 'event' : 'new', atMs: gatheredAtMs };
     if (isEvent) return null;

@@ -13,8 +13,8 @@ const minuteMs = 60_000;
 const dayMinutes = 24 * 60;
 const weekMinutes = 7 * dayMinutes;
 const days = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'];
-/** No zone has moved its clocks by more at once. */
-const clockChangeMinutesMax = 24 * 60;
+/** A span that a change of the clocks swallows whole begins a week later; no zone has moved its clocks by more than a day. */
+const triesMax = weekMinutes + 2 * dayMinutes;
 
 const spanPattern = /^\s*([a-z]{3})(?:\s*-\s*([a-z]{3}))?\s+(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})\s*$/i;
 
@@ -89,7 +89,7 @@ export class ServiceHours {
     const shift = ((off + weekMinutes * 1.5) % weekMinutes) - weekMinutes / 2;
     // Never into the past; and a beginning that the clocks jumped over is where they landed.
     let momentMs = Math.max(guessMs - Math.abs(shift) * minuteMs, thisMinuteMs);
-    for (let tries = 0; tries <= 2 * clockChangeMinutesMax && !this.isOpen(momentMs); tries++) momentMs += minuteMs;
+    for (let tries = 0; tries <= triesMax && !this.isOpen(momentMs); tries++) momentMs += minuteMs;
     return momentMs;
   }
 

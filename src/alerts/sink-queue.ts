@@ -112,7 +112,7 @@ export class SinkQueue {
     const at = this.#queued.findIndex(({ number }) => number !== 0 && number === message.number);
     if (at >= 0) this.#queued.splice(at, 1);
     this.#queued.push(message);
-    if (this.#queued.length > queueLengthMax) this.#holdBack(this.#least());
+    this.#bound();
     this.#options.changed();
     this.#run();
   }
@@ -144,7 +144,7 @@ export class SinkQueue {
     if (isFull) {
       const isLimited = (message: AlertMessage): boolean => mayGo(message) && message.level !== 'SYSTEM DOWN';
       for (const message of this.#queued.filter(isLimited)) this.#holdBack(message);
-    } else if (this.#heldBack !== null && (pages(this.#heldBack.level) || inService)) {
+    } else if (this.#heldBack !== null && this.#tries === 0 && (pages(this.#heldBack.level) || inService)) {
       this.#queued.unshift(this.#summaryOf(this.#heldBack));
       this.#heldBack = null;
     }
@@ -157,8 +157,9 @@ export class SinkQueue {
     const waits: number[] = [];
     if (next !== undefined) waits.push(this.#retryAtMs - nowMs);
     if (this.#heldBack !== null && isFull) waits.push((this.#sentAtMs[0] ?? nowMs) + hourMs - nowMs);
-    const forHours = this.#queued.some((message) => !mayGo(message)) || (this.#heldBack !== null && !isFull);
-    if (forHours) waits.push(hours.nextOpenMs(wallMs) - wallMs);
+    const summaryWaits = this.#heldBack !== null && !isFull && !pages(this.#heldBack.level);
+    if (!inService && (summaryWaits || this.#queued.some((message) => !mayGo(message))))
+      waits.push(hours.nextOpenMs(wallMs) - wallMs);
     if (waits.length === 0) return;
     const waitMs = Math.max(1, Math.min(...waits));
     this.#nextTryAtMs = wallMs + waitMs;
@@ -186,6 +187,7 @@ export class SinkQueue {
       // Unless something newer is to be said of the same alert.
       const isStale = this.#queued.some(({ number }) => number !== 0 && number === message.number);
       if (!isStale) this.#queued.unshift(message);
+      this.#bound();
     }
     this.#sending = null;
     if (this.#closed) return;
@@ -205,6 +207,10 @@ export class SinkQueue {
     });
     if (!inTime) throw new HoldfastError('E_TIMEOUT', `no answer after ${formatDuration(sendTimeoutMs)}`);
     if (failure !== null) throw failure instanceof Error ? failure : new HoldfastError('E_IO', messageOf(failure));
+  }
+
+  #bound(): void {
+    while (this.#queued.length > queueLengthMax) this.#holdBack(this.#least());
   }
 
   #holdBack(message: AlertMessage): void {
