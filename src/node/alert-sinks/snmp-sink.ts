@@ -135,7 +135,7 @@ function varbindsOf(message: AlertMessage): snmp.Varbind[] {
   return values.map(([type, value], index) => ({ oid: `${objects}.${index + 1}.0`, type, value }));
 }
 
-/** Whole characters within the size of a SnmpAdminString. */
+/** Whole characters within the size of a HoldfastText. */
 function shortened(text: string): string {
   const bytes = Buffer.from(text);
   if (bytes.length <= textBytesMax) return text;
