@@ -426,6 +426,12 @@ export class Owner implements SourceOwner, EndTask {
     }
   }
 
+  /** When the oldest change that the own leg has not stored was stamped, monotonic; null: it owes none. */
+  get unstoredSinceMs(): number | null {
+    const at = this.#storedOrdinal + 1;
+    return at < this.history.first || at >= this.history.next ? null : this.history.at(at).stampedAtMs;
+  }
+
   /** Every change up to here is on the own leg. */
   get storedPosition(): Position {
     return this.history.positionAt(this.#storedOrdinal);

@@ -3,6 +3,9 @@
  * the world is given to it (`run.ts` in production, the simulator in tests).
  */
 import { z } from 'zod';
+import { Agent } from '../agent/agent.ts';
+import type { Remembered } from '../agent/agent-state.ts';
+import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
@@ -20,11 +23,13 @@ import {
   documentKey,
   groupRecordKey,
   leaseKey,
+  type AutomaticTakeOver,
   type ClusterDocument,
   type GroupEntry,
   type MirrorMode,
   type VolumeEntry,
 } from '../store/document.ts';
+import type { Indication } from '../pulse/indication.ts';
 import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { imagePathOf } from '../volume/last-image.ts';
@@ -42,10 +47,12 @@ import type {
   NodeEvent,
   TakeOverRequest,
 } from './control.ts';
+import { AgentControlPart, type Decisions } from './agent-control.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
 import { LogControl } from './log-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
+import type { PulsePort } from './pulse-port.ts';
 import { Rates } from './rates.ts';
 import { differs, parseDocument } from './stored-document.ts';
 import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
@@ -64,12 +71,18 @@ export interface NodeOptions {
   readonly softwareVersion: string;
   readonly pid: number | null;
   readonly bitsSlotBytes: number;
+  /** Null: there is none, and take-over is by hand. */
+  readonly pulse?: PulsePort | null;
 }
 
 const pollMs = 500;
+/** While a lease is waited for. */
+const hurriedPollMs = 100;
 const tickMs = 1000;
 const statusTimeoutMs = 1500;
 const moveTimeoutMs = 120_000;
+const announceTimeoutMs = 500;
+const decisionsShown = 5;
 
 const groupName = z.object({ group: z.string() });
 const groupAndNode = z.object({ group: z.string(), node: z.string() });
@@ -85,6 +98,8 @@ export class Node implements NodeControl {
   readonly #groups = new Map<string, Group>();
   readonly #router: FrameRouter;
   readonly #logs: LogControl;
+  readonly #agent: Agent;
+  readonly #agents: AgentControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #lease: LeaseHolder;
   readonly #incarnation: string;
@@ -97,6 +112,7 @@ export class Node implements NodeControl {
   #ticker: Timer | null = null;
   #poller: Timer | null = null;
   #polling = false;
+  #hurried = false;
   #stopping = false;
   readonly #rates = new Map<string, Rates>();
 
@@ -136,10 +152,49 @@ export class Node implements NodeControl {
         },
       },
     });
+    this.#agent = new Agent({
+      environment: options.environment,
+      node: options.name,
+      folder: `${options.dataFolder}/agent`,
+      document: () => this.#document,
+      groups: () => this.#groups.values(),
+      pulse: () => options.pulse?.snapshot ?? null,
+      lease: this.#lease,
+      leaseOf: (node) => this.#observer(node),
+      store: () => (this.#storeProblem === null ? 'reachable' : 'unreachable'),
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      hurry: (on) => this.#hurry(on),
+      indicate: (indication) => this.#indicate(indication),
+      event: (group, kind, message) => this.#event(group, kind, message),
+      mute: (reason) => options.pulse?.mute(reason),
+      oldestUnstoredMs: (group) => {
+        const sinceMs = group.owner?.unstoredSinceMs ?? null;
+        return sinceMs === null ? 0 : this.#environment.clock.monotonicMs() - sinceMs;
+      },
+    });
+    this.#agents = new AgentControlPart({
+      node: options.name,
+      document: () => this.#document,
+      changeDocument: (change) => this.#changeDocument(change),
+      agent: () => this.#agent,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      switchOver: (request) => this.switchOver(request),
+    });
+    options.pulse?.onSnapshot(() => this.#agent.look());
+    options.pulse?.onIndication((indication) => this.#indicate(indication));
   }
 
   get groups(): ReadonlyMap<string, Group> {
     return this.#groups;
+  }
+
+  /** Of this node's agent alone, oldest first; `decisions` asks all nodes. */
+  agentDecisions(group: string): readonly KeptDecision[] {
+    return this.#agent.decisions(group, decisionsShown);
+  }
+
+  get agentState(): Readonly<Remembered> {
+    return this.#agent.state.current;
   }
 
   /** Rejects when the store holds a document this node has no part in, or the replication address cannot be had. */
@@ -182,6 +237,7 @@ export class Node implements NodeControl {
     this.#lease.start();
     this.#tick();
     void this.#poll();
+    await this.#agent.start();
   }
 
   async stop(): Promise<void> {
@@ -189,10 +245,22 @@ export class Node implements NodeControl {
     this.#stopping = true;
     this.#ticker?.cancel();
     this.#poller?.cancel();
+    await this.#announceStop();
+    await this.#agent.stop();
     for (const group of this.#groups.values()) await group.close();
     await this.#links?.close();
     await this.#lease.release().catch(() => {});
     await this.#options.store.close();
+  }
+
+  /** AS-7: the others know that it is no failure, by heartbeat and by link. */
+  async #announceStop(): Promise<void> {
+    if (this.#document.pulse === null) return;
+    const others = this.#document.nodes.filter(({ name }) => name !== this.nodeName);
+    await Promise.all([
+      this.#options.pulse?.leave(),
+      ...others.map(({ name }) => this.#request(name, 'agent.leaving', {}, announceTimeoutMs).catch(() => {})),
+    ]);
   }
 
   // ---- following the store ----
@@ -243,7 +311,18 @@ export class Node implements NodeControl {
     } finally {
       this.#polling = false;
     }
-    if (!this.#stopping) this.#poller = this.#environment.clock.after(pollMs, () => void this.#poll());
+    if (!this.#stopping) {
+      const delayMs = this.#hurried ? hurriedPollMs : pollMs;
+      this.#poller = this.#environment.clock.after(delayMs, () => void this.#poll());
+    }
+  }
+
+  /** While on, the store is looked at more often: somebody waits for a lease to lapse. */
+  #hurry(on: boolean): void {
+    this.#hurried = on;
+    if (!on || this.#polling) return;
+    this.#poller?.cancel();
+    void this.#poll();
   }
 
   #learn(entries: ReadonlyMap<string, Entry>, versions: ReadonlyMap<string, number>): void {
@@ -392,10 +471,16 @@ export class Node implements NodeControl {
     return this.#links.request(node, method, params, timeoutMs);
   }
 
-  async #called(_peer: string, method: string, params: unknown): Promise<unknown> {
+  async #called(peer: string, method: string, params: unknown): Promise<unknown> {
     switch (method) {
       case 'node.status':
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
+      case 'node.present':
+        return this.nodeName;
+      case 'agent.decisions':
+      case 'agent.automatic':
+      case 'agent.leaving':
+        return this.#agents.called(method, peer, params);
       case 'node.refresh':
         await this.#refreshDocument();
         return null;
@@ -526,6 +611,7 @@ export class Node implements NodeControl {
             : `Look at ${fork.image} on ${fork.node}, then delete it.`,
       });
     }
+    const decided = await this.#agents.decisions({ group: entry.name, count: decisionsShown });
     for (const note of notes)
       findings.push({
         subject: this.nodeName,
@@ -538,7 +624,7 @@ export class Node implements NodeControl {
       findings.length === 0
         ? `Group ${group.name} is in its normal state: ${owner} serves it in generation ${group.generation}, every copy is UpToDate.`
         : `Group ${group.name}: ${group.service.toLowerCase()}, owner ${owner}, generation ${group.generation}; ${findings.length} thing${findings.length === 1 ? ' is' : 's are'} not normal.`;
-    return { group: group.name, summary, findings };
+    return { group: group.name, summary, findings, decisions: decided.decisions };
   }
 
   async createVolume(request: CreateVolumeRequest): Promise<{ group: string; wwid: string }> {
@@ -607,6 +693,22 @@ export class Node implements NodeControl {
     }
     if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${node} has no copy of it`);
     return group.moves.takeOver(force, lastConsistent).then((moved) => ({ group: name, owner: node, ...moved }));
+  }
+
+  decisions(request: { group: string; count: number }): Promise<Decisions> {
+    return this.#agents.decisions(request);
+  }
+
+  setGroupAutomatic(request: { group: string; automatic: AutomaticTakeOver }): Promise<void> {
+    return this.#agents.setGroupAutomatic(request);
+  }
+
+  setNodeAutomatic(request: { node: string; on: boolean }): Promise<void> {
+    return this.#agents.setNodeAutomatic(request);
+  }
+
+  giveBack(request: { group: string }): Promise<MoveResult> {
+    return this.#agents.giveBack(request);
   }
 
   pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {
@@ -716,12 +818,15 @@ export class Node implements NodeControl {
       if (entry === null) throw new HoldfastError('E_STORE_DAMAGED', 'the store has no cluster document');
       const before = parseDocument(entry.value);
       const after = { ...change(before), version: before.version + 1 };
+      const value = JSON.stringify(after);
       const outcome = await store.commit({
         require: [{ key: documentKey, revision: entry.revision }],
-        put: [{ key: documentKey, value: JSON.stringify(after) }],
+        put: [{ key: documentKey, value }],
         remove,
       });
-      if (outcome.kind === 'committed') {
+      // R11: of an unknown outcome it is read what became of it; else the change would be made twice.
+      const happened = outcome.kind === 'unknown' && (await store.read(documentKey))?.value === value;
+      if (outcome.kind === 'committed' || happened) {
         this.#learnDocument(after);
         for (const { name } of after.nodes) {
           if (name !== this.nodeName) this.#request(name, 'node.refresh', {}, statusTimeoutMs).catch(() => {});
@@ -792,6 +897,11 @@ export class Node implements NodeControl {
         return { up: state === 'up', reason };
       },
     };
+  }
+
+  /** A failure, or its end, seen here (HM-16). */
+  #indicate(indication: Indication): void {
+    this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text);
   }
 
   #event(group: string | null, kind: string, message: string): void {
