@@ -49,6 +49,8 @@ export interface Telling {
 export interface BookEntry extends Alert {
   /** Of the present spell; a condition that flaps has several. */
   readonly openedAtMs: number;
+  /** When this node raised it last; 0: never. */
+  readonly raisedHereAtMs: number;
   readonly told: Telling | null;
 }
 
@@ -181,6 +183,25 @@ export class AlertBook {
     );
   }
 
+  /**
+   * Of conditions that this node saw before it was restarted and has not raised again since: whoever raised them would
+   * have done so, were it still so. Gives their ends, for other nodes.
+   */
+  endUnconfirmed(startedAtMs: number, nowMs: number): Indication[] {
+    return this.seenHere().flatMap((indication) => {
+      const entry = this.#find(indication);
+      if (entry === null || entry.raisedHereAtMs >= startedAtMs) return [];
+      const end = {
+        ...indication,
+        atMs: nowMs,
+        text: `not seen again since a restart; it was: ${entry.text}`,
+        over: true,
+      };
+      this.raise(end, nowMs);
+      return [end];
+    });
+  }
+
   /** What this node itself sees: to be told to nodes that may not have heard it. */
   seenHere(): Indication[] {
     return [...this.#entries.values()]
@@ -217,6 +238,7 @@ export class AlertBook {
       endedAtMs: null,
       acknowledged: null,
       openedAtMs: nowMs,
+      raisedHereAtMs: node === this.#node ? nowMs : 0,
       told: null,
     });
   }
@@ -237,6 +259,7 @@ export class AlertBook {
       endedAtMs: null,
       acknowledged: isOpen && !isWorse ? entry.acknowledged : null,
       openedAtMs: isOpen ? entry.openedAtMs : nowMs,
+      raisedHereAtMs: node === this.#node ? nowMs : entry.raisedHereAtMs,
     });
     return { change: !isOpen ? 'reopened' : isWorse ? 'worse' : 'repeated', entry: changed };
   }
@@ -319,6 +342,6 @@ function first(names: readonly string[]): string | undefined {
   return [...names].sort()[0];
 }
 
-function alertOf({ openedAtMs: _, told: __, ...alert }: BookEntry): Alert {
+function alertOf({ openedAtMs: _, raisedHereAtMs: __, told: ___, ...alert }: BookEntry): Alert {
   return alert;
 }

@@ -46,6 +46,8 @@ export interface AlertsOptions {
   readonly sinks: readonly AlertSink[];
   /** Other nodes that are heard now, by whatever channel. */
   heardNodes(): readonly string[];
+  /** Tells other nodes of an end that is this node's own, and that no room has raised. */
+  spread(indication: Indication): void;
   readonly files?: AlertFilesOptions;
 }
 
@@ -75,6 +77,7 @@ export class Alerts {
   /** Sinks that the settings do not name any more: kept for when they do. */
   readonly #strangers: AlertState['sinks'];
   #timer: Timer | null = null;
+  #confirmTimer: Timer | null = null;
   #messages = 0;
   /** Over, and not yet in the history. */
   #retired: Alert[] = [];
@@ -96,6 +99,8 @@ export class Alerts {
     const alerts = new Alerts(options, files, state);
     for (const queue of alerts.#queues) queue.start();
     alerts.#look();
+    const startedAtMs = options.environment.clock.wallMs();
+    alerts.#confirmTimer = options.environment.clock.after(confirmMs, () => alerts.#endUnconfirmed(startedAtMs));
     return alerts;
   }
 
@@ -178,7 +183,13 @@ export class Alerts {
     const unknown = numbers.find((number) => !shown.some((alert) => alert.number === number));
     if (unknown !== undefined) throw new HoldfastError('E_NOT_FOUND', `there is no alert ${unknown} to acknowledge`);
     const nowMs = this.#options.environment.clock.wallMs();
+    const seenHere = this.#book.seenHere();
     const alerts = numbers.map((number) => this.#book.acknowledge(number, by, nowMs, { end }));
+    const stillSeen = this.#book.seenHere();
+    for (const one of seenHere) {
+      const goesOn = stillSeen.some((other) => sameCondition(one, other));
+      if (!goesOn) this.#options.spread({ ...one, atMs: nowMs, text: `declared over by ${by}`, over: true });
+    }
     this.#look();
     this.#save();
     return alerts.filter((alert) => alert !== null);
@@ -220,6 +231,7 @@ export class Alerts {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
+    this.#confirmTimer?.cancel();
     await Promise.all(this.#queues.map((queue) => queue.close().catch(() => {})));
     this.#dirty = true;
     await this.#saving;
@@ -232,6 +244,13 @@ export class Alerts {
     const { change, alert } = this.#book.raise(indication, nowMs);
     if (alert === null || change === 'none') return;
     this.#logChange(change, alert);
+    this.#look();
+    this.#save();
+  }
+
+  #endUnconfirmed(startedAtMs: number): void {
+    const ends = this.#book.endUnconfirmed(startedAtMs, this.#options.environment.clock.wallMs());
+    for (const end of ends) this.#options.spread(end);
     this.#look();
     this.#save();
   }
@@ -336,6 +355,11 @@ export class Alerts {
   }
 }
 
+const sameCondition = (one: Indication, other: Indication): boolean =>
+  one.component === other.component && one.id === other.id && one.code === other.code && one.group === other.group;
+
+/** Time for rooms, after a start, to see again what they saw before. */
+const confirmMs = 600_000;
 /** Of a due moment that has just passed by the wall clock. */
 const waitMsMin = 10;
 /** The wall clock may be set: looked at anew after so long. */

@@ -7,6 +7,7 @@ import { parseAddress } from '../base/network.ts';
 import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
 import { intentEntriesMax, intentEntriesMin } from '../volume/intent-map.ts';
+import { alertsSchema } from './configuration-alerts.ts';
 import {
   duration,
   field,
@@ -138,6 +139,7 @@ export const configurationSchema = section('the configuration', {
   sites: list(name, 'sites', { min: 1 }),
   nodes: list(node, 'nodes', { min: 1 }),
   groups: list(group, 'groups', { min: 0 }).optional(),
+  alerts: alertsSchema.optional(),
 });
 
 export type DeclaredConfiguration = z.infer<typeof configurationSchema>;

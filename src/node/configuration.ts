@@ -9,6 +9,7 @@ import { LineCounter, parseDocument } from 'yaml';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { formatAddress, type Address } from '../base/network.ts';
 import { defaultGroupSettings, type GroupSettings, type LogEntry, type MirrorMode } from '../store/document.ts';
+import { alertsConfiguration, describeAlerts, type AlertsConfiguration } from './configuration-alerts.ts';
 import { crossCheck } from './configuration-checks.ts';
 import { positionOf } from './configuration-positions.ts';
 import { retentionOf } from './log-changes.ts';
@@ -23,6 +24,8 @@ export interface Configuration {
   readonly sites: readonly string[];
   readonly nodes: readonly NodeConfiguration[];
   readonly groups: readonly GroupConfiguration[];
+  /** Of each node for itself; never part of the cluster document. */
+  readonly alerts: AlertsConfiguration;
 }
 
 /** What only one node needs; never part of the cluster document, except for `replication`. */
@@ -183,6 +186,7 @@ export function describeConfiguration(configuration: Configuration): unknown {
         'merge-gain': group.settings.mergeGain,
       },
     })),
+    alerts: describeAlerts(configuration.alerts),
   };
 }
 
@@ -238,6 +242,7 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
         },
       };
     }),
+    alerts: alertsConfiguration(declared.alerts, folder),
   };
 }
 

@@ -176,7 +176,7 @@ describe('an event', () => {
 
   it('of two nodes at the same time is one', () => {
     heard = ['east', 'west'];
-    const event = { component: 'group', id: 'group g1', code: 'take-over-failed', level: 'SERIOUS' } as const;
+    const event = { component: 'group', id: 'group g1', code: 'take-over-succeeded', level: 'SERIOUS' } as const;
     raise({ ...event, node: 'west' });
     nowMs += 500;
     expect(raise(event)).toBe('none');
@@ -257,6 +257,24 @@ describe('of nodes that hear each other', () => {
     raise({ id: 'y', over: true });
     expect(book.seenHere()).toEqual([about()]);
   });
+});
+
+it('what was seen here before a restart, and is not seen again, is over', () => {
+  raise();
+  raise({ id: 'x' });
+  raise({ id: 'y', node: 'west' });
+  raise({ id: 'z' });
+  raise({ id: 'z', node: 'west' });
+  told();
+  const startedAtMs = (nowMs += 1000);
+  raise();
+  expect(book.endUnconfirmed(startedAtMs, nowMs).map(({ id }) => id)).toEqual(['x', 'z']);
+  expect(book.alerts.filter(({ endedAtMs }) => endedAtMs === null).map(({ id, seenBy }) => [id, seenBy])).toEqual([
+    ['link east-west', ['mid']],
+    ['y', ['west']],
+    ['z', ['west']],
+  ]);
+  expect(told()).toEqual(['over 2 x1']);
 });
 
 it('a book restored goes on as if nothing had happened', () => {

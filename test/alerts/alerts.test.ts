@@ -46,6 +46,7 @@ let process: SimProcess;
 let lines: string[];
 let sink: FakeSink;
 let alerts: Alerts;
+let spread: Indication[];
 
 const open = (sinks: readonly AlertSink[], settings: Partial<AlertSettings> = {}, heard: string[] = []) =>
   world.settle(
@@ -57,11 +58,13 @@ const open = (sinks: readonly AlertSink[], settings: Partial<AlertSettings> = {}
       settings: { ...defaultAlertSettings, ...settings },
       sinks,
       heardNodes: () => heard,
+      spread: (indication) => spread.push(indication),
     }),
   );
 
 beforeEach(async () => {
   lines = [];
+  spread = [];
   world = new World({ seed: 'alerts', log: ({ level, message }) => lines.push(`${level} ${message}`) });
   process = world.machine('east').start('a');
   sink = new FakeSink('ops');
@@ -217,6 +220,23 @@ describe('after a restart', () => {
     expect(alerts.current.map(({ number }) => number)).toEqual([1, 2]);
   });
 
+  it('what is not seen again is over, which other nodes are told, too', async () => {
+    raise('a');
+    raise('b');
+    await world.run(5000);
+    process.crash();
+    process = world.machine('east').start('a');
+    const next = new FakeSink('ops');
+    alerts = await open([next]);
+    await world.run(300_000);
+    raise('b');
+    await world.run(299_000);
+    expect(next.told).toEqual([]);
+    await world.run(2000);
+    expect(next.told).toEqual(['over a']);
+    expect(spread).toMatchObject([{ id: 'a', over: true, node: 'east' }]);
+  });
+
   it('what waited is told, once, even of a machine that lost power', async () => {
     sink.problem = 'no route';
     raise('a');
@@ -294,6 +314,9 @@ describe('people', () => {
     expect(alerts.acknowledge([2], 'ada')).toMatchObject([{ number: 2, acknowledged: { by: 'ada' } }]);
     expect(alerts.acknowledge('all', 'bob')).toMatchObject([{ number: 1, acknowledged: { by: 'bob' } }]);
     expect(alerts.summary).toMatchObject({ open: 2, unacknowledged: 0 });
+    alerts.acknowledge([1], 'bob', { end: true });
+    expect(alerts.summary).toMatchObject({ open: 1 });
+    expect(spread).toMatchObject([{ id: 'a', over: true, text: 'declared over by bob' }]);
   });
 
   it('test the sinks: past limit and hours, at the worst level each takes, failures named', async () => {

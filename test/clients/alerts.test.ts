@@ -52,6 +52,7 @@ async function alertsBy(...settings: SinkSettings[]): Promise<Alerts> {
     settings: defaultAlertSettings,
     sinks: createSinks(settings, environment, join(folder, 'alerts')),
     heardNodes: () => [],
+    spread: () => {},
   });
   return alerts;
 }
