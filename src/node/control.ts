@@ -8,9 +8,11 @@ import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moment
 import type { ClusterStatus, GroupStatus, LogStatus } from '../group/status.ts';
 import type { ClusterDocument, LogEntry, MirrorMode } from '../store/document.ts';
 import type { AgentControl } from './agent-control.ts';
+import type { HeartbeatMirrorControl } from './mirror-control.ts';
 
 export interface NodeControl extends AgentControl {
   readonly nodeName: string;
+  readonly heartbeatMirrors: HeartbeatMirrorControl;
   status(): Promise<ClusterStatus>;
   document(): Promise<ClusterDocument>;
   /** Group or volume name; `E_NOT_FOUND`. */

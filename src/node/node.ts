@@ -29,6 +29,7 @@ import {
   type MirrorMode,
   type VolumeEntry,
 } from '../store/document.ts';
+import type { HeartbeatMirrors } from '../pulse/installer.ts';
 import type { Indication } from '../pulse/indication.ts';
 import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
@@ -51,6 +52,7 @@ import { AgentControlPart, type Decisions } from './agent-control.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
 import { LogControl } from './log-control.ts';
+import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
 import type { PulsePort } from './pulse-port.ts';
 import { Rates } from './rates.ts';
@@ -73,6 +75,8 @@ export interface NodeOptions {
   readonly bitsSlotBytes: number;
   /** Null: there is none, and take-over is by hand. */
   readonly pulse?: PulsePort | null;
+  /** Of this node's pulse; null: there is none. */
+  readonly heartbeatMirrors?: HeartbeatMirrors | null;
 }
 
 const pollMs = 500;
@@ -90,6 +94,7 @@ const groupAndNode = z.object({ group: z.string(), node: z.string() });
 export class Node implements NodeControl {
   readonly nodeName: string;
   readonly exports: NodeExports;
+  readonly heartbeatMirrors: MirrorControl;
   /** How hosts reach this node; set by who binds the servers. */
   exportBases: readonly string[] = [];
 
@@ -131,6 +136,12 @@ export class Node implements NodeControl {
       status: () => this.status(),
       group: (name) => this.#groups.get(name),
       ownerOf: (name) => this.#ownerOf(name),
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+    });
+    this.heartbeatMirrors = new MirrorControl({
+      node: options.name,
+      document: () => this.#document,
+      mirrors: options.heartbeatMirrors ?? null,
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
     const { clock, turn, random } = options.environment;
@@ -517,6 +528,9 @@ export class Node implements NodeControl {
       case 'log.mark':
       case 'log.moments':
         return this.#logs.called(method, params);
+      case 'heartbeatMirror.list':
+      case 'heartbeatMirror.do':
+        return this.heartbeatMirrors.called(method, params);
       default:
         throw new HoldfastError('E_PROTOCOL', `this version knows no request ${method}`);
     }
@@ -765,6 +779,7 @@ export class Node implements NodeControl {
   }
 
   async #mirror(method: string, name: string, to: string, forward: boolean): Promise<void> {
+    if (method === 'mirror.pause') await this.heartbeatMirrors.requireProduction(name, 'pause');
     const group = this.#mustKnow(name);
     this.#mustBeNode(to);
     if (group?.role === 'primary') {
