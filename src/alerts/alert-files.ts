@@ -10,7 +10,7 @@
 import { z } from 'zod';
 import { HoldfastError } from '../base/errors.ts';
 import type { Files } from '../base/files.ts';
-import { alertCodes } from '../pulse/indication.ts';
+import { alertCodes, type Component } from '../pulse/indication.ts';
 import type { Alert } from './alert.ts';
 import type { BookState } from './alert-book.ts';
 import { alertLevels } from './codes.ts';
@@ -27,7 +27,7 @@ export interface AlertFilesOptions {
   readonly historyFilesMax?: number;
 }
 
-const components = [
+export const componentNames = [
   'node',
   'network',
   'mirror',
@@ -39,11 +39,11 @@ const components = [
   'store',
   'group',
   'log',
-] as const;
+] as const satisfies readonly Component[];
 
 const alert = {
   number: z.int().min(1),
-  component: z.enum(components),
+  component: z.enum(componentNames),
   id: z.string(),
   code: z.enum(alertCodes),
   level: z.enum(alertLevels),
@@ -68,7 +68,7 @@ const message = z.object({
   sender: z.string(),
   node: z.string(),
   number: z.int(),
-  component: z.enum(components),
+  component: z.enum(componentNames),
   id: z.string(),
   code: z.enum([...alertCodes, 'held-back']),
   level: z.enum(alertLevels),

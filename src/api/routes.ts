@@ -11,6 +11,7 @@ import type { NodeControl } from '../node/control.ts';
 import { EventQueue } from './event-queue.ts';
 import { guard, limitBody } from './guard.ts';
 import { addAgentRoutes } from './agent-routes.ts';
+import { addAlertRoutes } from './alert-routes.ts';
 import { addHeartbeatMirrorRoutes } from './heartbeat-mirror-routes.ts';
 import { addLogRoutes } from './log-routes.ts';
 import { body, done, fails, groupPath, json } from './route-parts.ts';
@@ -188,6 +189,7 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
 
   addLogRoutes(app, control);
   addAgentRoutes(app, control);
+  addAlertRoutes(app, control);
   addHeartbeatMirrorRoutes(app, control.heartbeatMirrors);
 
   let eventClients = 0;

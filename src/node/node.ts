@@ -7,6 +7,8 @@ import { Agent } from '../agent/agent.ts';
 import type { Remembered } from '../agent/agent-state.ts';
 import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
+import { Alerts, type AlertSettings, type TestResult } from '../alerts/alerts.ts';
+import type { AlertSink } from '../alerts/sink.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { parseAddress, type Address } from '../base/network.ts';
@@ -48,6 +50,16 @@ import type {
   NodeEvent,
   TakeOverRequest,
 } from './control.ts';
+import {
+  acknowledgeMethod,
+  AlertControlPart,
+  alertNotes,
+  heardNodes,
+  type Acknowledged,
+  type AcknowledgeAlertsRequest,
+  type AlertList,
+  type TestAlertsRequest,
+} from './alert-control.ts';
 import { AgentControlPart, type Decisions } from './agent-control.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
@@ -77,6 +89,8 @@ export interface NodeOptions {
   readonly pulse?: PulsePort | null;
   /** Of this node's pulse; null: there is none. */
   readonly heartbeatMirrors?: HeartbeatMirrors | null;
+  /** How people are told of failures; null: nobody is, and nothing is kept. */
+  readonly alerts?: { readonly settings: AlertSettings; readonly sinks: readonly AlertSink[] } | null;
 }
 
 const pollMs = 500;
@@ -105,6 +119,8 @@ export class Node implements NodeControl {
   readonly #logs: LogControl;
   readonly #agent: Agent;
   readonly #agents: AgentControlPart;
+  readonly #alertControl: AlertControlPart;
+  #alerts: Alerts | null = null;
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #lease: LeaseHolder;
   readonly #incarnation: string;
@@ -183,6 +199,12 @@ export class Node implements NodeControl {
         return sinceMs === null ? 0 : this.#environment.clock.monotonicMs() - sinceMs;
       },
     });
+    this.#alertControl = new AlertControlPart({
+      node: options.name,
+      otherNodes: () => this.#document.nodes.flatMap(({ name }) => (name === this.nodeName ? [] : [name])),
+      alerts: () => this.#alerts,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+    });
     this.#agents = new AgentControlPart({
       node: options.name,
       document: () => this.#document,
@@ -218,6 +240,7 @@ export class Node implements NodeControl {
         `node ${this.nodeName} is not in the cluster document of ${document.cluster}`,
       );
     }
+    await this.#openAlerts();
     this.#links = new LinkTable(
       this.#environment,
       {
@@ -262,6 +285,21 @@ export class Node implements NodeControl {
     await this.#links?.close();
     await this.#lease.release().catch(() => {});
     await this.#options.store.close();
+    await this.#alerts?.close();
+  }
+
+  async #openAlerts(): Promise<void> {
+    const { environment, alerts, pulse = null, dataFolder } = this.#options;
+    if (alerts == null) return;
+    this.#alerts = await Alerts.open({
+      environment,
+      node: this.nodeName,
+      cluster: this.#document.cluster,
+      folder: `${dataFolder}/alerts`,
+      ...alerts,
+      heardNodes: () => heardNodes(pulse?.snapshot ?? null),
+      spread: (indication) => pulse?.indicate(indication),
+    });
   }
 
   /** AS-7: the others know that it is no failure, by heartbeat and by link. */
@@ -463,6 +501,7 @@ export class Node implements NodeControl {
   #tick(): void {
     if (this.#stopping) return;
     this.#ticker = this.#environment.clock.after(tickMs, () => this.#tick());
+    this.#alerts?.heardNodesChanged();
     for (const group of this.#groups.values()) {
       group.tick();
       this.#ratesOf(group).sample(this.#environment.clock.monotonicMs(), group.owner?.counters ?? null);
@@ -488,6 +527,8 @@ export class Node implements NodeControl {
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
       case 'node.present':
         return this.nodeName;
+      case acknowledgeMethod:
+        return this.#alertControl.called(params);
       case 'agent.decisions':
       case 'agent.automatic':
       case 'agent.leaving':
@@ -563,6 +604,7 @@ export class Node implements NodeControl {
     add(this.nodeName, this.#groupStatuses());
     for (const { name, answer } of answers) add(name, answer.groups);
     if (this.#storeProblem !== null) notes.push(`the coordination store does not answer: ${this.#storeProblem}`);
+    if (this.#alerts !== null) notes.push(...alertNotes(this.nodeName, this.#alerts.summary));
     return {
       schema: 1,
       cluster: this.#document.cluster,
@@ -707,6 +749,18 @@ export class Node implements NodeControl {
     }
     if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${node} has no copy of it`);
     return group.moves.takeOver(force, lastConsistent).then((moved) => ({ group: name, owner: node, ...moved }));
+  }
+
+  listAlerts(request: { all: boolean }): Promise<AlertList> {
+    return this.#alertControl.listAlerts(request);
+  }
+
+  testAlerts(request: TestAlertsRequest): Promise<readonly TestResult[]> {
+    return this.#alertControl.testAlerts(request);
+  }
+
+  acknowledgeAlerts(request: AcknowledgeAlertsRequest): Promise<Acknowledged> {
+    return this.#alertControl.acknowledgeAlerts(request);
   }
 
   decisions(request: { group: string; count: number }): Promise<Decisions> {
@@ -917,6 +971,8 @@ export class Node implements NodeControl {
   /** A failure, or its end, seen here (HM-16). */
   #indicate(indication: Indication): void {
     this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text);
+    if (indication.node === this.nodeName) this.#alerts?.raise(indication);
+    else this.#alerts?.heard(indication);
   }
 
   #event(group: string | null, kind: string, message: string): void {

@@ -7,6 +7,7 @@ import { lockPath } from '../block/lock.ts';
 import { NodeDeviceProvider } from '../block/node-device-provider.ts';
 import { sparseSupport } from '../block/sparse.ts';
 import { NbdServer } from '../hosts/nbd/server.ts';
+import { createSinks } from './alert-sinks/create-sinks.ts';
 import { nodeConfiguration, type Configuration } from './configuration.ts';
 import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
@@ -62,6 +63,10 @@ export async function runNode(options: {
     softwareVersion: productVersion,
     pid: process.pid,
     bitsSlotBytes,
+    alerts: {
+      settings: configuration.alerts,
+      sinks: createSinks(configuration.alerts.sinks, environment, `${own.dataFolder}/alerts`),
+    },
   });
   const nbd = new NbdServer(environment, node.exports);
   let nbdAddresses: Address[];
