@@ -240,7 +240,6 @@ export class Node implements NodeControl {
         `node ${this.nodeName} is not in the cluster document of ${document.cluster}`,
       );
     }
-    await this.#openAlerts();
     this.#links = new LinkTable(
       this.#environment,
       {
@@ -268,6 +267,7 @@ export class Node implements NodeControl {
     );
     this.#syncGroups();
     await this.#links.start();
+    await this.#openAlerts();
     this.#lease.start();
     this.#tick();
     void this.#poll();
