@@ -3,6 +3,7 @@ import { formatAddress } from '../base/network.ts';
 import { randomHex, type Random } from '../base/random.ts';
 import { defaultTakeOverSettings, type ClusterDocument, type LegEntry } from '../store/document.ts';
 import { makeWwid } from '../volume/wwid.ts';
+import { hostPortText } from './configuration-pulse.ts';
 import type { Configuration, GroupConfiguration } from './configuration.ts';
 
 export function toClusterDocument(configuration: Configuration, random: Random): ClusterDocument {
@@ -12,12 +13,12 @@ export function toClusterDocument(configuration: Configuration, random: Random):
     cluster: configuration.cluster,
     version: 1,
     sites: configuration.sites,
-    nodes: configuration.nodes.map(({ name, site, replication }) => ({
+    nodes: configuration.nodes.map(({ name, site, replication, pulse, heartbeat }) => ({
       name,
       site,
       replication: formatAddress(replication),
-      pulse: [],
-      heartbeat: null,
+      pulse: pulse.map(hostPortText),
+      heartbeat: heartbeat === null ? null : hostPortText(heartbeat),
     })),
     groups: configuration.groups.map((group) => ({
       name: group.name,
@@ -30,7 +31,7 @@ export function toClusterDocument(configuration: Configuration, random: Random):
       takeOver: defaultTakeOverSettings,
       resources: [],
     })),
-    pulse: null,
+    pulse: configuration.pulse?.settings ?? null,
   };
 }
 

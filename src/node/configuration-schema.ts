@@ -24,6 +24,7 @@ import {
   whole,
   Wrong,
 } from './configuration-fields.ts';
+import { nodePulseFields, pulseSchema } from './configuration-pulse.ts';
 import { storeSchema } from './configuration-store.ts';
 
 /** A mistake, by its path in the file. */
@@ -131,6 +132,7 @@ const node = section('a node', {
   connections: whole(1, 16).optional(),
   api,
   nbd: list(nbdAddress, 'addresses', { min: 1 }),
+  ...nodePulseFields,
 });
 
 export const configurationSchema = section('the configuration', {
@@ -139,6 +141,7 @@ export const configurationSchema = section('the configuration', {
   sites: list(name, 'sites', { min: 1 }),
   nodes: list(node, 'nodes', { min: 1 }),
   groups: list(group, 'groups', { min: 0 }).optional(),
+  pulse: pulseSchema.optional(),
   alerts: alertsSchema.optional(),
 });
 
