@@ -23,6 +23,8 @@ const packageOf = {
   initdb: 'postgresql',
   pgbench: 'postgresql',
   pg_amcheck: 'postgresql',
+  snmptrapd: 'snmptrapd',
+  snmptranslate: 'snmp',
 };
 
 // A user's PATH may lack the folders where file system tools are.

@@ -11,6 +11,7 @@ import type { NodeControl } from '../node/control.ts';
 import { EventQueue } from './event-queue.ts';
 import { guard, limitBody } from './guard.ts';
 import { addAgentRoutes } from './agent-routes.ts';
+import { addAlertRoutes } from './alert-routes.ts';
 import { addHeartbeatMirrorRoutes } from './heartbeat-mirror-routes.ts';
 import { addLogRoutes } from './log-routes.ts';
 import { addResourceRoutes } from './resource-routes.ts';
@@ -202,6 +203,7 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
 
   addLogRoutes(app, control);
   addAgentRoutes(app, control);
+  addAlertRoutes(app, control);
   addHeartbeatMirrorRoutes(app, control.heartbeatMirrors);
   addResourceRoutes(app, control);
 

@@ -7,6 +7,8 @@ import { Agent, isHeard } from '../agent/agent.ts';
 import type { Remembered } from '../agent/agent-state.ts';
 import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
+import { Alerts, type AlertSettings, type TestResult } from '../alerts/alerts.ts';
+import type { AlertSink } from '../alerts/sink.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { parseAddress, type Address } from '../base/network.ts';
@@ -51,6 +53,16 @@ import type {
   TakeOverRequest,
 } from './control.ts';
 import { DocumentAgreement, documentMethod } from './document-agreement.ts';
+import {
+  acknowledgeMethod,
+  AlertControlPart,
+  alertNotes,
+  heardNodes,
+  type Acknowledged,
+  type AcknowledgeAlertsRequest,
+  type AlertList,
+  type TestAlertsRequest,
+} from './alert-control.ts';
 import { AgentControlPart, type Decisions } from './agent-control.ts';
 import { DataPathWatch } from './data-path.ts';
 import { NodeExports } from './exports.ts';
@@ -89,6 +101,8 @@ export interface NodeOptions {
   readonly storeless?: boolean;
   /** Absent: nothing but the volumes moves with a group. */
   readonly resources?: ResourceWorld;
+  /** How people are told of failures; null: nobody is, and nothing is kept. */
+  readonly alerts?: { readonly settings: AlertSettings; readonly sinks: readonly AlertSink[] } | null;
 }
 
 const withoutStoreRisk =
@@ -121,6 +135,8 @@ export class Node implements NodeControl {
   readonly #agent: Agent;
   readonly #agents: AgentControlPart;
   readonly #resources: ResourceControl | null;
+  readonly #alertControl: AlertControlPart;
+  #alerts: Alerts | null = null;
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #pulse: NodePulse;
   readonly #lease: Lease;
@@ -179,8 +195,11 @@ export class Node implements NodeControl {
         this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
         for (const group of this.#groups.values()) group.leaseLapsed();
       },
-      changed: () => this.#agent.look(),
-      indicated: (indication) => this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text),
+      changed: () => {
+        this.#agent.look();
+        this.#alerts?.heardNodesChanged();
+      },
+      indicated: (indication) => this.#note(indication),
     });
     this.#agreement = options.storeless ? this.#makeAgreement() : null;
     this.heartbeatMirrors = new MirrorControl({
@@ -205,6 +224,12 @@ export class Node implements NodeControl {
       event: (group, kind, message) => this.#event(group, kind, message),
       mute: (reason) => this.#pulse.mute(reason),
       stalled: (group) => this.#dataPath.reasonOf(group),
+    });
+    this.#alertControl = new AlertControlPart({
+      node: options.name,
+      otherNodes: () => this.#document.nodes.flatMap(({ name }) => (name === this.nodeName ? [] : [name])),
+      alerts: () => this.#alerts,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
     this.#agents = new AgentControlPart({
       node: options.name,
@@ -270,6 +295,7 @@ export class Node implements NodeControl {
     if (this.#resources !== null) await this.#resources.start();
     this.#syncGroups();
     await this.#links.start();
+    await this.#openAlerts();
     await this.#pulse.start();
     this.#tick();
     void this.#poll();
@@ -288,6 +314,21 @@ export class Node implements NodeControl {
     await this.#links?.close();
     await this.#pulse.stop();
     await this.#options.store.close();
+    await this.#alerts?.close();
+  }
+
+  async #openAlerts(): Promise<void> {
+    const { environment, alerts, dataFolder } = this.#options;
+    if (alerts == null) return;
+    this.#alerts = await Alerts.open({
+      environment,
+      node: this.nodeName,
+      cluster: this.#document.cluster,
+      folder: `${dataFolder}/alerts`,
+      ...alerts,
+      heardNodes: () => heardNodes(this.#pulse.snapshot),
+      spread: (indication) => this.#pulse.indicate(indication),
+    });
   }
 
   /** AS-7: the others know that it is no failure, by heartbeat and by link. */
@@ -589,6 +630,8 @@ export class Node implements NodeControl {
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
       case 'node.present':
         return this.nodeName;
+      case acknowledgeMethod:
+        return this.#alertControl.called(params);
       case 'agent.decisions':
       case 'agent.automatic':
       case 'agent.leaving':
@@ -676,6 +719,7 @@ export class Node implements NodeControl {
       }
     }
     if (this.#storeProblem !== null) notes.push(`the coordination store does not answer: ${this.#storeProblem}`);
+    if (this.#alerts !== null) notes.push(...alertNotes(this.nodeName, this.#alerts.summary));
     return {
       schema: 1,
       cluster: this.#document.cluster,
@@ -830,6 +874,18 @@ export class Node implements NodeControl {
       return this.#request(keep, 'group.resolve', request, moveTimeoutMs) as Promise<ResolveResult>;
     if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${keep} has no copy of it`);
     return group.moves.resolve(yes).then((resolved) => ({ group: name, kept: keep, ...resolved }));
+  }
+
+  listAlerts(request: { all: boolean }): Promise<AlertList> {
+    return this.#alertControl.listAlerts(request);
+  }
+
+  testAlerts(request: TestAlertsRequest): Promise<readonly TestResult[]> {
+    return this.#alertControl.testAlerts(request);
+  }
+
+  acknowledgeAlerts(request: AcknowledgeAlertsRequest): Promise<Acknowledged> {
+    return this.#alertControl.acknowledgeAlerts(request);
   }
 
   decisions(request: { group: string; count: number }): Promise<Decisions> {
@@ -1088,7 +1144,13 @@ export class Node implements NodeControl {
   /** A failure, or its end, seen here (HM-16). */
   #indicate(indication: Indication): void {
     this.#pulse.indicate(indication);
+    this.#note(indication);
+  }
+
+  #note(indication: Indication): void {
     this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text);
+    if (indication.node === this.nodeName) this.#alerts?.raise(indication);
+    else this.#alerts?.heard(indication);
   }
 
   #event(group: string | null, kind: string, message: string): void {
