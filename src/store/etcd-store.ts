@@ -262,7 +262,7 @@ export class EtcdStore implements Store {
     if (result.kind === 'lost') return { kind: 'unsure', reason: `${endpoint}: ${result.reason}` };
     if (result.status === 200) return { kind: 'answer', body: result.body };
     const error = decodeError(result.body);
-    const reason = `${endpoint}: ${error?.message ?? `HTTP status ${result.status}; is it etcd, 3.4 or later?`}`;
+    const reason = `${endpoint}: ${error?.message ?? noError(result.status, result.body)}`;
     const verdict = verdictOn(error);
     switch (verdict) {
       case 'token':
@@ -274,6 +274,12 @@ export class EtcdStore implements Store {
         return { kind: 'unsure', reason };
     }
   }
+}
+
+/** Its first words, for what stands before etcd, and etcd itself where it looks at certificates, say why in plain text. */
+function noError(status: number, body: string): string {
+  const words = body.replaceAll(/\s+/g, ' ').trim().slice(0, 200);
+  return `HTTP status ${status}${words === '' ? '' : `: ${words}`} (is it etcd, 3.4 or later?)`;
 }
 
 const notUnderstood = (endpoint: string): string => `${endpoint}: its answer is none of etcd, 3.4 or later`;

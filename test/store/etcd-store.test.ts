@@ -112,12 +112,18 @@ describe('reading', () => {
   });
 
   test('rejects with what each of them said when none answers, beginning with the next one', async () => {
-    const { http, store } = storeOn([refusedConnection, lost, answered(404, ''), refusedConnection, range(9)]);
+    const { http, store } = storeOn([
+      refusedConnection,
+      lost,
+      answered(404, 'Not Found\n'),
+      refusedConnection,
+      range(9),
+    ]);
     await expect(store.readAll('')).rejects.toMatchObject({
       code: 'E_STORE_UNREACHABLE',
       message:
         `${a}: connection refused; ${b}: no answer within 500 ms; ` +
-        `${c}: HTTP status 404; is it etcd, 3.4 or later?`,
+        `${c}: HTTP status 404: Not Found (is it etcd, 3.4 or later?)`,
     });
     await store.read('k');
     expect(http.endpoints).toEqual([a, b, c, a, b]);
