@@ -212,7 +212,7 @@ export class EtcdStore implements Store {
       if (reply.kind !== 'token') return reply;
       const { user } = this.#options;
       if (!user) {
-        const reason = `${endpoint}: ${reply.reason}: it wants a user and a password`;
+        const reason = `${endpoint}: ${reply.reason}: ${wantsUser}`;
         return { kind: 'nothing', elsewhere: false, reason };
       }
       if (this.#token === token) this.#token = null;
@@ -268,13 +268,22 @@ export class EtcdStore implements Store {
       case 'token':
         return { kind: 'token', reason: error?.message ?? '' };
       case 'refused':
-      case 'busy':
-        return { kind: 'nothing', elsewhere: verdict === 'busy', reason };
+      case 'busy': {
+        // To those it takes for nobody etcd denies permission, too, not only to users.
+        const unnamed = verdict === 'refused' && error?.code === 7 && !this.#options.user;
+        return {
+          kind: 'nothing',
+          elsewhere: verdict === 'busy',
+          reason: unnamed ? `${reason}: ${wantsUser}` : reason,
+        };
+      }
       case 'unsure':
         return { kind: 'unsure', reason };
     }
   }
 }
+
+const wantsUser = 'it wants a user and a password';
 
 /** Its first words, for what stands before etcd, and etcd itself where it looks at certificates, say why in plain text. */
 function noError(status: number, body: string): string {

@@ -14,8 +14,8 @@ beforeEach(async () => {
   pair = await Pair.start({ store: { kind: 'etcd', endpoints: cluster.endpoints } });
 });
 afterEach(async () => {
-  await pair.stop();
-  await cluster.stop();
+  await pair?.stop();
+  await cluster?.stop();
 });
 
 const blocks = 4096;
