@@ -3,6 +3,7 @@
  * the same types as those of `group/status.ts`, `node/control.ts` and `store/document.ts` — the routes hand those out
  * through these schemas and the client hands these out as those, so a difference in either direction does not compile.
  */
+import { decisionSchema } from '../agent/decision-book.ts';
 import { z } from '@hono/zod-openapi';
 import { markNameBytesMax } from '../journal/entry.ts';
 import { namePattern } from '../node/configuration-fields.ts';
@@ -251,8 +252,15 @@ export const explanation = z
     group: z.string(),
     summary: z.string(),
     findings: listOf(z.object({ subject: z.string(), state: z.string(), reason: z.string(), nextStep: z.string() })),
+    decisions: listOf(decisionSchema),
   })
   .openapi('Explanation');
+
+export const decisions = z
+  .object({ decisions: listOf(decisionSchema), notes: listOf(z.string()) })
+  .openapi('Decisions');
+export const groupAutomaticRequest = z.object({ automatic: z.enum(['on', 'off', 'heartbeat-only']) });
+export const nodeAutomaticRequest = z.object({ on: z.boolean() });
 
 /** A volume's status with where it belongs. */
 export const volumeRow = volumeStatus.extend({ group: z.string(), owner: z.string().nullable() }).openapi('Volume');

@@ -3,12 +3,16 @@
  * called on any node; a node that is not the one concerned passes the request on over its link. Rejections are
  * `HoldfastError`s whose message is fit to be shown.
  */
+import type { ReadDecision } from '../agent/decision-book.ts';
 import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moments.ts';
 import type { ClusterStatus, GroupStatus, LogStatus } from '../group/status.ts';
 import type { ClusterDocument, LogEntry, MirrorMode } from '../store/document.ts';
+import type { AgentControl } from './agent-control.ts';
+import type { HeartbeatMirrorControl } from './mirror-control.ts';
 
-export interface NodeControl {
+export interface NodeControl extends AgentControl {
   readonly nodeName: string;
+  readonly heartbeatMirrors: HeartbeatMirrorControl;
   status(): Promise<ClusterStatus>;
   document(): Promise<ClusterDocument>;
   /** Group or volume name; `E_NOT_FOUND`. */
@@ -130,6 +134,8 @@ export interface Explanation {
     readonly reason: string;
     readonly nextStep: string;
   }[];
+  /** The last ones of the agents about the group, also those not to take over; oldest first. */
+  readonly decisions: readonly ReadDecision[];
 }
 
 export interface NodeEvent {

@@ -3,6 +3,9 @@
  * the world is given to it (`run.ts` in production, the simulator in tests).
  */
 import { z } from 'zod';
+import { Agent } from '../agent/agent.ts';
+import type { Remembered } from '../agent/agent-state.ts';
+import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
@@ -20,12 +23,14 @@ import {
   documentKey,
   groupRecordKey,
   leaseKey,
+  type AutomaticTakeOver,
   type ClusterDocument,
   type GroupEntry,
   type MirrorMode,
   type VolumeEntry,
 } from '../store/document.ts';
-import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
+import type { Indication } from '../pulse/indication.ts';
+import { LeaseObserver, type Lease } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { imagePathOf } from '../volume/last-image.ts';
 import { makeWwid } from '../volume/wwid.ts';
@@ -42,10 +47,15 @@ import type {
   NodeEvent,
   TakeOverRequest,
 } from './control.ts';
+import { AgentControlPart, type Decisions } from './agent-control.ts';
+import { DataPathWatch } from './data-path.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
 import { LogControl } from './log-control.ts';
+import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
+import { NodePulse } from './node-pulse.ts';
+import type { PulseHost } from './pulse-host.ts';
 import { Rates } from './rates.ts';
 import { differs, parseDocument } from './stored-document.ts';
 import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
@@ -54,22 +64,31 @@ export interface NodeOptions {
   readonly environment: Environment;
   readonly devices: DeviceProvider;
   readonly store: Store;
+  /** Of this node; ended with it. */
+  readonly pulse: PulseHost;
   readonly name: string;
   /** Written to the store when it has no document yet. */
   readonly declared: ClusterDocument;
   readonly dataFolder: string;
   readonly listen: Address;
   readonly connectionsPerLink: number;
+  /** Where the document has no pulse, which says it. */
   readonly leaseTtlMs?: number;
   readonly softwareVersion: string;
   readonly pid: number | null;
   readonly bitsSlotBytes: number;
+  /** What of production lies at a path of this machine (HM-3); absent: nothing does. */
+  readonly productionAt?: (document: ClusterDocument, path: string) => Promise<string | null>;
 }
 
 const pollMs = 500;
+/** While a lease is waited for. */
+const hurriedPollMs = 100;
 const tickMs = 1000;
 const statusTimeoutMs = 1500;
 const moveTimeoutMs = 120_000;
+const announceTimeoutMs = 500;
+const decisionsShown = 5;
 
 const groupName = z.object({ group: z.string() });
 const groupAndNode = z.object({ group: z.string(), node: z.string() });
@@ -77,6 +96,7 @@ const groupAndNode = z.object({ group: z.string(), node: z.string() });
 export class Node implements NodeControl {
   readonly nodeName: string;
   readonly exports: NodeExports;
+  readonly heartbeatMirrors: MirrorControl;
   /** How hosts reach this node; set by who binds the servers. */
   exportBases: readonly string[] = [];
 
@@ -85,8 +105,11 @@ export class Node implements NodeControl {
   readonly #groups = new Map<string, Group>();
   readonly #router: FrameRouter;
   readonly #logs: LogControl;
+  readonly #agent: Agent;
+  readonly #agents: AgentControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
-  readonly #lease: LeaseHolder;
+  readonly #pulse: NodePulse;
+  readonly #lease: Lease;
   readonly #incarnation: string;
   readonly #listeners = new Set<(event: NodeEvent) => void>();
   #document: ClusterDocument;
@@ -97,8 +120,10 @@ export class Node implements NodeControl {
   #ticker: Timer | null = null;
   #poller: Timer | null = null;
   #polling = false;
+  #hurried = false;
   #stopping = false;
   readonly #rates = new Map<string, Rates>();
+  readonly #dataPath = new DataPathWatch();
 
   constructor(options: NodeOptions) {
     this.#options = options;
@@ -117,29 +142,70 @@ export class Node implements NodeControl {
       ownerOf: (name) => this.#ownerOf(name),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
-    const { clock, turn, random } = options.environment;
-    this.#lease = new LeaseHolder({
-      clock,
-      turn,
-      random,
-      store: options.store,
+    this.#lease = options.pulse.lease;
+    this.#pulse = new NodePulse({
+      environment: options.environment,
+      host: options.pulse,
       node: options.name,
       incarnation: this.#incarnation,
-      ...(options.leaseTtlMs === undefined ? {} : { ttlMs: options.leaseTtlMs }),
-      events: {
-        acquired: () => {
-          for (const group of this.#groups.values()) group.leaseAcquired();
-        },
-        lapsed: (reason) => {
-          this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
-          for (const group of this.#groups.values()) group.leaseLapsed();
-        },
+      dataFolder: options.dataFolder,
+      document: () => this.#document,
+      productionAt: (path) => options.productionAt?.(this.#document, path) ?? Promise.resolve(null),
+      ...(options.leaseTtlMs === undefined ? {} : { leaseTtlMs: options.leaseTtlMs }),
+      leaseAcquired: () => {
+        for (const group of this.#groups.values()) group.leaseAcquired();
       },
+      leaseLapsed: (reason) => {
+        this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
+        for (const group of this.#groups.values()) group.leaseLapsed();
+      },
+      changed: () => this.#agent.look(),
+      indicated: (indication) => this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text),
+    });
+    this.heartbeatMirrors = new MirrorControl({
+      node: options.name,
+      document: () => this.#document,
+      mirrors: this.#pulse.mirrors,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+    });
+    this.#agent = new Agent({
+      environment: options.environment,
+      node: options.name,
+      folder: `${options.dataFolder}/agent`,
+      document: () => this.#document,
+      groups: () => this.#groups.values(),
+      pulse: () => this.#pulse.snapshot,
+      lease: this.#lease,
+      leaseOf: (node) => this.#observer(node),
+      store: () => (this.#storeProblem === null ? 'reachable' : 'unreachable'),
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      hurry: (on) => this.#hurry(on),
+      indicate: (indication) => this.#indicate(indication),
+      event: (group, kind, message) => this.#event(group, kind, message),
+      mute: (reason) => this.#pulse.mute(reason),
+      stalled: (group) => this.#dataPath.reasonOf(group),
+    });
+    this.#agents = new AgentControlPart({
+      node: options.name,
+      document: () => this.#document,
+      changeDocument: (change) => this.#changeDocument(change),
+      agent: () => this.#agent,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      switchOver: (request) => this.switchOver(request),
     });
   }
 
   get groups(): ReadonlyMap<string, Group> {
     return this.#groups;
+  }
+
+  /** Of this node's agent alone, oldest first; `decisions` asks all nodes. */
+  agentDecisions(group: string): readonly KeptDecision[] {
+    return this.#agent.decisions(group, decisionsShown);
+  }
+
+  get agentState(): Readonly<Remembered> {
+    return this.#agent.state.current;
   }
 
   /** Rejects when the store holds a document this node has no part in, or the replication address cannot be had. */
@@ -179,9 +245,10 @@ export class Node implements NodeControl {
     );
     this.#syncGroups();
     await this.#links.start();
-    this.#lease.start();
+    await this.#pulse.start();
     this.#tick();
     void this.#poll();
+    await this.#agent.start();
   }
 
   async stop(): Promise<void> {
@@ -189,10 +256,22 @@ export class Node implements NodeControl {
     this.#stopping = true;
     this.#ticker?.cancel();
     this.#poller?.cancel();
+    await this.#announceStop();
+    await this.#agent.stop();
     for (const group of this.#groups.values()) await group.close();
     await this.#links?.close();
-    await this.#lease.release().catch(() => {});
+    await this.#pulse.stop();
     await this.#options.store.close();
+  }
+
+  /** AS-7: the others know that it is no failure, by heartbeat and by link. */
+  async #announceStop(): Promise<void> {
+    if (this.#document.pulse === null) return;
+    const others = this.#document.nodes.filter(({ name }) => name !== this.nodeName);
+    await Promise.all([
+      this.#pulse.leave(),
+      ...others.map(({ name }) => this.#request(name, 'agent.leaving', {}, announceTimeoutMs).catch(() => {})),
+    ]);
   }
 
   // ---- following the store ----
@@ -243,7 +322,18 @@ export class Node implements NodeControl {
     } finally {
       this.#polling = false;
     }
-    if (!this.#stopping) this.#poller = this.#environment.clock.after(pollMs, () => void this.#poll());
+    if (!this.#stopping) {
+      const delayMs = this.#hurried ? hurriedPollMs : pollMs;
+      this.#poller = this.#environment.clock.after(delayMs, () => void this.#poll());
+    }
+  }
+
+  /** While on, the store is looked at more often: somebody waits for a lease to lapse. */
+  #hurry(on: boolean): void {
+    this.#hurried = on;
+    if (!on || this.#polling) return;
+    this.#poller?.cancel();
+    void this.#poll();
   }
 
   #learn(entries: ReadonlyMap<string, Entry>, versions: ReadonlyMap<string, number>): void {
@@ -271,7 +361,8 @@ export class Node implements NodeControl {
 
   #observer(node: string): LeaseObserver {
     let observer = this.#leases.get(node);
-    if (observer === undefined) this.#leases.set(node, (observer = new LeaseObserver()));
+    if (observer === undefined)
+      this.#leases.set(node, (observer = new LeaseObserver(this.#document.pulse?.leaseMarginMs)));
     return observer;
   }
 
@@ -377,6 +468,8 @@ export class Node implements NodeControl {
       group.tick();
       this.#ratesOf(group).sample(this.#environment.clock.monotonicMs(), group.owner?.counters ?? null);
     }
+    const stalled = this.#dataPath.look(this.#groups.values(), this.#environment.clock.monotonicMs());
+    for (const { group, reason } of stalled) this.#event(group, 'stalled', reason);
   }
 
   #ratesOf(group: Group): Rates {
@@ -392,10 +485,16 @@ export class Node implements NodeControl {
     return this.#links.request(node, method, params, timeoutMs);
   }
 
-  async #called(_peer: string, method: string, params: unknown): Promise<unknown> {
+  async #called(peer: string, method: string, params: unknown): Promise<unknown> {
     switch (method) {
       case 'node.status':
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
+      case 'node.present':
+        return this.nodeName;
+      case 'agent.decisions':
+      case 'agent.automatic':
+      case 'agent.leaving':
+        return this.#agents.called(method, peer, params);
       case 'node.refresh':
         await this.#refreshDocument();
         return null;
@@ -432,6 +531,9 @@ export class Node implements NodeControl {
       case 'log.mark':
       case 'log.moments':
         return this.#logs.called(method, params);
+      case 'heartbeatMirror.list':
+      case 'heartbeatMirror.do':
+        return this.heartbeatMirrors.called(method, params);
       default:
         throw new HoldfastError('E_PROTOCOL', `this version knows no request ${method}`);
     }
@@ -526,6 +628,7 @@ export class Node implements NodeControl {
             : `Look at ${fork.image} on ${fork.node}, then delete it.`,
       });
     }
+    const decided = await this.#agents.decisions({ group: entry.name, count: decisionsShown });
     for (const note of notes)
       findings.push({
         subject: this.nodeName,
@@ -538,7 +641,7 @@ export class Node implements NodeControl {
       findings.length === 0
         ? `Group ${group.name} is in its normal state: ${owner} serves it in generation ${group.generation}, every copy is UpToDate.`
         : `Group ${group.name}: ${group.service.toLowerCase()}, owner ${owner}, generation ${group.generation}; ${findings.length} thing${findings.length === 1 ? ' is' : 's are'} not normal.`;
-    return { group: group.name, summary, findings };
+    return { group: group.name, summary, findings, decisions: decided.decisions };
   }
 
   async createVolume(request: CreateVolumeRequest): Promise<{ group: string; wwid: string }> {
@@ -609,6 +712,22 @@ export class Node implements NodeControl {
     return group.moves.takeOver(force, lastConsistent).then((moved) => ({ group: name, owner: node, ...moved }));
   }
 
+  decisions(request: { group: string; count: number }): Promise<Decisions> {
+    return this.#agents.decisions(request);
+  }
+
+  setGroupAutomatic(request: { group: string; automatic: AutomaticTakeOver }): Promise<void> {
+    return this.#agents.setGroupAutomatic(request);
+  }
+
+  setNodeAutomatic(request: { node: string; on: boolean }): Promise<void> {
+    return this.#agents.setNodeAutomatic(request);
+  }
+
+  giveBack(request: { group: string }): Promise<MoveResult> {
+    return this.#agents.giveBack(request);
+  }
+
   pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {
     return this.#mirror('mirror.pause', group, to, true);
   }
@@ -663,6 +782,7 @@ export class Node implements NodeControl {
   }
 
   async #mirror(method: string, name: string, to: string, forward: boolean): Promise<void> {
+    if (method === 'mirror.pause') await this.heartbeatMirrors.requireProduction(name, 'pause');
     const group = this.#mustKnow(name);
     this.#mustBeNode(to);
     if (group?.role === 'primary') {
@@ -795,6 +915,12 @@ export class Node implements NodeControl {
         return { up: state === 'up', reason };
       },
     };
+  }
+
+  /** A failure, or its end, seen here (HM-16). */
+  #indicate(indication: Indication): void {
+    this.#pulse.indicate(indication);
+    this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text);
   }
 
   #event(group: string | null, kind: string, message: string): void {

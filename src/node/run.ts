@@ -12,7 +12,9 @@ import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
 import { Node } from './node.ts';
 import { openStore } from './open-store.ts';
+import { productionAt } from './production-places.ts';
 import { productVersion } from './product-version.ts';
+import { WorkerPulseHost } from './pulse-worker.ts';
 
 export interface RunningNode {
   readonly control: NodeControl;
@@ -49,11 +51,18 @@ export async function runNode(options: {
   });
   const sparse = sparseSupport();
   if (!sparse.available) log.warn(`holes in backing files are not seen or made: ${sparse.reason}`);
+  const key: Uint8Array | null = null;
   const store = await openStore(configuration.store, configuration.cluster, environment);
   const node = new Node({
     environment,
     devices: new NodeDeviceProvider(environment.turn),
     store,
+    pulse: new WorkerPulseHost({
+      environment,
+      store: configuration.store,
+      cluster: configuration.cluster,
+      local: { dataFolder: own.dataFolder, key },
+    }),
     name: nodeName,
     declared: toClusterDocument(configuration, environment.random),
     dataFolder: own.dataFolder,
@@ -62,6 +71,7 @@ export async function runNode(options: {
     softwareVersion: productVersion,
     pid: process.pid,
     bitsSlotBytes,
+    productionAt: (document, path) => productionAt(document, { node: nodeName, dataFolder: own.dataFolder }, path),
   });
   const nbd = new NbdServer(environment, node.exports);
   let nbdAddresses: Address[];
