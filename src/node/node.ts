@@ -293,7 +293,8 @@ export class Node implements NodeControl {
 
   #observer(node: string): LeaseObserver {
     let observer = this.#leases.get(node);
-    if (observer === undefined) this.#leases.set(node, (observer = new LeaseObserver(this.#document.pulse?.leaseMarginMs)));
+    if (observer === undefined)
+      this.#leases.set(node, (observer = new LeaseObserver(this.#document.pulse?.leaseMarginMs)));
     return observer;
   }
 

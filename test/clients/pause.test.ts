@@ -27,8 +27,7 @@ describe('an owner that is stopped and goes on', () => {
       { port: pair.nbdPort('east'), volume: 'vol1', blocks, depth: 16, random: seededRandom(7) },
       record,
     );
-  const reading = () =>
-    ReadingHost.start({ port: pair.nbdPort('east'), volume: 'vol1', block: readBlock, depth: 4 });
+  const reading = () => ReadingHost.start({ port: pair.nbdPort('east'), volume: 'vol1', block: readBlock, depth: 4 });
 
   test('R15, R16: stopped until another owns the group, it answers no read, and no write the other lacks', async () => {
     pair = await Pair.start();

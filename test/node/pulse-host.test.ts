@@ -230,7 +230,12 @@ describe.runIf(compiled)('the pulse in a thread of its own', () => {
     await until(() => host.lease.isValid());
     expect(host.lease.leaseId).not.toBe(leaseId);
     await called('mute null');
-    expect(await calls()).toEqual(['mute null', 'start', expect.stringContaining('mute the engine is stuck'), 'mute null']);
+    expect(await calls()).toEqual([
+      'mute null',
+      'start',
+      expect.stringContaining('mute the engine is stuck'),
+      'mute null',
+    ]);
     expect(kinds().filter((kind) => kind === 'acquired' || kind === 'lapsed')).toEqual([
       'acquired',
       'lapsed',
@@ -257,7 +262,9 @@ describe.runIf(compiled)('the pulse in a thread of its own', () => {
   it.each(['fail', 'later', 'exit'])('a thread that fails (%s) takes the process with it', async (how) => {
     host = inWorker();
     const failing = fileURLToPath(new URL('./failing-pulse.mjs', import.meta.url));
-    const child = spawn(process.execPath, [failing, join(folder, 'store'), how], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(process.execPath, [failing, join(folder, 'store'), how], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     let log = '';
     child.stderr.on('data', (chunk: Buffer) => (log += chunk.toString()));
     const status = await Promise.race([

@@ -164,7 +164,9 @@ describe.runIf(existsSync(fileURLToPath(memoryModule)))('with a holder in anothe
       const { version, view } = read;
       versions.add(version);
       seen++;
-      const word = String(version).repeat(version % 2 === 0 ? 2 : 1).slice(0, 60);
+      const word = String(version)
+        .repeat(version % 2 === 0 ? 2 : 1)
+        .slice(0, 60);
       const expected: LeaseView =
         version % 3 === 0
           ? { state: 'lapsed', reason: word, leaseId: null, deadline: null }
