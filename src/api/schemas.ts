@@ -3,9 +3,11 @@
  * the same types as those of `group/status.ts`, `node/control.ts` and `store/document.ts` — the routes hand those out
  * through these schemas and the client hands these out as those, so a difference in either direction does not compile.
  */
+import { decisionSchema } from '../agent/decision-book.ts';
 import { z } from '@hono/zod-openapi';
 import { markNameBytesMax } from '../journal/entry.ts';
-import { logFoldersMax, logRetentionMsMax, namePattern, volumeBytesMin } from '../node/configuration-schema.ts';
+import { namePattern } from '../node/configuration-fields.ts';
+import { logFoldersMax, logRetentionMsMax, volumeBytesMin } from '../node/configuration-schema.ts';
 import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
 
@@ -250,8 +252,15 @@ export const explanation = z
     group: z.string(),
     summary: z.string(),
     findings: listOf(z.object({ subject: z.string(), state: z.string(), reason: z.string(), nextStep: z.string() })),
+    decisions: listOf(decisionSchema),
   })
   .openapi('Explanation');
+
+export const decisions = z
+  .object({ decisions: listOf(decisionSchema), notes: listOf(z.string()) })
+  .openapi('Decisions');
+export const groupAutomaticRequest = z.object({ automatic: z.enum(['on', 'off', 'heartbeat-only']) });
+export const nodeAutomaticRequest = z.object({ on: z.boolean() });
 
 /** A volume's status with where it belongs. */
 export const volumeRow = volumeStatus.extend({ group: z.string(), owner: z.string().nullable() }).openapi('Volume');
@@ -292,6 +301,14 @@ export const switchOverRequest = z.strictObject({ to: name }).openapi('SwitchOve
 export const takeOverRequest = z
   .strictObject({ node: name, force: z.boolean().default(false), lastConsistent: z.boolean().default(false) })
   .openapi('TakeOverRequest');
+
+export const resolveRequest = z
+  .strictObject({ keep: name, yes: z.boolean().default(false) })
+  .openapi('ResolveRequest');
+
+export const resolveResult = z
+  .object({ group: z.string(), kept: z.string(), generation: count, text: z.string() })
+  .openapi('ResolveResult');
 
 export const setMirrorRequest = z.strictObject({ mode: mirrorMode }).openapi('SetMirrorRequest');
 

@@ -31,6 +31,7 @@ interface Watched {
   /** The earliest look since which some read is outstanding and none was answered. */
   readsStandSinceMs: number;
   told: boolean;
+  reason: string | null;
 }
 
 export class DataPathWatch {
@@ -45,8 +46,14 @@ export class DataPathWatch {
       if (watched === undefined) continue;
       if (reason !== null && !watched.told) stalled.push({ group: group.name, reason });
       watched.told = reason !== null;
+      watched.reason = reason;
     }
     return stalled;
+  }
+
+  /** Of the last look. */
+  reasonOf(group: string): string | null {
+    return this.#watched.get(group)?.reason ?? null;
   }
 
   #judge({ name, entry, owner }: WatchedGroup, nowMs: number): string | null {
@@ -56,7 +63,7 @@ export class DataPathWatch {
     }
     let watched = this.#watched.get(name);
     if (watched?.owner !== owner) {
-      watched = { owner, readsAnswered: -1, readsStandSinceMs: nowMs, told: false };
+      watched = { owner, readsAnswered: -1, readsStandSinceMs: nowMs, told: false, reason: null };
       this.#watched.set(name, watched);
     }
     if (owner.readsAnswered !== watched.readsAnswered || owner.readsAnswered === owner.counters.reads) {

@@ -3,6 +3,9 @@
  * the world is given to it (`run.ts` in production, the simulator in tests).
  */
 import { z } from 'zod';
+import { Agent, isHeard } from '../agent/agent.ts';
+import type { Remembered } from '../agent/agent-state.ts';
+import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
@@ -11,6 +14,7 @@ import { randomHex } from '../base/random.ts';
 import type { DeviceProvider } from '../block/device.ts';
 import { describeGroup, type DescribeContext } from '../group/describe.ts';
 import { Group } from '../group/group.ts';
+import { exchangeMethod } from '../group/record-exchange.ts';
 import { GroupLog } from '../group/group-log.ts';
 import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moments.ts';
 import type { ClusterStatus, ConnectionEntry, GroupStatus, NodeStatus } from '../group/status.ts';
@@ -20,12 +24,14 @@ import {
   documentKey,
   groupRecordKey,
   leaseKey,
+  type AutomaticTakeOver,
   type ClusterDocument,
   type GroupEntry,
   type MirrorMode,
   type VolumeEntry,
 } from '../store/document.ts';
-import { defaultLeaseTtlMs, LeaseObserver, type Lease } from '../store/lease.ts';
+import type { Indication } from '../pulse/indication.ts';
+import { LeaseObserver, type Lease } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { imagePathOf } from '../volume/last-image.ts';
 import { makeWwid } from '../volume/wwid.ts';
@@ -40,15 +46,20 @@ import type {
   MoveResult,
   NodeControl,
   NodeEvent,
+  ResolveRequest,
+  ResolveResult,
   TakeOverRequest,
 } from './control.ts';
+import { DocumentAgreement, documentMethod } from './document-agreement.ts';
+import { AgentControlPart, type Decisions } from './agent-control.ts';
 import { DataPathWatch } from './data-path.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
 import { LogControl } from './log-control.ts';
+import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
-import { defaultStallMs } from './progress.ts';
-import type { PulseHost, PulseStart } from './pulse-host.ts';
+import { NodePulse, type NodePulseContext } from './node-pulse.ts';
+import type { PulseHost } from './pulse-host.ts';
 import { Rates } from './rates.ts';
 import { differs, parseDocument } from './stored-document.ts';
 import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
@@ -70,12 +81,23 @@ export interface NodeOptions {
   readonly softwareVersion: string;
   readonly pid: number | null;
   readonly bitsSlotBytes: number;
+  /** What of production lies at a path of this machine (HM-3); absent: nothing does. */
+  readonly productionAt?: (document: ClusterDocument, path: string) => Promise<string | null>;
+  /** `store: none`: `store` is this node's alone, and `declared` is the document. Default false. */
+  readonly storeless?: boolean;
 }
 
+const withoutStoreRisk =
+  'no coordination store: nothing but a person, or the heartbeats, decides whether an owner is dead; a wrong decision makes ' +
+  'two nodes serve different data (docs/manual/without-a-store.md)';
 const pollMs = 500;
+/** While a lease is waited for. */
+const hurriedPollMs = 100;
 const tickMs = 1000;
 const statusTimeoutMs = 1500;
 const moveTimeoutMs = 120_000;
+const announceTimeoutMs = 500;
+const decisionsShown = 5;
 
 const groupName = z.object({ group: z.string() });
 const groupAndNode = z.object({ group: z.string(), node: z.string() });
@@ -83,19 +105,22 @@ const groupAndNode = z.object({ group: z.string(), node: z.string() });
 export class Node implements NodeControl {
   readonly nodeName: string;
   readonly exports: NodeExports;
+  readonly heartbeatMirrors: MirrorControl;
   /** How hosts reach this node; set by who binds the servers. */
   exportBases: readonly string[] = [];
-  /** HM-17: the own storage of a group served here has not answered for the group's stall time. Told once each time. */
-  onStalled: (group: string, reason: string) => void = (group, reason) => this.#event(group, 'stalled', reason);
 
   readonly #options: NodeOptions;
   readonly #environment: Environment;
   readonly #groups = new Map<string, Group>();
   readonly #router: FrameRouter;
   readonly #logs: LogControl;
+  readonly #agent: Agent;
+  readonly #agents: AgentControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
-  readonly #pulse: PulseHost;
+  readonly #pulse: NodePulse;
   readonly #lease: Lease;
+  /** With the peers' documents, where each node has its own; null where a store has the only one. */
+  readonly #agreement: DocumentAgreement | null;
   readonly #incarnation: string;
   readonly #listeners = new Set<(event: NodeEvent) => void>();
   #document: ClusterDocument;
@@ -106,6 +131,9 @@ export class Node implements NodeControl {
   #ticker: Timer | null = null;
   #poller: Timer | null = null;
   #polling = false;
+  #hurried = false;
+  #ownedText = '';
+  #ownedVersion = 0;
   #stopping = false;
   readonly #rates = new Map<string, Rates>();
   readonly #dataPath = new DataPathWatch();
@@ -127,17 +155,73 @@ export class Node implements NodeControl {
       ownerOf: (name) => this.#ownerOf(name),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
-    this.#pulse = options.pulse;
     this.#lease = options.pulse.lease;
-  }
-
-  /** HM-17: this node is to be taken for dead, it can neither serve nor hand over; null: no more. */
-  mute(reason: string | null): void {
-    this.#pulse.mute(reason);
+    this.#pulse = new NodePulse({
+      environment: options.environment,
+      host: options.pulse,
+      node: options.name,
+      incarnation: this.#incarnation,
+      dataFolder: options.dataFolder,
+      document: () => this.#document,
+      productionAt: (path) => options.productionAt?.(this.#document, path) ?? Promise.resolve(null),
+      ...(options.leaseTtlMs === undefined ? {} : { leaseTtlMs: options.leaseTtlMs }),
+      linkHeard: () => this.#linkHeard(),
+      word: () => this.#word(),
+      leaseAcquired: () => {
+        for (const group of this.#groups.values()) group.leaseAcquired();
+      },
+      leaseLapsed: (reason) => {
+        this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
+        for (const group of this.#groups.values()) group.leaseLapsed();
+      },
+      changed: () => this.#agent.look(),
+      indicated: (indication) => this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text),
+    });
+    this.#agreement = options.storeless ? this.#makeAgreement() : null;
+    this.heartbeatMirrors = new MirrorControl({
+      node: options.name,
+      document: () => this.#document,
+      mirrors: this.#pulse.mirrors,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+    });
+    this.#agent = new Agent({
+      environment: options.environment,
+      node: options.name,
+      folder: `${options.dataFolder}/agent`,
+      document: () => this.#document,
+      groups: () => this.#groups.values(),
+      pulse: () => this.#pulse.snapshot,
+      lease: this.#lease,
+      leaseOf: (node) => this.#observer(node),
+      store: () => (options.storeless ? 'none' : this.#storeProblem === null ? 'reachable' : 'unreachable'),
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      hurry: (on) => this.#hurry(on),
+      indicate: (indication) => this.#indicate(indication),
+      event: (group, kind, message) => this.#event(group, kind, message),
+      mute: (reason) => this.#pulse.mute(reason),
+      stalled: (group) => this.#dataPath.reasonOf(group),
+    });
+    this.#agents = new AgentControlPart({
+      node: options.name,
+      document: () => this.#document,
+      changeDocument: (change) => this.#changeDocument(change),
+      agent: () => this.#agent,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      switchOver: (request) => this.switchOver(request),
+    });
   }
 
   get groups(): ReadonlyMap<string, Group> {
     return this.#groups;
+  }
+
+  /** Of this node's agent alone, oldest first; `decisions` asks all nodes. */
+  agentDecisions(group: string): readonly KeptDecision[] {
+    return this.#agent.decisions(group, decisionsShown);
+  }
+
+  get agentState(): Readonly<Remembered> {
+    return this.#agent.state.current;
   }
 
   /** Rejects when the store holds a document this node has no part in, or the replication address cannot be had. */
@@ -162,6 +246,8 @@ export class Node implements NodeControl {
       { listen: this.#options.listen, connectionsPerLink: this.#options.connectionsPerLink, peers: this.#peers() },
       {
         connectionUp: (connection) => {
+          this.#agreement?.connectionUp(connection);
+          if (this.#agreement?.agrees(connection.peer) === false) return;
           for (const group of this.#groups.values()) group.connectionUp(connection);
         },
         connectionDown: (connection, reason) => {
@@ -177,33 +263,10 @@ export class Node implements NodeControl {
     );
     this.#syncGroups();
     await this.#links.start();
-    await this.#startPulse();
+    await this.#pulse.start();
     this.#tick();
     void this.#poll();
-  }
-
-  #startPulse(): Promise<void> {
-    const { pulse } = this.#document;
-    const start: PulseStart = {
-      node: this.nodeName,
-      incarnation: this.#incarnation,
-      leaseTtlMs: pulse?.leaseTtlMs ?? this.#options.leaseTtlMs ?? defaultLeaseTtlMs,
-      stallMs: pulse?.stallMs ?? defaultStallMs,
-      pulse: null,
-    };
-    return this.#pulse.start(start, {
-      leaseAcquired: () => {
-        for (const group of this.#groups.values()) group.leaseAcquired();
-      },
-      leaseLapsed: (reason) => {
-        this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
-        for (const group of this.#groups.values()) group.leaseLapsed();
-      },
-      changed: () => {},
-      indicated: () => {},
-      tableChanged: () => {},
-      control: (_from, message) => Promise.resolve(`this version knows no request ${message.kind}`),
-    });
+    await this.#agent.start();
   }
 
   async stop(): Promise<void> {
@@ -211,17 +274,33 @@ export class Node implements NodeControl {
     this.#stopping = true;
     this.#ticker?.cancel();
     this.#poller?.cancel();
+    await this.#announceStop();
+    await this.#agent.stop();
     for (const group of this.#groups.values()) await group.close();
     await this.#links?.close();
     await this.#pulse.stop();
     await this.#options.store.close();
   }
 
+  /** AS-7: the others know that it is no failure, by heartbeat and by link. */
+  async #announceStop(): Promise<void> {
+    if (this.#document.pulse === null) return;
+    const others = this.#document.nodes.filter(({ name }) => name !== this.nodeName);
+    await Promise.all([
+      this.#pulse.leave(),
+      ...others.map(({ name }) => this.#request(name, 'agent.leaving', {}, announceTimeoutMs).catch(() => {})),
+    ]);
+  }
+
   // ---- following the store ----
 
   /** The store's document, or the declared one put there. Waits for a store that cannot be reached. */
   async #agreeOnDocument(): Promise<ClusterDocument> {
-    const { store, declared } = this.#options;
+    const { store, declared, storeless } = this.#options;
+    if (storeless) {
+      this.#environment.log.warn(withoutStoreRisk);
+      return declared;
+    }
     for (;;) {
       try {
         const entry = await store.read(documentKey);
@@ -265,7 +344,18 @@ export class Node implements NodeControl {
     } finally {
       this.#polling = false;
     }
-    if (!this.#stopping) this.#poller = this.#environment.clock.after(pollMs, () => void this.#poll());
+    if (!this.#stopping) {
+      const delayMs = this.#hurried ? hurriedPollMs : pollMs;
+      this.#poller = this.#environment.clock.after(delayMs, () => void this.#poll());
+    }
+  }
+
+  /** While on, the store is looked at more often: somebody waits for a lease to lapse. */
+  #hurry(on: boolean): void {
+    this.#hurried = on;
+    if (!on || this.#polling) return;
+    this.#poller?.cancel();
+    void this.#poll();
   }
 
   #learn(entries: ReadonlyMap<string, Entry>, versions: ReadonlyMap<string, number>): void {
@@ -273,7 +363,7 @@ export class Node implements NodeControl {
     for (const { name } of this.#document.nodes) {
       if (name !== this.nodeName) this.#observer(name).observe(entries.get(leaseKey(name)) ?? null, now);
     }
-    const stored = entries.get(documentKey);
+    const stored = this.#agreement === null ? entries.get(documentKey) : undefined;
     if (stored !== undefined && stored.revision !== this.#documentRevision) {
       this.#learnDocument(parseDocument(stored.value));
       this.#documentRevision = stored.revision;
@@ -373,6 +463,7 @@ export class Node implements NodeControl {
         newId: (group, replaces) => this.#router.newId(group, replaces),
         forgetId: (id) => this.#router.forget(id),
         event: (group, kind, message) => this.#event(group, kind, message),
+        ...(this.#agreement === null ? {} : { storeless: { heard: (node) => this.#heard(node) } }),
       },
       entry,
     );
@@ -388,6 +479,7 @@ export class Node implements NodeControl {
 
   /** R2: a group's records travel on one connection; groups are spread over all. */
   #connectionFor(group: string, node: string): LinkConnection | null {
+    if (this.#agreement?.agrees(node) === false) return null;
     const up = this.#links?.outgoing(node) ?? [];
     const at = this.#document.groups.findIndex((entry) => entry.name === group);
     return up[Math.max(0, at) % Math.max(1, up.length)] ?? null;
@@ -396,12 +488,13 @@ export class Node implements NodeControl {
   #tick(): void {
     if (this.#stopping) return;
     this.#ticker = this.#environment.clock.after(tickMs, () => this.#tick());
+    this.#agreement?.tick();
     for (const group of this.#groups.values()) {
       group.tick();
       this.#ratesOf(group).sample(this.#environment.clock.monotonicMs(), group.owner?.counters ?? null);
     }
     const stalled = this.#dataPath.look(this.#groups.values(), this.#environment.clock.monotonicMs());
-    for (const { group, reason } of stalled) this.onStalled(group, reason);
+    for (const { group, reason } of stalled) this.#event(group, 'stalled', reason);
   }
 
   #ratesOf(group: Group): Rates {
@@ -417,10 +510,54 @@ export class Node implements NodeControl {
     return this.#links.request(node, method, params, timeoutMs);
   }
 
-  async #called(_peer: string, method: string, params: unknown): Promise<unknown> {
+  #makeAgreement(): DocumentAgreement {
+    return new DocumentAgreement({
+      node: this.nodeName,
+      document: () => this.#document,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      agreed: (peer) => {
+        for (const connection of this.#links?.connections(peer) ?? [])
+          for (const group of this.#groups.values()) group.connectionUp(connection);
+      },
+      differs: (difference) =>
+        this.#event(
+          null,
+          'document',
+          `${difference}: the two nodes have nothing to do with each other until that is mended and one is started again`,
+        ),
+    });
+  }
+
+  /** By what another node is known to live, without a store. */
+  #heard(node: string): string | null {
+    if (this.#links?.reachable(node).state === 'up') return 'its replication link is up';
+    const peer = this.#options.pulse?.snapshot?.peers.find((candidate) => candidate.node === node);
+    return peer !== undefined && isHeard(peer) ? 'its heartbeats arrive' : null;
+  }
+
+  async #called(peer: string, method: string, params: unknown): Promise<unknown> {
     switch (method) {
+      case documentMethod:
+        return this.#agreement?.answer() ?? null;
+      case exchangeMethod: {
+        const { group, account } = z.object({ group: z.string(), account: z.unknown() }).parse(params);
+        const exchange = this.#groups.get(group)?.exchange ?? null;
+        if (exchange === null || this.#agreement?.agrees(peer) !== true)
+          throw new HoldfastError('E_REFUSED', this.#agreement?.problem(peer) ?? `group ${group} is not known here`);
+        return exchange.offered(peer, account);
+      }
+      case 'group.resolve':
+        return this.resolveSplitBrain(
+          z.object({ group: z.string(), keep: z.string(), yes: z.boolean() }).parse(params),
+        );
       case 'node.status':
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
+      case 'node.present':
+        return this.nodeName;
+      case 'agent.decisions':
+      case 'agent.automatic':
+      case 'agent.leaving':
+        return this.#agents.called(method, peer, params);
       case 'node.refresh':
         await this.#refreshDocument();
         return null;
@@ -457,6 +594,9 @@ export class Node implements NodeControl {
       case 'log.mark':
       case 'log.moments':
         return this.#logs.called(method, params);
+      case 'heartbeatMirror.list':
+      case 'heartbeatMirror.do':
+        return this.heartbeatMirrors.called(method, params);
       default:
         throw new HoldfastError('E_PROTOCOL', `this version knows no request ${method}`);
     }
@@ -488,6 +628,13 @@ export class Node implements NodeControl {
     };
     add(this.nodeName, this.#groupStatuses());
     for (const { name, answer } of answers) add(name, answer.groups);
+    if (this.#agreement !== null) {
+      notes.push(withoutStoreRisk);
+      for (const { name } of others) {
+        const problem = this.#agreement.problem(name);
+        if (problem !== null) notes.push(`${name} is not dealt with: ${problem}`);
+      }
+    }
     if (this.#storeProblem !== null) notes.push(`the coordination store does not answer: ${this.#storeProblem}`);
     return {
       schema: 1,
@@ -551,6 +698,7 @@ export class Node implements NodeControl {
             : `Look at ${fork.image} on ${fork.node}, then delete it.`,
       });
     }
+    const decided = await this.#agents.decisions({ group: entry.name, count: decisionsShown });
     for (const note of notes)
       findings.push({
         subject: this.nodeName,
@@ -563,7 +711,7 @@ export class Node implements NodeControl {
       findings.length === 0
         ? `Group ${group.name} is in its normal state: ${owner} serves it in generation ${group.generation}, every copy is UpToDate.`
         : `Group ${group.name}: ${group.service.toLowerCase()}, owner ${owner}, generation ${group.generation}; ${findings.length} thing${findings.length === 1 ? ' is' : 's are'} not normal.`;
-    return { group: group.name, summary, findings };
+    return { group: group.name, summary, findings, decisions: decided.decisions };
   }
 
   async createVolume(request: CreateVolumeRequest): Promise<{ group: string; wwid: string }> {
@@ -634,6 +782,32 @@ export class Node implements NodeControl {
     return group.moves.takeOver(force, lastConsistent).then((moved) => ({ group: name, owner: node, ...moved }));
   }
 
+  resolveSplitBrain(request: ResolveRequest): Promise<ResolveResult> {
+    const { group: name, keep, yes } = request;
+    const group = this.#mustKnow(name);
+    this.#mustBeNode(keep);
+    if (keep !== this.nodeName)
+      return this.#request(keep, 'group.resolve', request, moveTimeoutMs) as Promise<ResolveResult>;
+    if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${keep} has no copy of it`);
+    return group.moves.resolve(yes).then((resolved) => ({ group: name, kept: keep, ...resolved }));
+  }
+
+  decisions(request: { group: string; count: number }): Promise<Decisions> {
+    return this.#agents.decisions(request);
+  }
+
+  setGroupAutomatic(request: { group: string; automatic: AutomaticTakeOver }): Promise<void> {
+    return this.#agents.setGroupAutomatic(request);
+  }
+
+  setNodeAutomatic(request: { node: string; on: boolean }): Promise<void> {
+    return this.#agents.setNodeAutomatic(request);
+  }
+
+  giveBack(request: { group: string }): Promise<MoveResult> {
+    return this.#agents.giveBack(request);
+  }
+
   pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {
     return this.#mirror('mirror.pause', group, to, true);
   }
@@ -688,6 +862,7 @@ export class Node implements NodeControl {
   }
 
   async #mirror(method: string, name: string, to: string, forward: boolean): Promise<void> {
+    if (method === 'mirror.pause') await this.heartbeatMirrors.requireProduction(name, 'pause');
     const group = this.#mustKnow(name);
     this.#mustBeNode(to);
     if (group?.role === 'primary') {
@@ -735,18 +910,28 @@ export class Node implements NodeControl {
     change: (document: ClusterDocument) => ClusterDocument,
     remove: readonly string[] = [],
   ): Promise<void> {
-    const { store } = this.#options;
+    const { store, storeless } = this.#options;
+    if (storeless) {
+      throw new HoldfastError(
+        'E_REFUSED',
+        'there is no coordination store to keep the change: write it into the configuration file of every node, then ' +
+          'start the nodes again',
+      );
+    }
     for (let attempt = 0; attempt < 5; attempt++) {
       const entry = await store.read(documentKey);
       if (entry === null) throw new HoldfastError('E_STORE_DAMAGED', 'the store has no cluster document');
       const before = parseDocument(entry.value);
       const after = { ...change(before), version: before.version + 1 };
+      const value = JSON.stringify(after);
       const outcome = await store.commit({
         require: [{ key: documentKey, revision: entry.revision }],
-        put: [{ key: documentKey, value: JSON.stringify(after) }],
+        put: [{ key: documentKey, value }],
         remove,
       });
-      if (outcome.kind === 'committed') {
+      // R11: of an unknown outcome it is read what became of it; else the change would be made twice.
+      const happened = outcome.kind === 'unknown' && (await store.read(documentKey))?.value === value;
+      if (outcome.kind === 'committed' || happened) {
         this.#learnDocument(after);
         for (const { name } of after.nodes) {
           if (name !== this.nodeName) this.#request(name, 'node.refresh', {}, statusTimeoutMs).catch(() => {});
@@ -759,6 +944,7 @@ export class Node implements NodeControl {
   }
 
   async #refreshDocument(): Promise<void> {
+    if (this.#agreement !== null) return;
     const entry = await this.#options.store.read(documentKey);
     if (entry !== null) this.#learnDocument(parseDocument(entry.value));
   }
@@ -814,9 +1000,39 @@ export class Node implements NodeControl {
       throughput: this.#ratesOf(group).rates,
       reachable: (node) => {
         const { state, reason } = this.#links?.reachable(node) ?? { state: 'down', reason: null };
-        return { up: state === 'up', reason };
+        const problem = this.#agreement?.problem(node) ?? null;
+        return state === 'up' && problem !== null ? { up: false, reason: problem } : { up: state === 'up', reason };
       },
     };
+  }
+
+  #linkHeard(): ReadonlyMap<string, number> {
+    const now = this.#environment.clock.monotonicMs();
+    return new Map(
+      this.#peers().flatMap(({ name }): [string, number][] => {
+        const { lastHeardMs = null } = this.#links?.reachable(name) ?? {};
+        return lastHeardMs === null ? [] : [[name, now - lastHeardMs]];
+      }),
+    );
+  }
+
+  #word(): ReturnType<NodePulseContext['word']> {
+    const owned = [...this.#groups.values()].filter(({ record }) => record?.owner === this.nodeName);
+    const text = owned.map(({ name, record }) => `${name} ${record?.generation ?? 0}`).join();
+    if (text !== this.#ownedText) this.#ownedVersion++;
+    this.#ownedText = text;
+    return {
+      automatic: this.#agent.state.current.automatic,
+      lease: this.#lease.state,
+      ownedVersion: this.#ownedVersion,
+      serving: owned.filter((group) => group.serving).length,
+    };
+  }
+
+  /** A failure, or its end, seen here (HM-16). */
+  #indicate(indication: Indication): void {
+    this.#pulse.indicate(indication);
+    this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text);
   }
 
   #event(group: string | null, kind: string, message: string): void {

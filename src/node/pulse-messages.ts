@@ -10,7 +10,7 @@ import type { ControlMessage } from '../pulse/message.ts';
 import type { SpokenWord } from '../pulse/service.ts';
 import type { PulseSnapshot } from '../pulse/snapshot.ts';
 import type { StatusTable } from '../pulse/status-table.ts';
-import type { StoreConfiguration } from './configuration.ts';
+import type { StoreConfiguration } from './configuration-store.ts';
 import type { PulseLocal, PulseQuestion, PulseStart } from './pulse-host.ts';
 
 /** What the thread is born with. */
@@ -19,6 +19,7 @@ export interface PulseThreadData {
   readonly progress: SharedArrayBuffer;
   readonly taken: SharedArrayBuffer;
   readonly store: StoreConfiguration;
+  readonly cluster: string;
   readonly local: PulseLocal;
 }
 

@@ -15,8 +15,9 @@ import type { PulseEvents } from '../pulse/service.ts';
 import type { PulseSnapshot } from '../pulse/snapshot.ts';
 import type { StatusTable } from '../pulse/status-table.ts';
 import type { LeaseView } from '../store/lease.ts';
-import { FileStore } from '../store/file-store.ts';
+import { MemoryStore, StoreMemory } from '../store/memory-store.ts';
 import type { Store } from '../store/store.ts';
+import { openStore } from './open-store.ts';
 import { EngineProgress } from './progress.ts';
 import type { PulseMaker, PulseStart } from './pulse-host.ts';
 import {
@@ -114,9 +115,14 @@ class PulseThread {
 
   async #start(start: PulseStart): Promise<void> {
     assert(this.#side === null, 'a pulse is started once');
-    const { store, local, progress } = this.#data;
+    const { store, cluster, local, progress } = this.#data;
     const environment = this.#environment;
-    this.#store = await FileStore.open(new NodeFilesSync(), store.path, environment.random, environment.log);
+    const files = new NodeFilesSync();
+    // Without a store nobody else looks at the lease: what it is for is to notice that this process did not run for a while.
+    this.#store =
+      store.kind === 'none'
+        ? new MemoryStore(new StoreMemory())
+        : await openStore(store, cluster, { ...environment, files }, start.leaseTtlMs);
     this.#side = new PulseSide({
       environment,
       store: this.#store,

@@ -2,7 +2,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
 import type { PulseThreadData } from './pulse-messages.ts';
+import { NodePulseMaker } from './pulse-maker.ts';
 import { servePulse } from './pulse-port.ts';
 
 assert(parentPort !== null, 'this module is a thread, not a program');
-servePulse(parentPort, workerData as PulseThreadData, null);
+servePulse(parentPort, workerData as PulseThreadData, new NodePulseMaker());

@@ -15,7 +15,7 @@ import type { Indication } from '../pulse/indication.ts';
 import type { SpokenWord } from '../pulse/service.ts';
 import type { PulseSnapshot } from '../pulse/snapshot.ts';
 import type { Lease } from '../store/lease.ts';
-import type { StoreConfiguration } from './configuration.ts';
+import type { StoreConfiguration } from './configuration-store.ts';
 import { EngineProgress } from './progress.ts';
 import type {
   PulseAnswers,
@@ -41,6 +41,8 @@ export interface WorkerPulseHostOptions {
   readonly environment: Environment;
   /** Opened by the thread for itself. */
   readonly store: StoreConfiguration;
+  /** Its name. */
+  readonly cluster: string;
   readonly local: PulseLocal;
   /** The thread's program, compiled; for tests. */
   readonly program?: URL;
@@ -92,7 +94,13 @@ export class WorkerPulseHost implements PulseHost {
 
   async start(start: PulseStart, events: PulseHostEvents): Promise<void> {
     assert(this.#worker === null, 'a pulse is started once');
-    const { environment, store, local, program = new URL('./pulse-thread.js', import.meta.url) } = this.#options;
+    const {
+      environment,
+      store,
+      cluster,
+      local,
+      program = new URL('./pulse-thread.js', import.meta.url),
+    } = this.#options;
     this.#events = events;
     this.#noting = this.#progress.keepNoting(environment.clock, start.stallMs);
     const data: PulseThreadData = {
@@ -100,6 +108,7 @@ export class WorkerPulseHost implements PulseHost {
       progress: this.#progress.buffer,
       taken: this.#taken,
       store,
+      cluster,
       local,
     };
     const worker = new Worker(program, { name: 'pulse', workerData: data, execArgv: [] });

@@ -13,6 +13,8 @@ export class ChannelState {
   fault: string | null = null;
   /** When the last fault ended, monotonic. */
   faultOverMs = -Infinity;
+  /** Disabled a moment ago, it is sent on until then: to bring the change to the other site, and its answer back. */
+  lingerUntilMs = -Infinity;
 
   constructor({ channel, device }: ChannelEntry, options: PeerChannelOptions) {
     this.channel = channel;

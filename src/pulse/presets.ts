@@ -69,14 +69,8 @@ interface Term {
   readonly times?: number;
 }
 
-/** What of a cluster's other settings bears on those of the pulse. */
-export interface SettingsContext {
-  /** Least time of all groups that hosts wait for a lost target, `grace`. Null: there is none. */
-  readonly graceMs: number | null;
-}
-
 /** One sentence for each inequality broken; none: they are consistent. */
-export function checkSettings(settings: PresetSettings, context: SettingsContext = { graceMs: null }): string[] {
+export function checkSettings(settings: PresetSettings): string[] {
   const { presence, link } = settings;
   const interval = { name: 'interval', ms: settings.intervalMs };
   const timeout = { name: 'timeout', ms: settings.timeoutMs };
@@ -92,15 +86,18 @@ export function checkSettings(settings: PresetSettings, context: SettingsContext
     // A stuck engine is silent before its lease lapses by itself, and the pulse looks at it a few times in between.
     atMost({ name: 'stall', ms: settings.stallMs }, leaseTtl),
     atLeast({ name: 'stall', ms: settings.stallMs }, { ...interval, times: 2 }),
-    // A lease is renewed each third of its time; one renewal may fail.
-    atLeast(leaseTtl, { name: 'time of a renewal in the store', ms: renewalMsMax, times: 3 }),
+    // A lease is renewed each third of its time, by the thread that sends the heartbeats.
+    atLeast(leaseTtl, { ...interval, times: 3 }),
     // R15: the clocks of holder and observer may run apart by a thousandth, and a timer is late by as much as a tenth.
     atLeast({ name: 'lease-margin', ms: settings.leaseMarginMs }, { ...leaseTtl, times: 0.05 }),
     // TL-4: one lost echo is no silence, neither to the link nor to the pulse, which hears by it too.
     atLeast({ name: 'link.silence', ms: link.silenceMs }, { ...echo, times: 2 }),
     atLeast(timeout, { ...echo, times: 2 }),
     // A record is not given up while its connection is still trusted.
-    atLeast({ name: 'link.command-timeout', ms: link.commandTimeoutMs }, { name: 'link.silence', ms: link.silenceMs }),
+    atLeast(
+      { name: 'link.command-timeout', ms: link.commandTimeoutMs },
+      { name: 'link.silence', ms: link.silenceMs },
+    ),
   ];
   if (settings.probationMs > 0) {
     problems.push(atLeast({ name: 'probation', ms: settings.probationMs }, { ...interval, times: 2 }));
@@ -115,17 +112,12 @@ export function checkSettings(settings: PresetSettings, context: SettingsContext
     if (presence.waitMs <= 0) problems.push(`presence.wait ${presence.waitMs}ms must be more than 0ms`);
     const asking = { name: 'presence.wait', ms: presence.waitMs, times: presence.retries + 1 };
     // AS-4: the question is a last look, no second timeout of its own many times over.
-    problems.push(atMost(asking, { name: 'timeout', ms: settings.timeoutMs, times: 3 }, `(${presence.retries} retries)`));
-  }
-  if (context.graceMs !== null) {
-    // Hosts wait for a lost target for `grace`: it must not be given up while it is not even silent.
-    problems.push(atLeast({ name: 'the least grace of a group', ms: context.graceMs }, interval));
+    problems.push(
+      atMost(asking, { name: 'timeout', ms: settings.timeoutMs, times: 3 }, `(${presence.retries} retries)`),
+    );
   }
   return problems.filter((problem) => problem !== null);
 }
-
-/** What a commit to a store at another place takes at most when all is well. */
-const renewalMsMax = 100;
 
 const amount = ({ ms, times = 1 }: Term): number => Math.round(ms * times * 1000) / 1000;
 

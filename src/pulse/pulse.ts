@@ -320,7 +320,7 @@ export class Pulse implements PulseService {
     const word = this.#ownWord();
     const master = this.#masters.get(this.#site)?.name ?? null;
     for (const state of this.#channels.values()) {
-      if (this.#isDisabled(state.channel)) continue;
+      if (this.#isDisabled(state.channel) && this.#nowMs > state.lingerUntilMs) continue;
       for (const to of state.channel.targets) {
         const peer = this.#peers.get(to);
         if (peer === undefined) continue;
@@ -587,6 +587,9 @@ export class Pulse implements PulseService {
     this.#replaceTable(table);
     for (const state of this.#channels.values()) {
       const { channel } = state;
+      if (this.#isDisabled(channel) && !wasDisabled.has(state)) {
+        state.lingerUntilMs = nowMs + this.#options.settings.timeoutMs;
+      }
       if (this.#isDisabled(channel) || !(wasDisabled.has(state) || isChosen(change, channel.id))) continue;
       for (const peer of state.peers.values()) peer.trust(nowMs);
     }

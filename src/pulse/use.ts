@@ -46,7 +46,11 @@ export function pathsLeft(table: StatusTable, { hasNetwork, hasInterconnect }: U
 export function isChosen({ select, enable = [] }: Omit<UseChange, 'confirmed'>, channel: string): boolean {
   const mirror = channel.replace(/^mirror:/, '');
   if (mirror === channel) return enable.includes(channel) || select === 'both' || select === channel;
-  return enable.some((text) => text === channel || text === mirror || text === 'mirrors') || select === 'both' || select === 'mirrors';
+  return (
+    enable.some((text) => text === channel || text === mirror || text === 'mirrors') ||
+    select === 'both' ||
+    select === 'mirrors'
+  );
 }
 
 const kind = 'use';
