@@ -93,6 +93,8 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
     switchOver: ({ group, to }) => ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/switch-over`, { to }),
     takeOver: ({ group, ...request }) =>
       ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/take-over`, request),
+    resolveSplitBrain: ({ group, ...request }) =>
+      ask(schemas.resolveResult, 'POST', `/v1/groups/${part(group)}/resolve`, request),
     decisions: ({ group, count }) =>
       ask(schemas.decisions, 'GET', `/v1/groups/${part(group)}/decisions?count=${count}`),
     setGroupAutomatic: ({ group, automatic }) => tell('PUT', `/v1/groups/${part(group)}/automatic`, { automatic }),
