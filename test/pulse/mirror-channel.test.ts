@@ -327,6 +327,13 @@ describe('HM-5: the status table on the mirrored volume', () => {
     expect(await tableOf(scene, scene.reader)).toBe('kept');
   });
 
+  test('is refused by a mirror that was closed', async () => {
+    const scene = await running('table closed');
+    await scene.world.settle(scene.channel.close());
+    const written = scene.channel.writeTable(Buffer.from('late'));
+    await expect(scene.world.settle(written, 1000)).rejects.toThrow('it was closed');
+  });
+
   test('heartbeats go on while it is written all the time', async () => {
     const scene = await running('table busy');
     const write = (): void => {
