@@ -19,6 +19,7 @@ const packageOf = {
   e2fsck: 'e2fsprogs',
   fusermount3: 'fuse3',
   losetup: 'mount',
+  socat: 'socat',
   mount: 'mount',
   etcd: 'etcd-server',
   etcdctl: 'etcd-client',
