@@ -7,6 +7,7 @@ import { json } from 'node:stream/consumers';
 import type { z } from '@hono/zod-openapi';
 import { errorKinds, HoldfastError, messageOf, type ErrorCode } from '../base/errors.ts';
 import type { NodeControl, NodeEvent } from '../node/control.ts';
+import * as pulse from './pulse-schemas.ts';
 import * as schemas from './schemas.ts';
 
 /** What of `NodeControl` goes over the wire as a request and its answer. */
@@ -95,6 +96,11 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
       ask(schemas.decisions, 'GET', `/v1/groups/${part(group)}/decisions?count=${count}`),
     setGroupAutomatic: ({ group, automatic }) => tell('PUT', `/v1/groups/${part(group)}/automatic`, { automatic }),
     setNodeAutomatic: ({ node, on }) => tell('PUT', `/v1/nodes/${part(node)}/automatic`, { on }),
+    pulseStatus: ({ node }) =>
+      ask(pulse.pulseStatus, 'GET', `/v1/pulse${node === undefined ? '' : `?node=${part(node)}`}`),
+    pulseTables: ({ site }) =>
+      ask(pulse.pulseTables, 'GET', `/v1/pulse/tables${site === undefined ? '' : `?site=${part(site)}`}`),
+    usePulse: (change) => ask(pulse.usePulseResult, 'POST', '/v1/pulse/use', change),
     giveBack: ({ group }) => ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/give-back`, {}),
     pauseMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/pause`),
     resumeMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resume`),

@@ -12,6 +12,7 @@ import { EventQueue } from './event-queue.ts';
 import { guard, limitBody } from './guard.ts';
 import { addAgentRoutes } from './agent-routes.ts';
 import { addLogRoutes } from './log-routes.ts';
+import { addPulseRoutes } from './pulse-routes.ts';
 import { body, done, fails, groupPath, json } from './route-parts.ts';
 import * as schemas from './schemas.ts';
 
@@ -187,6 +188,7 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
 
   addLogRoutes(app, control);
   addAgentRoutes(app, control);
+  addPulseRoutes(app, control);
 
   let eventClients = 0;
   app.openapi(routes.events, (context) => {

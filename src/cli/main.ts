@@ -12,6 +12,7 @@ import { addJudgeCommands } from './command-judge.ts';
 import { addLogCommands } from './command-log.ts';
 import { addMirrorCommands } from './command-mirror.ts';
 import { addNodeCommands } from './command-node.ts';
+import { addPulseCommands } from './command-pulse.ts';
 import { addStatusCommand } from './command-status.ts';
 import { addTryCommand } from './command-try.ts';
 import { addVolumeCommands } from './command-volume.ts';
@@ -55,6 +56,7 @@ export function createProgram(building: Building): Command {
   addGroupCommands(program, building);
   addMirrorCommands(program, building);
   addLogCommands(program, building);
+  addPulseCommands(program, building);
   addJudgeCommands(program, building);
   addNodeCommands(program, building);
   addConfigCommands(program, building);

@@ -8,8 +8,9 @@ import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moment
 import type { ClusterStatus, GroupStatus, LogStatus } from '../group/status.ts';
 import type { ClusterDocument, LogEntry, MirrorMode } from '../store/document.ts';
 import type { AgentControl } from './agent-control.ts';
+import type { PulseControl } from './pulse-control.ts';
 
-export interface NodeControl extends AgentControl {
+export interface NodeControl extends AgentControl, PulseControl {
   readonly nodeName: string;
   status(): Promise<ClusterStatus>;
   document(): Promise<ClusterDocument>;

@@ -30,6 +30,7 @@ import {
   type VolumeEntry,
 } from '../store/document.ts';
 import type { Indication } from '../pulse/indication.ts';
+import type { PulseStatus, UseChange, UseResult } from '../pulse/service.ts';
 import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { imagePathOf } from '../volume/last-image.ts';
@@ -52,6 +53,7 @@ import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
 import { LogControl } from './log-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
+import { PulseControlPart, type PulseAsked, type PulseTableRow } from './pulse-control.ts';
 import type { PulsePort } from './pulse-port.ts';
 import { Rates } from './rates.ts';
 import { differs, parseDocument } from './stored-document.ts';
@@ -73,6 +75,8 @@ export interface NodeOptions {
   readonly bitsSlotBytes: number;
   /** Null: there is none, and take-over is by hand. */
   readonly pulse?: PulsePort | null;
+  /** The same, as an administrator asks it. */
+  readonly pulseAsked?: PulseAsked | null;
 }
 
 const pollMs = 500;
@@ -100,6 +104,7 @@ export class Node implements NodeControl {
   readonly #logs: LogControl;
   readonly #agent: Agent;
   readonly #agents: AgentControlPart;
+  readonly #pulseControl: PulseControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #lease: LeaseHolder;
   readonly #incarnation: string;
@@ -179,6 +184,13 @@ export class Node implements NodeControl {
       agent: () => this.#agent,
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
       switchOver: (request) => this.switchOver(request),
+    });
+    this.#pulseControl = new PulseControlPart({
+      node: options.name,
+      clock: options.environment.clock,
+      document: () => this.#document,
+      pulse: () => options.pulseAsked ?? null,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
     options.pulse?.onSnapshot(() => this.#agent.look());
     options.pulse?.onIndication((indication) => this.#indicate(indication));
@@ -481,6 +493,9 @@ export class Node implements NodeControl {
       case 'agent.automatic':
       case 'agent.leaving':
         return this.#agents.called(method, peer, params);
+      case 'pulse.status':
+      case 'pulse.table':
+        return this.#pulseControl.called(method, params);
       case 'node.refresh':
         await this.#refreshDocument();
         return null;
@@ -709,6 +724,18 @@ export class Node implements NodeControl {
 
   giveBack(request: { group: string }): Promise<MoveResult> {
     return this.#agents.giveBack(request);
+  }
+
+  pulseStatus(request: { node?: string }): Promise<PulseStatus> {
+    return this.#pulseControl.pulseStatus(request);
+  }
+
+  pulseTables(request: { site?: string }): Promise<readonly PulseTableRow[]> {
+    return this.#pulseControl.pulseTables(request);
+  }
+
+  usePulse(change: UseChange): Promise<UseResult> {
+    return this.#pulseControl.usePulse(change);
   }
 
   pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {
