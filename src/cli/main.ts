@@ -14,6 +14,7 @@ import { addJudgeCommands } from './command-judge.ts';
 import { addLogCommands } from './command-log.ts';
 import { addMirrorCommands } from './command-mirror.ts';
 import { addNodeCommands } from './command-node.ts';
+import { addPulseCommands } from './command-pulse.ts';
 import { addStatusCommand } from './command-status.ts';
 import { addTryCommand } from './command-try.ts';
 import { addVolumeCommands } from './command-volume.ts';
@@ -57,6 +58,7 @@ export function createProgram(building: Building): Command {
   addGroupCommands(program, building);
   addMirrorCommands(program, building);
   addLogCommands(program, building);
+  addPulseCommands(program, building);
   addJudgeCommands(program, building);
   addAgentCommands(program, building);
   addAlertCommands(program, building);

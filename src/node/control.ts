@@ -11,8 +11,9 @@ import type { AgentControl } from './agent-control.ts';
 import type { AlertControl } from './alert-control.ts';
 import type { HeartbeatMirrorControl } from './mirror-control.ts';
 import type { ResourceControlMethods } from './resource-status.ts';
+import type { PulseControl } from './pulse-control.ts';
 
-export interface NodeControl extends AgentControl, ResourceControlMethods, AlertControl {
+export interface NodeControl extends AgentControl, PulseControl, ResourceControlMethods, AlertControl {
   readonly nodeName: string;
   readonly heartbeatMirrors: HeartbeatMirrorControl;
   status(): Promise<ClusterStatus>;

@@ -33,6 +33,7 @@ import {
   type VolumeEntry,
 } from '../store/document.ts';
 import type { Indication } from '../pulse/indication.ts';
+import type { PulseStatus, UseChange, UseResult } from '../pulse/service.ts';
 import { LeaseObserver, type Lease } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { imagePathOf } from '../volume/last-image.ts';
@@ -71,6 +72,7 @@ import { LogControl } from './log-control.ts';
 import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
 import { NodePulse, type NodePulseContext } from './node-pulse.ts';
+import { PulseControlPart, type PulseTableRow } from './pulse-control.ts';
 import type { PulseHost } from './pulse-host.ts';
 import { Rates } from './rates.ts';
 import { ResourceControl, type ResourceWorld } from './resource-control.ts';
@@ -137,6 +139,7 @@ export class Node implements NodeControl {
   readonly #resources: ResourceControl | null;
   readonly #alertControl: AlertControlPart;
   #alerts: Alerts | null = null;
+  readonly #pulseControl: PulseControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #pulse: NodePulse;
   readonly #lease: Lease;
@@ -240,6 +243,13 @@ export class Node implements NodeControl {
       switchOver: (request) => this.switchOver(request),
     });
     this.#resources = options.resources === undefined ? null : this.#makeResources(options.resources);
+    this.#pulseControl = new PulseControlPart({
+      node: options.name,
+      clock: options.environment.clock,
+      document: () => this.#document,
+      pulse: () => this.#pulse.asked,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+    });
   }
 
   get groups(): ReadonlyMap<string, Group> {
@@ -636,6 +646,9 @@ export class Node implements NodeControl {
       case 'agent.automatic':
       case 'agent.leaving':
         return this.#agents.called(method, peer, params);
+      case 'pulse.status':
+      case 'pulse.table':
+        return this.#pulseControl.called(method, params);
       case 'node.refresh':
         await this.#refreshDocument();
         return null;
@@ -918,6 +931,18 @@ export class Node implements NodeControl {
 
   async listAgents(): Promise<AgentList> {
     return this.#resourcesHere.listAgents();
+  }
+
+  pulseStatus(request: { node?: string }): Promise<PulseStatus> {
+    return this.#pulseControl.pulseStatus(request);
+  }
+
+  pulseTables(request: { site?: string }): Promise<readonly PulseTableRow[]> {
+    return this.#pulseControl.pulseTables(request);
+  }
+
+  usePulse(change: UseChange): Promise<UseResult> {
+    return this.#pulseControl.usePulse(change);
   }
 
   pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {

@@ -4,6 +4,7 @@ import type { Alert } from '../../src/alerts/alert.ts';
 import type { SinkStatus } from '../../src/alerts/sink.ts';
 import { HoldfastError } from '../../src/base/errors.ts';
 import type { LogMoment } from '../../src/group/log-moments.ts';
+import { fakePulse, fakeTable } from './fake-pulse.ts';
 import type { ClusterStatus, GroupStatus, LegStatus, LogStatus } from '../../src/group/status.ts';
 import type { MoveResult, NodeControl, NodeEvent } from '../../src/node/control.ts';
 import { defaultGroupSettings, defaultTakeOverSettings, type ClusterDocument } from '../../src/store/document.ts';
@@ -328,6 +329,18 @@ export function fakeControl(): FakeControl {
     },
     async setNodeAutomatic(request) {
       asked.push(['setNodeAutomatic', request]);
+    },
+    pulseStatus: async ({ node }) => {
+      asked.push(['pulseStatus', { node }]);
+      return { ...fakePulse, snapshot: { ...fakePulse.snapshot, node: node ?? 'east' } };
+    },
+    pulseTables: async () => [
+      { node: 'east', site: 'here', isMaster: true, table: fakeTable, seenAtMs: null, problem: null },
+      { node: 'west', site: 'there', isMaster: true, table: null, seenAtMs: null, problem: 'no connection' },
+    ],
+    async usePulse(change) {
+      asked.push(['usePulse', change]);
+      return { table: fakeTable, passedOn: [{ node: 'west', confirmed: true, problem: null }] };
     },
     async giveBack(request) {
       find(request.group);
