@@ -2,6 +2,7 @@
 import { formatAddress } from '../base/network.ts';
 import type { Random } from '../base/random.ts';
 import { defaultTakeOverSettings, type ClusterDocument, type LegEntry } from '../store/document.ts';
+import { hostPortText } from './configuration-pulse.ts';
 import type { Configuration, GroupConfiguration } from './configuration.ts';
 import { derivedIdentities, drawnIdentities } from './identities.ts';
 
@@ -14,12 +15,12 @@ export function toClusterDocument(configuration: Configuration, random: Random):
     cluster,
     version: 1,
     sites: configuration.sites,
-    nodes: configuration.nodes.map(({ name, site, replication }) => ({
+    nodes: configuration.nodes.map(({ name, site, replication, pulse, heartbeat }) => ({
       name,
       site,
       replication: formatAddress(replication),
-      pulse: [],
-      heartbeat: null,
+      pulse: pulse.map(hostPortText),
+      heartbeat: heartbeat === null ? null : hostPortText(heartbeat),
     })),
     groups: configuration.groups.map((group) => ({
       name: group.name,
@@ -36,7 +37,7 @@ export function toClusterDocument(configuration: Configuration, random: Random):
       takeOver: defaultTakeOverSettings,
       resources: [],
     })),
-    pulse: null,
+    pulse: configuration.pulse?.settings ?? null,
   };
 }
 

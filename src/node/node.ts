@@ -30,10 +30,8 @@ import {
   type MirrorMode,
   type VolumeEntry,
 } from '../store/document.ts';
-import type { HeartbeatMirrors } from '../pulse/installer.ts';
 import type { Indication } from '../pulse/indication.ts';
-import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
-import { MemoryStore, StoreMemory } from '../store/memory-store.ts';
+import { LeaseObserver, type Lease } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { imagePathOf } from '../volume/last-image.ts';
 import { makeWwid } from '../volume/wwid.ts';
@@ -54,12 +52,14 @@ import type {
 } from './control.ts';
 import { DocumentAgreement, documentMethod } from './document-agreement.ts';
 import { AgentControlPart, type Decisions } from './agent-control.ts';
+import { DataPathWatch } from './data-path.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
 import { LogControl } from './log-control.ts';
 import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
-import type { PulsePort } from './pulse-port.ts';
+import { NodePulse, type NodePulseContext } from './node-pulse.ts';
+import type { PulseHost } from './pulse-host.ts';
 import { Rates } from './rates.ts';
 import { differs, parseDocument } from './stored-document.ts';
 import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
@@ -68,22 +68,23 @@ export interface NodeOptions {
   readonly environment: Environment;
   readonly devices: DeviceProvider;
   readonly store: Store;
+  /** Of this node; ended with it. */
+  readonly pulse: PulseHost;
   readonly name: string;
   /** Written to the store when it has no document yet. */
   readonly declared: ClusterDocument;
   readonly dataFolder: string;
   readonly listen: Address;
   readonly connectionsPerLink: number;
+  /** Where the document has no pulse, which says it. */
   readonly leaseTtlMs?: number;
   readonly softwareVersion: string;
   readonly pid: number | null;
   readonly bitsSlotBytes: number;
+  /** What of production lies at a path of this machine (HM-3); absent: nothing does. */
+  readonly productionAt?: (document: ClusterDocument, path: string) => Promise<string | null>;
   /** `store: none`: `store` is this node's alone, and `declared` is the document. Default false. */
   readonly storeless?: boolean;
-  /** Null: there is none, and take-over is by hand. */
-  readonly pulse?: PulsePort | null;
-  /** Of this node's pulse; null: there is none. */
-  readonly heartbeatMirrors?: HeartbeatMirrors | null;
 }
 
 const withoutStoreRisk =
@@ -116,7 +117,8 @@ export class Node implements NodeControl {
   readonly #agent: Agent;
   readonly #agents: AgentControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
-  readonly #lease: LeaseHolder;
+  readonly #pulse: NodePulse;
+  readonly #lease: Lease;
   /** With the peers' documents, where each node has its own; null where a store has the only one. */
   readonly #agreement: DocumentAgreement | null;
   readonly #incarnation: string;
@@ -130,8 +132,11 @@ export class Node implements NodeControl {
   #poller: Timer | null = null;
   #polling = false;
   #hurried = false;
+  #ownedText = '';
+  #ownedVersion = 0;
   #stopping = false;
   readonly #rates = new Map<string, Rates>();
+  readonly #dataPath = new DataPathWatch();
 
   constructor(options: NodeOptions) {
     this.#options = options;
@@ -150,32 +155,34 @@ export class Node implements NodeControl {
       ownerOf: (name) => this.#ownerOf(name),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
+    this.#lease = options.pulse.lease;
+    this.#pulse = new NodePulse({
+      environment: options.environment,
+      host: options.pulse,
+      node: options.name,
+      incarnation: this.#incarnation,
+      dataFolder: options.dataFolder,
+      document: () => this.#document,
+      productionAt: (path) => options.productionAt?.(this.#document, path) ?? Promise.resolve(null),
+      ...(options.leaseTtlMs === undefined ? {} : { leaseTtlMs: options.leaseTtlMs }),
+      linkHeard: () => this.#linkHeard(),
+      word: () => this.#word(),
+      leaseAcquired: () => {
+        for (const group of this.#groups.values()) group.leaseAcquired();
+      },
+      leaseLapsed: (reason) => {
+        this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
+        for (const group of this.#groups.values()) group.leaseLapsed();
+      },
+      changed: () => this.#agent.look(),
+      indicated: (indication) => this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text),
+    });
     this.#agreement = options.storeless ? this.#makeAgreement() : null;
     this.heartbeatMirrors = new MirrorControl({
       node: options.name,
       document: () => this.#document,
-      mirrors: options.heartbeatMirrors ?? null,
+      mirrors: this.#pulse.mirrors,
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
-    });
-    const { clock, turn, random } = options.environment;
-    this.#lease = new LeaseHolder({
-      clock,
-      turn,
-      random,
-      // Nobody else looks at it: what it is for there is to notice that this process did not run for a while.
-      store: options.storeless ? new MemoryStore(new StoreMemory()) : options.store,
-      node: options.name,
-      incarnation: this.#incarnation,
-      ...(options.leaseTtlMs === undefined ? {} : { ttlMs: options.leaseTtlMs }),
-      events: {
-        acquired: () => {
-          for (const group of this.#groups.values()) group.leaseAcquired();
-        },
-        lapsed: (reason) => {
-          this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
-          for (const group of this.#groups.values()) group.leaseLapsed();
-        },
-      },
     });
     this.#agent = new Agent({
       environment: options.environment,
@@ -183,7 +190,7 @@ export class Node implements NodeControl {
       folder: `${options.dataFolder}/agent`,
       document: () => this.#document,
       groups: () => this.#groups.values(),
-      pulse: () => options.pulse?.snapshot ?? null,
+      pulse: () => this.#pulse.snapshot,
       lease: this.#lease,
       leaseOf: (node) => this.#observer(node),
       store: () => (options.storeless ? 'none' : this.#storeProblem === null ? 'reachable' : 'unreachable'),
@@ -191,11 +198,8 @@ export class Node implements NodeControl {
       hurry: (on) => this.#hurry(on),
       indicate: (indication) => this.#indicate(indication),
       event: (group, kind, message) => this.#event(group, kind, message),
-      mute: (reason) => options.pulse?.mute(reason),
-      oldestUnstoredMs: (group) => {
-        const sinceMs = group.owner?.unstoredSinceMs ?? null;
-        return sinceMs === null ? 0 : this.#environment.clock.monotonicMs() - sinceMs;
-      },
+      mute: (reason) => this.#pulse.mute(reason),
+      stalled: (group) => this.#dataPath.reasonOf(group),
     });
     this.#agents = new AgentControlPart({
       node: options.name,
@@ -205,8 +209,6 @@ export class Node implements NodeControl {
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
       switchOver: (request) => this.switchOver(request),
     });
-    options.pulse?.onSnapshot(() => this.#agent.look());
-    options.pulse?.onIndication((indication) => this.#indicate(indication));
   }
 
   get groups(): ReadonlyMap<string, Group> {
@@ -261,7 +263,7 @@ export class Node implements NodeControl {
     );
     this.#syncGroups();
     await this.#links.start();
-    this.#lease.start();
+    await this.#pulse.start();
     this.#tick();
     void this.#poll();
     await this.#agent.start();
@@ -276,7 +278,7 @@ export class Node implements NodeControl {
     await this.#agent.stop();
     for (const group of this.#groups.values()) await group.close();
     await this.#links?.close();
-    await this.#lease.release().catch(() => {});
+    await this.#pulse.stop();
     await this.#options.store.close();
   }
 
@@ -285,7 +287,7 @@ export class Node implements NodeControl {
     if (this.#document.pulse === null) return;
     const others = this.#document.nodes.filter(({ name }) => name !== this.nodeName);
     await Promise.all([
-      this.#options.pulse?.leave(),
+      this.#pulse.leave(),
       ...others.map(({ name }) => this.#request(name, 'agent.leaving', {}, announceTimeoutMs).catch(() => {})),
     ]);
   }
@@ -381,7 +383,8 @@ export class Node implements NodeControl {
 
   #observer(node: string): LeaseObserver {
     let observer = this.#leases.get(node);
-    if (observer === undefined) this.#leases.set(node, (observer = new LeaseObserver()));
+    if (observer === undefined)
+      this.#leases.set(node, (observer = new LeaseObserver(this.#document.pulse?.leaseMarginMs)));
     return observer;
   }
 
@@ -490,6 +493,8 @@ export class Node implements NodeControl {
       group.tick();
       this.#ratesOf(group).sample(this.#environment.clock.monotonicMs(), group.owner?.counters ?? null);
     }
+    const stalled = this.#dataPath.look(this.#groups.values(), this.#environment.clock.monotonicMs());
+    for (const { group, reason } of stalled) this.#event(group, 'stalled', reason);
   }
 
   #ratesOf(group: Group): Rates {
@@ -1001,8 +1006,32 @@ export class Node implements NodeControl {
     };
   }
 
+  #linkHeard(): ReadonlyMap<string, number> {
+    const now = this.#environment.clock.monotonicMs();
+    return new Map(
+      this.#peers().flatMap(({ name }): [string, number][] => {
+        const { lastHeardMs = null } = this.#links?.reachable(name) ?? {};
+        return lastHeardMs === null ? [] : [[name, now - lastHeardMs]];
+      }),
+    );
+  }
+
+  #word(): ReturnType<NodePulseContext['word']> {
+    const owned = [...this.#groups.values()].filter(({ record }) => record?.owner === this.nodeName);
+    const text = owned.map(({ name, record }) => `${name} ${record?.generation ?? 0}`).join();
+    if (text !== this.#ownedText) this.#ownedVersion++;
+    this.#ownedText = text;
+    return {
+      automatic: this.#agent.state.current.automatic,
+      lease: this.#lease.state,
+      ownedVersion: this.#ownedVersion,
+      serving: owned.filter((group) => group.serving).length,
+    };
+  }
+
   /** A failure, or its end, seen here (HM-16). */
   #indicate(indication: Indication): void {
+    this.#pulse.indicate(indication);
     this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text);
   }
 

@@ -76,6 +76,8 @@ describe('a right configuration', () => {
         { kind: 'tcp', host: '127.0.0.1', port: 9001 },
         { kind: 'unix', path: '/etc/east.sock' },
       ],
+      pulse: [],
+      heartbeat: null,
     });
     expect(configuration.groups).toEqual([
       {
@@ -131,8 +133,8 @@ describe('a right configuration', () => {
     const document = toClusterDocument(requireConfiguration(right, '/etc/holdfast.yaml'), sequentialRandom);
     expect(document.clusterId).toBe('ab'.repeat(16));
     expect(document.nodes).toEqual([
-      { name: 'east', site: 'here', replication: '127.0.0.1:7001' },
-      { name: 'west', site: 'there', replication: '127.0.0.1:7002' },
+      { name: 'east', site: 'here', replication: '127.0.0.1:7001', pulse: [], heartbeat: null },
+      { name: 'west', site: 'there', replication: '127.0.0.1:7002', pulse: [], heartbeat: null },
     ]);
     const [group] = document.groups;
     expect(group?.legs).toEqual([
@@ -168,7 +170,7 @@ describe('a wrong configuration is refused with place, fault and what would be r
       'unknown key, near none',
       'cluster: demo',
       'cluster: demo\nfrobnicate: 1',
-      ['2:1 frobnicate: no such key; the configuration has: cluster, store, sites, nodes, groups'],
+      ['2:1 frobnicate: no such key; the configuration has: cluster, store, sites, nodes, groups, pulse'],
     ],
     [
       'missing key',
