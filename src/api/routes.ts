@@ -13,6 +13,7 @@ import { guard, limitBody } from './guard.ts';
 import { addAgentRoutes } from './agent-routes.ts';
 import { addHeartbeatMirrorRoutes } from './heartbeat-mirror-routes.ts';
 import { addLogRoutes } from './log-routes.ts';
+import { addResourceRoutes } from './resource-routes.ts';
 import { body, done, fails, groupPath, json } from './route-parts.ts';
 import * as schemas from './schemas.ts';
 
@@ -202,6 +203,7 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
   addLogRoutes(app, control);
   addAgentRoutes(app, control);
   addHeartbeatMirrorRoutes(app, control.heartbeatMirrors);
+  addResourceRoutes(app, control);
 
   let eventClients = 0;
   app.openapi(routes.events, (context) => {

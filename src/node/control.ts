@@ -9,8 +9,9 @@ import type { ClusterStatus, GroupStatus, LogStatus } from '../group/status.ts';
 import type { ClusterDocument, LogEntry, MirrorMode } from '../store/document.ts';
 import type { AgentControl } from './agent-control.ts';
 import type { HeartbeatMirrorControl } from './mirror-control.ts';
+import type { ResourceControlMethods } from './resource-status.ts';
 
-export interface NodeControl extends AgentControl {
+export interface NodeControl extends AgentControl, ResourceControlMethods {
   readonly nodeName: string;
   readonly heartbeatMirrors: HeartbeatMirrorControl;
   status(): Promise<ClusterStatus>;

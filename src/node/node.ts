@@ -12,7 +12,7 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import { parseAddress, type Address } from '../base/network.ts';
 import { randomHex } from '../base/random.ts';
 import type { DeviceProvider } from '../block/device.ts';
-import { describeGroup, type DescribeContext } from '../group/describe.ts';
+import { describeGroup, exportUri, type DescribeContext } from '../group/describe.ts';
 import { Group } from '../group/group.ts';
 import { exchangeMethod } from '../group/record-exchange.ts';
 import { GroupLog } from '../group/group-log.ts';
@@ -61,6 +61,8 @@ import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
 import { NodePulse, type NodePulseContext } from './node-pulse.ts';
 import type { PulseHost } from './pulse-host.ts';
 import { Rates } from './rates.ts';
+import { ResourceControl, type ResourceWorld } from './resource-control.ts';
+import type { AgentList, CheckRequest, CheckStatus, ResourcesStatus } from './resource-status.ts';
 import { differs, parseDocument } from './stored-document.ts';
 import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
 
@@ -85,6 +87,8 @@ export interface NodeOptions {
   readonly productionAt?: (document: ClusterDocument, path: string) => Promise<string | null>;
   /** `store: none`: `store` is this node's alone, and `declared` is the document. Default false. */
   readonly storeless?: boolean;
+  /** Absent: nothing but the volumes moves with a group. */
+  readonly resources?: ResourceWorld;
 }
 
 const withoutStoreRisk =
@@ -116,6 +120,7 @@ export class Node implements NodeControl {
   readonly #logs: LogControl;
   readonly #agent: Agent;
   readonly #agents: AgentControlPart;
+  readonly #resources: ResourceControl | null;
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #pulse: NodePulse;
   readonly #lease: Lease;
@@ -209,6 +214,7 @@ export class Node implements NodeControl {
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
       switchOver: (request) => this.switchOver(request),
     });
+    this.#resources = options.resources === undefined ? null : this.#makeResources(options.resources);
   }
 
   get groups(): ReadonlyMap<string, Group> {
@@ -261,6 +267,7 @@ export class Node implements NodeControl {
         call: (peer, method, params) => this.#called(peer, method, params),
       },
     );
+    if (this.#resources !== null) await this.#resources.start();
     this.#syncGroups();
     await this.#links.start();
     await this.#pulse.start();
@@ -276,6 +283,7 @@ export class Node implements NodeControl {
     this.#poller?.cancel();
     await this.#announceStop();
     await this.#agent.stop();
+    await this.#resources?.close();
     for (const group of this.#groups.values()) await group.close();
     await this.#links?.close();
     await this.#pulse.stop();
@@ -379,6 +387,7 @@ export class Node implements NodeControl {
     this.#event(null, 'document', `the cluster document is at version ${document.version}`);
     this.#links?.setPeers(this.#peers());
     this.#syncGroups();
+    this.#resources?.documentChanged();
   }
 
   #observer(node: string): LeaseObserver {
@@ -464,9 +473,35 @@ export class Node implements NodeControl {
         forgetId: (id) => this.#router.forget(id),
         event: (group, kind, message) => this.#event(group, kind, message),
         ...(this.#agreement === null ? {} : { storeless: { heard: (node) => this.#heard(node) } }),
+        ...(this.#resources === null ? {} : { service: this.#resources }),
       },
       entry,
     );
+  }
+
+  #makeResources(world: ResourceWorld): ResourceControl {
+    return new ResourceControl({
+      environment: this.#environment,
+      node: this.nodeName,
+      dataFolder: this.#options.dataFolder,
+      world,
+      document: () => this.#document,
+      group: (name) => this.#groups.get(name),
+      ownerOf: (name) => this.#ownerOf(name),
+      pathOf: (volume) => this.#pathOf(volume),
+      exportsOf: (volume) => this.exportBases.map((base) => exportUri(base, volume)),
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      gaveUp: (group, reason) => this.#agent.applicationGaveUp(group, reason),
+      indicate: (indication) => this.#indicate(indication),
+      event: (group, kind, message) => this.#event(group, kind, message),
+    });
+  }
+
+  /** Who asks for what this node was not given. */
+  get #resourcesHere(): ResourceControl {
+    if (this.#resources === null)
+      throw new HoldfastError('E_REFUSED', `${this.nodeName} runs nothing beside its volumes`);
+    return this.#resources;
   }
 
   #metadataFolder(group: string): string {
@@ -591,6 +626,11 @@ export class Node implements NodeControl {
         await this.#mirror(method, group, node, false);
         return null;
       }
+      case 'resources.status':
+      case 'resources.start':
+      case 'check.look':
+      case 'agents.list':
+        return this.#resourcesHere.called(method, params);
       case 'log.mark':
       case 'log.moments':
         return this.#logs.called(method, params);
@@ -806,6 +846,22 @@ export class Node implements NodeControl {
 
   giveBack(request: { group: string }): Promise<MoveResult> {
     return this.#agents.giveBack(request);
+  }
+
+  async groupResources(request: { group: string }): Promise<ResourcesStatus> {
+    return this.#resourcesHere.groupResources(request);
+  }
+
+  async startResources(request: { group: string }): Promise<ResourcesStatus> {
+    return this.#resourcesHere.startResources(request);
+  }
+
+  async groupCheck(request: CheckRequest): Promise<CheckStatus> {
+    return this.#resourcesHere.groupCheck(request);
+  }
+
+  async listAgents(): Promise<AgentList> {
+    return this.#resourcesHere.listAgents();
   }
 
   pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {

@@ -29,6 +29,8 @@ export interface GroupDeclaration {
   /** Without it the group has none. */
   readonly log?: string | { readonly size: string; readonly places?: Partial<Record<NodeName, string>> };
   readonly settings?: Readonly<Record<string, string | number>>;
+  readonly 'take-over'?: Readonly<Record<string, unknown>>;
+  readonly resources?: readonly Readonly<Record<string, unknown>>[];
 }
 
 /** What `holdfast try` sets up. */
