@@ -10,6 +10,8 @@ import { checkAgents } from './configuration-agents.ts';
 import { didYouMean } from './configuration-positions.ts';
 import { checkResources } from './configuration-resources.ts';
 import type { Finding } from './configuration-schema.ts';
+import { checkPulse } from './configuration-pulse.ts';
+import { checkStore } from './configuration-store.ts';
 
 const text = z.string().catch('');
 const size = z.union([z.number(), z.string().transform((value) => parseSize(value) ?? 0)]).catch(0);
@@ -20,6 +22,7 @@ const absentNode = { name: '', site: '', replication: '', api: '', nbd: [] };
 
 const sketch = z
   .object({
+    store: z.unknown().optional(),
     sites: items(text),
     nodes: items(
       z.object({ name: text, site: text, replication: text, api: text, nbd: items(text) }).catch(absentNode),
@@ -52,7 +55,7 @@ const sketch = z
         .catch({ name: '', owner: '', volumes: [], mirrors: [], log: absentLog }),
     ),
   })
-  .catch({ sites: [], nodes: [], groups: [] });
+  .catch({ store: null, sites: [], nodes: [], groups: [] });
 
 type Sketch = z.infer<typeof sketch>;
 
@@ -68,6 +71,8 @@ export function crossCheck(declared: unknown): readonly Finding[] {
       return checkResources(group, sketched === undefined ? [] : legsOf(sketched), ['groups', index]);
     }),
     ...itemsOf(declared, 'nodes').flatMap((node, index) => checkAgents(node, ['nodes', index])),
+    ...checkStore(configuration.store),
+    ...checkPulse(declared),
   ];
 }
 

@@ -25,6 +25,8 @@ import {
   Wrong,
 } from './configuration-fields.ts';
 import { resourceSchema, takeOverSchema } from './configuration-resources.ts';
+import { nodePulseFields, pulseSchema } from './configuration-pulse.ts';
+import { storeSchema } from './configuration-store.ts';
 
 /** A mistake, by its path in the file. */
 export interface Finding {
@@ -67,14 +69,6 @@ const api = field('host:port on this machine, such as 127.0.0.1:8009', (value) =
 const nbdAddress = field('host:port or unix:/path', (value) =>
   typeof value === 'string' ? parseAddress(value) : null,
 );
-
-const storeKind = field('"file"', (value): 'file' | null | Wrong => {
-  if (value === 'none' || value === 'etcd') {
-    return new Wrong(`the store "${value}" is not available in this version; write "file"`);
-  }
-  if (value === 'memory') return new Wrong('the store "memory" is for tests only: it forgets; write "file"');
-  return value === 'file' ? value : null;
-});
 
 const mode = oneOf(['sync', 'receive', 'async']);
 
@@ -142,14 +136,16 @@ const node = section('a node', {
   api,
   nbd: list(nbdAddress, 'addresses', { min: 1 }),
   agents: agentsSchema.optional(),
+  ...nodePulseFields,
 });
 
 export const configurationSchema = section('the configuration', {
   cluster: name,
-  store: section('the store', { kind: storeKind, path }),
+  store: storeSchema,
   sites: list(name, 'sites', { min: 1 }),
   nodes: list(node, 'nodes', { min: 1 }),
   groups: list(group, 'groups', { min: 0 }).optional(),
+  pulse: pulseSchema.optional(),
 });
 
 export type DeclaredConfiguration = z.infer<typeof configurationSchema>;

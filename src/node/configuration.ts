@@ -7,7 +7,7 @@
 import { dirname, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { HoldfastError, messageOf } from '../base/errors.ts';
-import { formatAddress, type Address } from '../base/network.ts';
+import { formatAddress, type Address, type HostPort } from '../base/network.ts';
 import {
   defaultGroupSettings,
   type GroupSettings,
@@ -27,21 +27,19 @@ import {
 } from './configuration-resources.ts';
 import { retentionOf } from './log-changes.ts';
 import { configurationSchema, type DeclaredConfiguration, type Finding } from './configuration-schema.ts';
+import { describePulse, hostPortText, toPulseConfiguration, type PulseConfiguration } from './configuration-pulse.ts';
+import { describeStore, toStoreConfiguration, type StoreConfiguration } from './configuration-store.ts';
 
 export interface Configuration {
   /** The file it came from, as named by the user. */
   readonly file: string;
   readonly cluster: string;
   readonly store: StoreConfiguration;
+  /** Null: there is no pulse. */
+  readonly pulse: PulseConfiguration | null;
   readonly sites: readonly string[];
   readonly nodes: readonly NodeConfiguration[];
   readonly groups: readonly GroupConfiguration[];
-}
-
-export interface StoreConfiguration {
-  readonly kind: 'file';
-  /** Folder, absolute. */
-  readonly path: string;
 }
 
 /** What only one node needs; never part of the cluster document, except for `replication`. */
@@ -60,6 +58,9 @@ export interface NodeConfiguration {
   readonly nbd: readonly Address[];
   /** Where it listens for application agents. */
   readonly agents: AgentsConfiguration;
+  /** Where it is reached by heartbeats: UDP, each on a path of its own; TCP, for heartbeat mirrors to it. */
+  readonly pulse: readonly HostPort[];
+  readonly heartbeat: HostPort | null;
 }
 
 export interface GroupConfiguration {
@@ -171,7 +172,8 @@ export function nodeConfiguration(configuration: Configuration, name: string): N
 export function describeConfiguration(configuration: Configuration): unknown {
   return {
     cluster: configuration.cluster,
-    store: { kind: configuration.store.kind, path: configuration.store.path },
+    store: describeStore(configuration.store),
+    ...(configuration.pulse === null ? {} : { pulse: describePulse(configuration.pulse) }),
     sites: configuration.sites,
     nodes: configuration.nodes.map((node) => ({
       name: node.name,
@@ -182,6 +184,8 @@ export function describeConfiguration(configuration: Configuration): unknown {
       api: formatAddress(node.api),
       nbd: node.nbd.map(formatAddress),
       agents: describeAgents(node.agents),
+      ...(node.pulse.length === 0 ? {} : { pulse: node.pulse.map(hostPortText) }),
+      ...(node.heartbeat === null ? {} : { heartbeat: hostPortText(node.heartbeat) }),
     })),
     groups: configuration.groups.map((group) => ({
       name: group.name,
@@ -224,7 +228,8 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
   return {
     file,
     cluster: declared.cluster,
-    store: { kind: 'file', path: resolve(folder, declared.store.path) },
+    store: toStoreConfiguration(declared.store, folder),
+    pulse: toPulseConfiguration(declared.pulse, folder),
     sites: declared.sites,
     nodes: declared.nodes.map((node) => ({
       name: node.name,
@@ -235,6 +240,8 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
       api: node.api,
       nbd: node.nbd.map((at) => (at.kind === 'unix' ? { kind: 'unix', path: resolve(folder, at.path) } : at)),
       agents: agentsConfiguration(node.agents, resolve(folder, node.data), folder),
+      pulse: (node.pulse ?? []).map(({ host, port }) => ({ host, port })),
+      heartbeat: node.heartbeat === undefined ? null : { host: node.heartbeat.host, port: node.heartbeat.port },
     })),
     groups: (declared.groups ?? []).map((group) => {
       const set = group.settings ?? {};

@@ -7,14 +7,17 @@ import { lockPath } from '../block/lock.ts';
 import { NodeDeviceProvider } from '../block/node-device-provider.ts';
 import { sparseSupport } from '../block/sparse.ts';
 import { NbdServer } from '../hosts/nbd/server.ts';
-import { FileStore } from '../store/file-store.ts';
 import { nodeConfiguration, type Configuration } from './configuration.ts';
 import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
 import { Node } from './node.ts';
 import { NodeAddresses } from './node-addresses.ts';
 import { NodeCommands } from './node-commands.ts';
+import { openStore, storeOfNode } from './open-store.ts';
+import { productionAt } from './production-places.ts';
 import { productVersion } from './product-version.ts';
+import { pulseKeyVariable, readPulseKey } from './pulse-key.ts';
+import { WorkerPulseHost } from './pulse-worker.ts';
 
 export interface RunningNode {
   readonly control: NodeControl;
@@ -51,12 +54,21 @@ export async function runNode(options: {
   });
   const sparse = sparseSupport();
   if (!sparse.available) log.warn(`holes in backing files are not seen or made: ${sparse.reason}`);
-  const store = await FileStore.open(environment.files, configuration.store.path, environment.random, log);
   const commands = new NodeCommands();
+  // A node whose file has no pulse section may be of a cluster that has one: the key can be in the environment.
+  const asked = configuration.pulse !== null || (process.env[pulseKeyVariable] ?? '') !== '';
+  const key = asked ? readPulseKey(configuration.pulse?.keyFile ?? null, process.env, log) : null;
+  const store = await openStore(storeOfNode(configuration.store, own.dataFolder), configuration.cluster, environment);
   const node = new Node({
     environment,
     devices: new NodeDeviceProvider(environment.turn),
     store,
+    pulse: new WorkerPulseHost({
+      environment,
+      store: configuration.store,
+      cluster: configuration.cluster,
+      local: { dataFolder: own.dataFolder, key },
+    }),
     name: nodeName,
     declared: toClusterDocument(configuration, environment.random),
     dataFolder: own.dataFolder,
@@ -66,6 +78,8 @@ export async function runNode(options: {
     pid: process.pid,
     bitsSlotBytes,
     resources: { commands, networkDevices: new NodeAddresses(commands), agents: own.agents },
+    productionAt: (document, path) => productionAt(document, { node: nodeName, dataFolder: own.dataFolder }, path),
+    storeless: configuration.store.kind === 'none',
   });
   const nbd = new NbdServer(environment, node.exports);
   let nbdAddresses: Address[];
