@@ -96,6 +96,8 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
     listAlerts: ({ all }) => ask(schemas.alertList, 'GET', `/v1/alerts?all=${all}`),
     testAlerts: (request) => ask(schemas.testResults, 'POST', '/v1/alerts/test', request),
     acknowledgeAlerts: (request) => ask(schemas.acknowledged, 'POST', '/v1/alerts/acknowledge', request),
+    resolveSplitBrain: ({ group, ...request }) =>
+      ask(schemas.resolveResult, 'POST', `/v1/groups/${part(group)}/resolve`, request),
     decisions: ({ group, count }) =>
       ask(schemas.decisions, 'GET', `/v1/groups/${part(group)}/decisions?count=${count}`),
     setGroupAutomatic: ({ group, automatic }) => tell('PUT', `/v1/groups/${part(group)}/automatic`, { automatic }),

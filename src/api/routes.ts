@@ -85,6 +85,13 @@ const routes = {
     request: { params: groupPath, body: body(schemas.takeOverRequest) },
     responses: { 200: json(schemas.moveResult, 'Moved, with what may have been lost.'), default: fails },
   }),
+  resolve: createRoute({
+    method: 'post',
+    path: '/v1/groups/{group}/resolve',
+    summary: 'Keep one of two histories that both sides wrote (split brain)',
+    request: { params: groupPath, body: body(schemas.resolveRequest) },
+    responses: { 200: json(schemas.resolveResult, 'One history is gone on with.'), default: fails },
+  }),
   pause: createRoute({
     method: 'post',
     path: '/v1/groups/{group}/mirrors/{node}/pause',
@@ -165,6 +172,12 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
   );
   app.openapi(routes.takeOver, async (context) =>
     context.json(await control.takeOver({ ...context.req.valid('param'), ...context.req.valid('json') }), 200),
+  );
+  app.openapi(routes.resolve, async (context) =>
+    context.json(
+      await control.resolveSplitBrain({ ...context.req.valid('param'), ...context.req.valid('json') }),
+      200,
+    ),
   );
   app.openapi(routes.pause, async (context) => {
     const { group, node } = context.req.valid('param');

@@ -3,7 +3,7 @@
  * the world is given to it (`run.ts` in production, the simulator in tests).
  */
 import { z } from 'zod';
-import { Agent } from '../agent/agent.ts';
+import { Agent, isHeard } from '../agent/agent.ts';
 import type { Remembered } from '../agent/agent-state.ts';
 import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
@@ -16,6 +16,7 @@ import { randomHex } from '../base/random.ts';
 import type { DeviceProvider } from '../block/device.ts';
 import { describeGroup, type DescribeContext } from '../group/describe.ts';
 import { Group } from '../group/group.ts';
+import { exchangeMethod } from '../group/record-exchange.ts';
 import { GroupLog } from '../group/group-log.ts';
 import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moments.ts';
 import type { ClusterStatus, ConnectionEntry, GroupStatus, NodeStatus } from '../group/status.ts';
@@ -47,6 +48,8 @@ import type {
   MoveResult,
   NodeControl,
   NodeEvent,
+  ResolveRequest,
+  ResolveResult,
   TakeOverRequest,
 } from './control.ts';
 import {
@@ -59,6 +62,7 @@ import {
   type AlertList,
   type TestAlertsRequest,
 } from './alert-control.ts';
+import { DocumentAgreement, documentMethod } from './document-agreement.ts';
 import { AgentControlPart, type Decisions } from './agent-control.ts';
 import { DataPathWatch } from './data-path.ts';
 import { NodeExports } from './exports.ts';
@@ -93,8 +97,13 @@ export interface NodeOptions {
   readonly productionAt?: (document: ClusterDocument, path: string) => Promise<string | null>;
   /** How people are told of failures; null: nobody is, and nothing is kept. */
   readonly alerts?: { readonly settings: AlertSettings; readonly sinks: readonly AlertSink[] } | null;
+  /** `store: none`: `store` is this node's alone, and `declared` is the document. Default false. */
+  readonly storeless?: boolean;
 }
 
+const withoutStoreRisk =
+  'no coordination store: nothing but a person, or the heartbeats, decides whether an owner is dead; a wrong decision makes ' +
+  'two nodes serve different data (docs/manual/without-a-store.md)';
 const pollMs = 500;
 /** While a lease is waited for. */
 const hurriedPollMs = 100;
@@ -126,6 +135,8 @@ export class Node implements NodeControl {
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #pulse: NodePulse;
   readonly #lease: Lease;
+  /** With the peers' documents, where each node has its own; null where a store has the only one. */
+  readonly #agreement: DocumentAgreement | null;
   readonly #incarnation: string;
   readonly #listeners = new Set<(event: NodeEvent) => void>();
   #document: ClusterDocument;
@@ -185,6 +196,7 @@ export class Node implements NodeControl {
       },
       indicated: (indication) => this.#note(indication),
     });
+    this.#agreement = options.storeless ? this.#makeAgreement() : null;
     this.heartbeatMirrors = new MirrorControl({
       node: options.name,
       document: () => this.#document,
@@ -200,7 +212,7 @@ export class Node implements NodeControl {
       pulse: () => this.#pulse.snapshot,
       lease: this.#lease,
       leaseOf: (node) => this.#observer(node),
-      store: () => (this.#storeProblem === null ? 'reachable' : 'unreachable'),
+      store: () => (options.storeless ? 'none' : this.#storeProblem === null ? 'reachable' : 'unreachable'),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
       hurry: (on) => this.#hurry(on),
       indicate: (indication) => this.#indicate(indication),
@@ -259,6 +271,8 @@ export class Node implements NodeControl {
       { listen: this.#options.listen, connectionsPerLink: this.#options.connectionsPerLink, peers: this.#peers() },
       {
         connectionUp: (connection) => {
+          this.#agreement?.connectionUp(connection);
+          if (this.#agreement?.agrees(connection.peer) === false) return;
           for (const group of this.#groups.values()) group.connectionUp(connection);
         },
         connectionDown: (connection, reason) => {
@@ -323,7 +337,11 @@ export class Node implements NodeControl {
 
   /** The store's document, or the declared one put there. Waits for a store that cannot be reached. */
   async #agreeOnDocument(): Promise<ClusterDocument> {
-    const { store, declared } = this.#options;
+    const { store, declared, storeless } = this.#options;
+    if (storeless) {
+      this.#environment.log.warn(withoutStoreRisk);
+      return declared;
+    }
     for (;;) {
       try {
         const entry = await store.read(documentKey);
@@ -386,7 +404,7 @@ export class Node implements NodeControl {
     for (const { name } of this.#document.nodes) {
       if (name !== this.nodeName) this.#observer(name).observe(entries.get(leaseKey(name)) ?? null, now);
     }
-    const stored = entries.get(documentKey);
+    const stored = this.#agreement === null ? entries.get(documentKey) : undefined;
     if (stored !== undefined && stored.revision !== this.#documentRevision) {
       this.#learnDocument(parseDocument(stored.value));
       this.#documentRevision = stored.revision;
@@ -486,6 +504,7 @@ export class Node implements NodeControl {
         newId: (group, replaces) => this.#router.newId(group, replaces),
         forgetId: (id) => this.#router.forget(id),
         event: (group, kind, message) => this.#event(group, kind, message),
+        ...(this.#agreement === null ? {} : { storeless: { heard: (node) => this.#heard(node) } }),
       },
       entry,
     );
@@ -501,6 +520,7 @@ export class Node implements NodeControl {
 
   /** R2: a group's records travel on one connection; groups are spread over all. */
   #connectionFor(group: string, node: string): LinkConnection | null {
+    if (this.#agreement?.agrees(node) === false) return null;
     const up = this.#links?.outgoing(node) ?? [];
     const at = this.#document.groups.findIndex((entry) => entry.name === group);
     return up[Math.max(0, at) % Math.max(1, up.length)] ?? null;
@@ -509,6 +529,7 @@ export class Node implements NodeControl {
   #tick(): void {
     if (this.#stopping) return;
     this.#ticker = this.#environment.clock.after(tickMs, () => this.#tick());
+    this.#agreement?.tick();
     for (const group of this.#groups.values()) {
       group.tick();
       this.#ratesOf(group).sample(this.#environment.clock.monotonicMs(), group.owner?.counters ?? null);
@@ -530,8 +551,46 @@ export class Node implements NodeControl {
     return this.#links.request(node, method, params, timeoutMs);
   }
 
+  #makeAgreement(): DocumentAgreement {
+    return new DocumentAgreement({
+      node: this.nodeName,
+      document: () => this.#document,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      agreed: (peer) => {
+        for (const connection of this.#links?.connections(peer) ?? [])
+          for (const group of this.#groups.values()) group.connectionUp(connection);
+      },
+      differs: (difference) =>
+        this.#event(
+          null,
+          'document',
+          `${difference}: the two nodes have nothing to do with each other until that is mended and one is started again`,
+        ),
+    });
+  }
+
+  /** By what another node is known to live, without a store. */
+  #heard(node: string): string | null {
+    if (this.#links?.reachable(node).state === 'up') return 'its replication link is up';
+    const peer = this.#options.pulse?.snapshot?.peers.find((candidate) => candidate.node === node);
+    return peer !== undefined && isHeard(peer) ? 'its heartbeats arrive' : null;
+  }
+
   async #called(peer: string, method: string, params: unknown): Promise<unknown> {
     switch (method) {
+      case documentMethod:
+        return this.#agreement?.answer() ?? null;
+      case exchangeMethod: {
+        const { group, account } = z.object({ group: z.string(), account: z.unknown() }).parse(params);
+        const exchange = this.#groups.get(group)?.exchange ?? null;
+        if (exchange === null || this.#agreement?.agrees(peer) !== true)
+          throw new HoldfastError('E_REFUSED', this.#agreement?.problem(peer) ?? `group ${group} is not known here`);
+        return exchange.offered(peer, account);
+      }
+      case 'group.resolve':
+        return this.resolveSplitBrain(
+          z.object({ group: z.string(), keep: z.string(), yes: z.boolean() }).parse(params),
+        );
       case 'node.status':
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
       case 'node.present':
@@ -612,6 +671,13 @@ export class Node implements NodeControl {
     };
     add(this.nodeName, this.#groupStatuses());
     for (const { name, answer } of answers) add(name, answer.groups);
+    if (this.#agreement !== null) {
+      notes.push(withoutStoreRisk);
+      for (const { name } of others) {
+        const problem = this.#agreement.problem(name);
+        if (problem !== null) notes.push(`${name} is not dealt with: ${problem}`);
+      }
+    }
     if (this.#storeProblem !== null) notes.push(`the coordination store does not answer: ${this.#storeProblem}`);
     if (this.#alerts !== null) notes.push(...alertNotes(this.nodeName, this.#alerts.summary));
     return {
@@ -772,6 +838,16 @@ export class Node implements NodeControl {
     return this.#alertControl.acknowledgeAlerts(request);
   }
 
+  resolveSplitBrain(request: ResolveRequest): Promise<ResolveResult> {
+    const { group: name, keep, yes } = request;
+    const group = this.#mustKnow(name);
+    this.#mustBeNode(keep);
+    if (keep !== this.nodeName)
+      return this.#request(keep, 'group.resolve', request, moveTimeoutMs) as Promise<ResolveResult>;
+    if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${keep} has no copy of it`);
+    return group.moves.resolve(yes).then((resolved) => ({ group: name, kept: keep, ...resolved }));
+  }
+
   decisions(request: { group: string; count: number }): Promise<Decisions> {
     return this.#agents.decisions(request);
   }
@@ -890,7 +966,14 @@ export class Node implements NodeControl {
     change: (document: ClusterDocument) => ClusterDocument,
     remove: readonly string[] = [],
   ): Promise<void> {
-    const { store } = this.#options;
+    const { store, storeless } = this.#options;
+    if (storeless) {
+      throw new HoldfastError(
+        'E_REFUSED',
+        'there is no coordination store to keep the change: write it into the configuration file of every node, then ' +
+          'start the nodes again',
+      );
+    }
     for (let attempt = 0; attempt < 5; attempt++) {
       const entry = await store.read(documentKey);
       if (entry === null) throw new HoldfastError('E_STORE_DAMAGED', 'the store has no cluster document');
@@ -917,6 +1000,7 @@ export class Node implements NodeControl {
   }
 
   async #refreshDocument(): Promise<void> {
+    if (this.#agreement !== null) return;
     const entry = await this.#options.store.read(documentKey);
     if (entry !== null) this.#learnDocument(parseDocument(entry.value));
   }
@@ -972,7 +1056,8 @@ export class Node implements NodeControl {
       throughput: this.#ratesOf(group).rates,
       reachable: (node) => {
         const { state, reason } = this.#links?.reachable(node) ?? { state: 'down', reason: null };
-        return { up: state === 'up', reason };
+        const problem = this.#agreement?.problem(node) ?? null;
+        return state === 'up' && problem !== null ? { up: false, reason: problem } : { up: state === 'up', reason };
       },
     };
   }

@@ -294,6 +294,12 @@ export function fakeControl(): FakeControl {
       if (!request.force) throw new HoldfastError('E_REFUSED', 'east owns g1 and is alive; use group switch-over');
       return moved(request.group, request.node, 3500, 'Nothing acknowledged was lost.');
     },
+    async resolveSplitBrain(request) {
+      find(request.group);
+      asked.push(['resolveSplitBrain', request]);
+      if (!request.yes) throw new HoldfastError('E_REFUSED', '2 host sessions are open at west');
+      return { group: request.group, kept: request.keep, generation: 3, text: 'What west wrote is given up there.' };
+    },
     heartbeatMirrors: {
       async list() {
         return { mirrors: [fakeMirror], notes: [] };
