@@ -14,6 +14,7 @@ import { addAgentRoutes } from './agent-routes.ts';
 import { addAlertRoutes } from './alert-routes.ts';
 import { addHeartbeatMirrorRoutes } from './heartbeat-mirror-routes.ts';
 import { addLogRoutes } from './log-routes.ts';
+import { addResourceRoutes } from './resource-routes.ts';
 import { body, done, fails, groupPath, json } from './route-parts.ts';
 import * as schemas from './schemas.ts';
 
@@ -204,6 +205,7 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
   addAgentRoutes(app, control);
   addAlertRoutes(app, control);
   addHeartbeatMirrorRoutes(app, control.heartbeatMirrors);
+  addResourceRoutes(app, control);
 
   let eventClients = 0;
   app.openapi(routes.events, (context) => {

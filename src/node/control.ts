@@ -10,8 +10,9 @@ import type { ClusterDocument, LogEntry, MirrorMode } from '../store/document.ts
 import type { AgentControl } from './agent-control.ts';
 import type { AlertControl } from './alert-control.ts';
 import type { HeartbeatMirrorControl } from './mirror-control.ts';
+import type { ResourceControlMethods } from './resource-status.ts';
 
-export interface NodeControl extends AgentControl, AlertControl {
+export interface NodeControl extends AgentControl, ResourceControlMethods, AlertControl {
   readonly nodeName: string;
   readonly heartbeatMirrors: HeartbeatMirrorControl;
   status(): Promise<ClusterStatus>;

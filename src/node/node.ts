@@ -14,7 +14,7 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import { parseAddress, type Address } from '../base/network.ts';
 import { randomHex } from '../base/random.ts';
 import type { DeviceProvider } from '../block/device.ts';
-import { describeGroup, type DescribeContext } from '../group/describe.ts';
+import { describeGroup, exportUri, type DescribeContext } from '../group/describe.ts';
 import { Group } from '../group/group.ts';
 import { exchangeMethod } from '../group/record-exchange.ts';
 import { GroupLog } from '../group/group-log.ts';
@@ -52,6 +52,7 @@ import type {
   ResolveResult,
   TakeOverRequest,
 } from './control.ts';
+import { DocumentAgreement, documentMethod } from './document-agreement.ts';
 import {
   acknowledgeMethod,
   AlertControlPart,
@@ -62,7 +63,6 @@ import {
   type AlertList,
   type TestAlertsRequest,
 } from './alert-control.ts';
-import { DocumentAgreement, documentMethod } from './document-agreement.ts';
 import { AgentControlPart, type Decisions } from './agent-control.ts';
 import { DataPathWatch } from './data-path.ts';
 import { NodeExports } from './exports.ts';
@@ -73,6 +73,8 @@ import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
 import { NodePulse, type NodePulseContext } from './node-pulse.ts';
 import type { PulseHost } from './pulse-host.ts';
 import { Rates } from './rates.ts';
+import { ResourceControl, type ResourceWorld } from './resource-control.ts';
+import type { AgentList, CheckRequest, CheckStatus, ResourcesStatus } from './resource-status.ts';
 import { differs, parseDocument } from './stored-document.ts';
 import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
 
@@ -95,10 +97,12 @@ export interface NodeOptions {
   readonly bitsSlotBytes: number;
   /** What of production lies at a path of this machine (HM-3); absent: nothing does. */
   readonly productionAt?: (document: ClusterDocument, path: string) => Promise<string | null>;
-  /** How people are told of failures; null: nobody is, and nothing is kept. */
-  readonly alerts?: { readonly settings: AlertSettings; readonly sinks: readonly AlertSink[] } | null;
   /** `store: none`: `store` is this node's alone, and `declared` is the document. Default false. */
   readonly storeless?: boolean;
+  /** Absent: nothing but the volumes moves with a group. */
+  readonly resources?: ResourceWorld;
+  /** How people are told of failures; null: nobody is, and nothing is kept. */
+  readonly alerts?: { readonly settings: AlertSettings; readonly sinks: readonly AlertSink[] } | null;
 }
 
 const withoutStoreRisk =
@@ -130,6 +134,7 @@ export class Node implements NodeControl {
   readonly #logs: LogControl;
   readonly #agent: Agent;
   readonly #agents: AgentControlPart;
+  readonly #resources: ResourceControl | null;
   readonly #alertControl: AlertControlPart;
   #alerts: Alerts | null = null;
   readonly #leases = new Map<string, LeaseObserver>();
@@ -234,6 +239,7 @@ export class Node implements NodeControl {
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
       switchOver: (request) => this.switchOver(request),
     });
+    this.#resources = options.resources === undefined ? null : this.#makeResources(options.resources);
   }
 
   get groups(): ReadonlyMap<string, Group> {
@@ -286,6 +292,7 @@ export class Node implements NodeControl {
         call: (peer, method, params) => this.#called(peer, method, params),
       },
     );
+    if (this.#resources !== null) await this.#resources.start();
     this.#syncGroups();
     await this.#links.start();
     await this.#openAlerts();
@@ -302,6 +309,7 @@ export class Node implements NodeControl {
     this.#poller?.cancel();
     await this.#announceStop();
     await this.#agent.stop();
+    await this.#resources?.close();
     for (const group of this.#groups.values()) await group.close();
     await this.#links?.close();
     await this.#pulse.stop();
@@ -420,6 +428,7 @@ export class Node implements NodeControl {
     this.#event(null, 'document', `the cluster document is at version ${document.version}`);
     this.#links?.setPeers(this.#peers());
     this.#syncGroups();
+    this.#resources?.documentChanged();
   }
 
   #observer(node: string): LeaseObserver {
@@ -505,9 +514,35 @@ export class Node implements NodeControl {
         forgetId: (id) => this.#router.forget(id),
         event: (group, kind, message) => this.#event(group, kind, message),
         ...(this.#agreement === null ? {} : { storeless: { heard: (node) => this.#heard(node) } }),
+        ...(this.#resources === null ? {} : { service: this.#resources }),
       },
       entry,
     );
+  }
+
+  #makeResources(world: ResourceWorld): ResourceControl {
+    return new ResourceControl({
+      environment: this.#environment,
+      node: this.nodeName,
+      dataFolder: this.#options.dataFolder,
+      world,
+      document: () => this.#document,
+      group: (name) => this.#groups.get(name),
+      ownerOf: (name) => this.#ownerOf(name),
+      pathOf: (volume) => this.#pathOf(volume),
+      exportsOf: (volume) => this.exportBases.map((base) => exportUri(base, volume)),
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      gaveUp: (group, reason) => this.#agent.applicationGaveUp(group, reason),
+      indicate: (indication) => this.#indicate(indication),
+      event: (group, kind, message) => this.#event(group, kind, message),
+    });
+  }
+
+  /** Who asks for what this node was not given. */
+  get #resourcesHere(): ResourceControl {
+    if (this.#resources === null)
+      throw new HoldfastError('E_REFUSED', `${this.nodeName} runs nothing beside its volumes`);
+    return this.#resources;
   }
 
   #metadataFolder(group: string): string {
@@ -634,6 +669,11 @@ export class Node implements NodeControl {
         await this.#mirror(method, group, node, false);
         return null;
       }
+      case 'resources.status':
+      case 'resources.start':
+      case 'check.look':
+      case 'agents.list':
+        return this.#resourcesHere.called(method, params);
       case 'log.mark':
       case 'log.moments':
         return this.#logs.called(method, params);
@@ -826,6 +866,16 @@ export class Node implements NodeControl {
     return group.moves.takeOver(force, lastConsistent).then((moved) => ({ group: name, owner: node, ...moved }));
   }
 
+  resolveSplitBrain(request: ResolveRequest): Promise<ResolveResult> {
+    const { group: name, keep, yes } = request;
+    const group = this.#mustKnow(name);
+    this.#mustBeNode(keep);
+    if (keep !== this.nodeName)
+      return this.#request(keep, 'group.resolve', request, moveTimeoutMs) as Promise<ResolveResult>;
+    if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${keep} has no copy of it`);
+    return group.moves.resolve(yes).then((resolved) => ({ group: name, kept: keep, ...resolved }));
+  }
+
   listAlerts(request: { all: boolean }): Promise<AlertList> {
     return this.#alertControl.listAlerts(request);
   }
@@ -836,16 +886,6 @@ export class Node implements NodeControl {
 
   acknowledgeAlerts(request: AcknowledgeAlertsRequest): Promise<Acknowledged> {
     return this.#alertControl.acknowledgeAlerts(request);
-  }
-
-  resolveSplitBrain(request: ResolveRequest): Promise<ResolveResult> {
-    const { group: name, keep, yes } = request;
-    const group = this.#mustKnow(name);
-    this.#mustBeNode(keep);
-    if (keep !== this.nodeName)
-      return this.#request(keep, 'group.resolve', request, moveTimeoutMs) as Promise<ResolveResult>;
-    if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${keep} has no copy of it`);
-    return group.moves.resolve(yes).then((resolved) => ({ group: name, kept: keep, ...resolved }));
   }
 
   decisions(request: { group: string; count: number }): Promise<Decisions> {
@@ -862,6 +902,22 @@ export class Node implements NodeControl {
 
   giveBack(request: { group: string }): Promise<MoveResult> {
     return this.#agents.giveBack(request);
+  }
+
+  async groupResources(request: { group: string }): Promise<ResourcesStatus> {
+    return this.#resourcesHere.groupResources(request);
+  }
+
+  async startResources(request: { group: string }): Promise<ResourcesStatus> {
+    return this.#resourcesHere.startResources(request);
+  }
+
+  async groupCheck(request: CheckRequest): Promise<CheckStatus> {
+    return this.#resourcesHere.groupCheck(request);
+  }
+
+  async listAgents(): Promise<AgentList> {
+    return this.#resourcesHere.listAgents();
   }
 
   pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {

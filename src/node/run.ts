@@ -12,6 +12,8 @@ import { nodeConfiguration, type Configuration } from './configuration.ts';
 import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
 import { Node } from './node.ts';
+import { NodeAddresses } from './node-addresses.ts';
+import { NodeCommands } from './node-commands.ts';
 import { openStore, storeOfNode } from './open-store.ts';
 import { productionAt } from './production-places.ts';
 import { productVersion } from './product-version.ts';
@@ -57,6 +59,7 @@ export async function runNode(options: {
   const asked = configuration.pulse !== null || (process.env[pulseKeyVariable] ?? '') !== '';
   const key = asked ? readPulseKey(configuration.pulse?.keyFile ?? null, process.env, log) : null;
   const store = await openStore(storeOfNode(configuration.store, own.dataFolder), configuration.cluster, environment);
+  const commands = new NodeCommands();
   const node = new Node({
     environment,
     devices: new NodeDeviceProvider(environment.turn),
@@ -76,11 +79,12 @@ export async function runNode(options: {
     pid: process.pid,
     bitsSlotBytes,
     productionAt: (document, path) => productionAt(document, { node: nodeName, dataFolder: own.dataFolder }, path),
+    storeless: configuration.store.kind === 'none',
+    resources: { commands, networkDevices: new NodeAddresses(commands), agents: own.agents },
     alerts: {
       settings: configuration.alerts,
       sinks: createSinks(configuration.alerts.sinks, environment, `${own.dataFolder}/alerts`),
     },
-    storeless: configuration.store.kind === 'none',
   });
   const nbd = new NbdServer(environment, node.exports);
   let nbdAddresses: Address[];
