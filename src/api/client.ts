@@ -8,6 +8,7 @@ import type { z } from '@hono/zod-openapi';
 import { errorKinds, HoldfastError, messageOf, type ErrorCode } from '../base/errors.ts';
 import type { NodeControl, NodeEvent } from '../node/control.ts';
 import { heartbeatMirrorCalls } from './heartbeat-mirror-routes.ts';
+import { agentList, checkStatus, resourcesStatus } from './resource-schemas.ts';
 import * as schemas from './schemas.ts';
 
 /** What of `NodeControl` goes over the wire as a request and its answer. */
@@ -93,11 +94,20 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
     switchOver: ({ group, to }) => ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/switch-over`, { to }),
     takeOver: ({ group, ...request }) =>
       ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/take-over`, request),
+    resolveSplitBrain: ({ group, ...request }) =>
+      ask(schemas.resolveResult, 'POST', `/v1/groups/${part(group)}/resolve`, request),
     decisions: ({ group, count }) =>
       ask(schemas.decisions, 'GET', `/v1/groups/${part(group)}/decisions?count=${count}`),
     setGroupAutomatic: ({ group, automatic }) => tell('PUT', `/v1/groups/${part(group)}/automatic`, { automatic }),
     setNodeAutomatic: ({ node, on }) => tell('PUT', `/v1/nodes/${part(node)}/automatic`, { on }),
     giveBack: ({ group }) => ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/give-back`, {}),
+    groupResources: ({ group }) => ask(resourcesStatus, 'GET', `/v1/groups/${part(group)}/resources`),
+    startResources: ({ group }) => ask(resourcesStatus, 'POST', `/v1/groups/${part(group)}/resources/start`),
+    groupCheck: ({ group, again, serve }) =>
+      again || serve
+        ? ask(checkStatus, 'POST', `/v1/groups/${part(group)}/check`, { again, serve })
+        : ask(checkStatus, 'GET', `/v1/groups/${part(group)}/check`),
+    listAgents: () => ask(agentList, 'GET', '/v1/agents'),
     pauseMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/pause`),
     resumeMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resume`),
     resyncMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resync`),

@@ -5,6 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { errorKinds, HoldfastError, type ErrorCode } from '../base/errors.ts';
 import type { Building } from './command.ts';
+import { addAgentCommands } from './command-agent.ts';
 import { addConfigCommands } from './command-config.ts';
 import { addDumpCommand } from './command-dump.ts';
 import { addGroupCommands } from './command-group.ts';
@@ -56,6 +57,7 @@ export function createProgram(building: Building): Command {
   addMirrorCommands(program, building);
   addLogCommands(program, building);
   addJudgeCommands(program, building);
+  addAgentCommands(program, building);
   addNodeCommands(program, building);
   addConfigCommands(program, building);
   addDumpCommand(program, building);

@@ -7,6 +7,7 @@ import type { SourceLeg } from '../mirror/source-leg.ts';
 import type { LegClass, LegEntry, MirrorMode } from '../store/document.ts';
 import { comparePositions, origin } from '../stream/position.ts';
 import { imageWords, type ImageOutlook } from '../volume/last-image.ts';
+import { exchangeWords, withoutStore } from './describe-exchange.ts';
 import type { Group } from './group.ts';
 import type { Owner } from './owner.ts';
 import type {
@@ -44,7 +45,8 @@ export function describeGroup(group: Group, context: DescribeContext): GroupStat
   const { record, entry } = group;
   const serving = group.serving;
   const service = serviceOf(group);
-  const words = serviceWords(group, service, context);
+  const apart = exchangeWords(group, context.node);
+  const words = apart ?? serviceWords(group, service, context);
   const ownerName = record?.owner ?? null;
   return {
     name: group.name,
@@ -57,24 +59,30 @@ export function describeGroup(group: Group, context: DescribeContext): GroupStat
       wwid,
       sizeBytes,
       blockSizeBytes,
-      exports: group.role === 'primary' ? context.exportBases.map((base) => exportUri(base, name)) : [],
+      exports:
+        group.role === 'primary' && group.withheld === null
+          ? context.exportBases.map((base) => exportUri(base, name))
+          : [],
     })),
     log: logOf(group, context.node),
-    legs: entry.legs.map((leg) =>
-      leg.node === context.node ? ownLeg(group, leg, context) : otherLeg(group, leg, context),
-    ),
-    ...(serving ? legTrouble(group) : words),
+    legs: entry.legs.map((leg) => {
+      const status = leg.node === context.node ? ownLeg(group, leg, context) : otherLeg(group, leg, context);
+      return withoutStore(status, group, context.node);
+    }),
+    ...(serving && apart === null ? legTrouble(group) : words),
     forks: forksOf(group, context.node),
   };
 }
 
-function exportUri(base: string, volume: string): string {
+/** How hosts name a volume to a server at `base`. */
+export function exportUri(base: string, volume: string): string {
   return base.startsWith('nbd+unix:') ? base.replace('///', `///${volume}`) : `${base}/${volume}`;
 }
 
 function serviceOf(group: Group): ServiceState {
   switch (group.role) {
     case 'primary':
+      if (group.withheld !== null) return 'Opening';
       return group.serving || group.owner?.onlyPaced === true ? 'Serving' : 'Suspended';
     case 'opening':
       return 'Opening';
@@ -88,6 +96,12 @@ function serviceOf(group: Group): ServiceState {
 
 function serviceWords(group: Group, service: ServiceState, context: DescribeContext): Words {
   const { name, owner, record } = group;
+  if (group.withheld !== null) {
+    return {
+      reason: `hosts are kept out at ${context.node}: ${group.withheld}`,
+      nextStep: `holdfast group check ${name}: what it found; then --again, or --serve to let hosts in all the same.`,
+    };
+  }
   if (service === 'Opening')
     return {
       reason: `${context.node} is opening it: ${group.problem ?? 'about to serve'}`,

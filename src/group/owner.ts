@@ -60,6 +60,8 @@ export type Hold =
   | 'opening'
   | 'switchOver'
   | 'lease'
+  /** The integrity check has not passed (AS-9). */
+  | 'check'
   | 'ownLeg'
   /** The lag of a leg that answers before it has applied (`async`, `receive`) is at its bound, or memory is. */
   | 'lag'

@@ -7,6 +7,7 @@ import { parseAddress } from '../base/network.ts';
 import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
 import { intentEntriesMax, intentEntriesMin } from '../volume/intent-map.ts';
+import { agentsSchema } from './configuration-agents.ts';
 import {
   duration,
   field,
@@ -23,6 +24,8 @@ import {
   whole,
   Wrong,
 } from './configuration-fields.ts';
+import { nodePulseFields, pulseSchema } from './configuration-pulse.ts';
+import { resourceSchema, takeOverSchema } from './configuration-resources.ts';
 import { storeSchema } from './configuration-store.ts';
 
 /** A mistake, by its path in the file. */
@@ -120,6 +123,8 @@ const group = section('a group', {
   mirrors: list(section('a mirror', { to: name, mode: mode.optional() }), 'mirrors', { min: 0 }).optional(),
   log: log.optional(),
   settings: settings.optional(),
+  'take-over': takeOverSchema.optional(),
+  resources: list(resourceSchema, 'resources', { min: 0 }).optional(),
 });
 
 const node = section('a node', {
@@ -130,6 +135,8 @@ const node = section('a node', {
   connections: whole(1, 16).optional(),
   api,
   nbd: list(nbdAddress, 'addresses', { min: 1 }),
+  ...nodePulseFields,
+  agents: agentsSchema.optional(),
 });
 
 export const configurationSchema = section('the configuration', {
@@ -138,6 +145,7 @@ export const configurationSchema = section('the configuration', {
   sites: list(name, 'sites', { min: 1 }),
   nodes: list(node, 'nodes', { min: 1 }),
   groups: list(group, 'groups', { min: 0 }).optional(),
+  pulse: pulseSchema.optional(),
 });
 
 export type DeclaredConfiguration = z.infer<typeof configurationSchema>;

@@ -7,12 +7,27 @@
 import { dirname, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { HoldfastError, messageOf } from '../base/errors.ts';
-import { formatAddress, type Address } from '../base/network.ts';
-import { defaultGroupSettings, type GroupSettings, type LogEntry, type MirrorMode } from '../store/document.ts';
+import { formatAddress, type Address, type HostPort } from '../base/network.ts';
+import {
+  defaultGroupSettings,
+  type GroupSettings,
+  type LogEntry,
+  type MirrorMode,
+  type ResourceEntry,
+  type TakeOverSettings,
+} from '../store/document.ts';
+import { agentsConfiguration, describeAgents, type AgentsConfiguration } from './configuration-agents.ts';
 import { crossCheck } from './configuration-checks.ts';
 import { positionOf } from './configuration-positions.ts';
+import {
+  automaticByDefault,
+  describeResources,
+  describeTakeOver,
+  takeOverSettings,
+} from './configuration-resources.ts';
 import { retentionOf } from './log-changes.ts';
 import { configurationSchema, type DeclaredConfiguration, type Finding } from './configuration-schema.ts';
+import { describePulse, hostPortText, toPulseConfiguration, type PulseConfiguration } from './configuration-pulse.ts';
 import { describeStore, toStoreConfiguration, type StoreConfiguration } from './configuration-store.ts';
 
 export interface Configuration {
@@ -20,6 +35,8 @@ export interface Configuration {
   readonly file: string;
   readonly cluster: string;
   readonly store: StoreConfiguration;
+  /** Null: there is no pulse. */
+  readonly pulse: PulseConfiguration | null;
   readonly sites: readonly string[];
   readonly nodes: readonly NodeConfiguration[];
   readonly groups: readonly GroupConfiguration[];
@@ -39,6 +56,11 @@ export interface NodeConfiguration {
   readonly api: TcpAddress;
   /** Where it serves hosts. */
   readonly nbd: readonly Address[];
+  /** Where it is reached by heartbeats: UDP, each on a path of its own; TCP, for heartbeat mirrors to it. */
+  readonly pulse: readonly HostPort[];
+  readonly heartbeat: HostPort | null;
+  /** Where it listens for application agents. */
+  readonly agents: AgentsConfiguration;
 }
 
 export interface GroupConfiguration {
@@ -49,6 +71,8 @@ export interface GroupConfiguration {
   /** Folders are absolute. Null: none. */
   readonly log: LogEntry | null;
   readonly settings: GroupSettings;
+  readonly takeOver: TakeOverSettings;
+  readonly resources: readonly ResourceEntry[];
 }
 
 export interface VolumeConfiguration {
@@ -149,6 +173,7 @@ export function describeConfiguration(configuration: Configuration): unknown {
   return {
     cluster: configuration.cluster,
     store: describeStore(configuration.store),
+    ...(configuration.pulse === null ? {} : { pulse: describePulse(configuration.pulse) }),
     sites: configuration.sites,
     nodes: configuration.nodes.map((node) => ({
       name: node.name,
@@ -158,6 +183,9 @@ export function describeConfiguration(configuration: Configuration): unknown {
       connections: node.connectionsPerLink,
       api: formatAddress(node.api),
       nbd: node.nbd.map(formatAddress),
+      ...(node.pulse.length === 0 ? {} : { pulse: node.pulse.map(hostPortText) }),
+      ...(node.heartbeat === null ? {} : { heartbeat: hostPortText(node.heartbeat) }),
+      agents: describeAgents(node.agents),
     })),
     groups: configuration.groups.map((group) => ({
       name: group.name,
@@ -182,6 +210,8 @@ export function describeConfiguration(configuration: Configuration): unknown {
         'on-log-full': group.settings.onLogFull,
         'merge-gain': group.settings.mergeGain,
       },
+      'take-over': describeTakeOver(group.takeOver),
+      resources: describeResources(group.resources),
     })),
   };
 }
@@ -199,6 +229,7 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
     file,
     cluster: declared.cluster,
     store: toStoreConfiguration(declared.store, folder),
+    pulse: toPulseConfiguration(declared.pulse, folder),
     sites: declared.sites,
     nodes: declared.nodes.map((node) => ({
       name: node.name,
@@ -208,6 +239,9 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
       connectionsPerLink: node.connections ?? 2,
       api: node.api,
       nbd: node.nbd.map((at) => (at.kind === 'unix' ? { kind: 'unix', path: resolve(folder, at.path) } : at)),
+      pulse: (node.pulse ?? []).map(({ host, port }) => ({ host, port })),
+      heartbeat: node.heartbeat === undefined ? null : { host: node.heartbeat.host, port: node.heartbeat.port },
+      agents: agentsConfiguration(node.agents, resolve(folder, node.data), folder),
     })),
     groups: (declared.groups ?? []).map((group) => {
       const set = group.settings ?? {};
@@ -236,6 +270,8 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
           onLogFull: set['on-log-full'] ?? defaultGroupSettings.onLogFull,
           mergeGain: set['merge-gain'] ?? defaultGroupSettings.mergeGain,
         },
+        takeOver: takeOverSettings(group['take-over'], automaticByDefault(declared)),
+        resources: group.resources ?? [],
       };
     }),
   };

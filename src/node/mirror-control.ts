@@ -164,10 +164,8 @@ export class MirrorControl implements HeartbeatMirrorControl {
     switch (request.what) {
       case 'create':
         return mirrors.create(request);
-      case 'install': {
-        const { what: _what, ...places } = request;
-        return mirrors.install(places);
-      }
+      case 'install':
+        return mirrors.install(request);
       case 'remove':
         return mirrors.remove(request.name);
       case 'delete':

@@ -2,6 +2,7 @@
  * The engine's side of the pulse: starts it as the cluster document says, keeps its status table over restarts, installs
  * heartbeat mirrors, and has it say what this node is. Which thread it beats in is the host's affair.
  */
+import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { MirrorInstaller } from '../pulse/installer.ts';
@@ -25,6 +26,10 @@ export interface NodePulseContext {
   readonly document: () => ClusterDocument;
   /** What of production lies at a path (HM-3). */
   readonly productionAt: (path: string) => Promise<string | null>;
+  /** How long ago each other node was last heard on its link, milliseconds; those never heard are left out. */
+  readonly linkHeard: () => ReadonlyMap<string, number>;
+  /** What this node says of itself now. */
+  readonly word: () => Omit<SpokenWord, 'leaving'>;
   /** Where the document has no pulse. */
   readonly leaseTtlMs?: number;
   readonly leaseAcquired: (leaseId: string) => void;
@@ -44,6 +49,7 @@ export class NodePulse {
   #table: StatusTable | null = null;
   #saving: Promise<void> = Promise.resolve();
   #said = '';
+  #telling: Timer | null = null;
 
   constructor(context: NodePulseContext) {
     this.#context = context;
@@ -103,7 +109,9 @@ export class NodePulse {
       },
     );
     this.#beats = pulse !== null;
-    if (pulse !== null) await this.mirrors.start(pulse.mirrors);
+    if (pulse === null) return;
+    await this.mirrors.start(pulse.mirrors);
+    this.#tell(pulse.intervalMs);
   }
 
   /** The document has changed: new mirrors are adopted; other settings of the pulse hold from the next start. */
@@ -112,16 +120,15 @@ export class NodePulse {
     if (this.#beats && pulse !== null) await this.mirrors.adopt(pulse.mirrors);
   }
 
-  /** What heartbeats say of this node; told when it changes. */
-  say(word: Omit<SpokenWord, 'leaving'>): void {
-    const text = JSON.stringify(word);
-    if (text === this.#said) return;
+  /** With each heartbeat the pulse has the newest: what this node is, and whom its links hear (TL-4). */
+  #tell(intervalMs: number): void {
+    const { environment, host, linkHeard, word } = this.#context;
+    for (const [peer, agoMs] of linkHeard()) host.heard('link', peer, agoMs);
+    const now = word();
+    const text = JSON.stringify(now);
+    if (text !== this.#said) host.say({ ...now, leaving: false });
     this.#said = text;
-    this.#context.host.say({ ...word, leaving: false });
-  }
-
-  heard(peer: string, agoMs: number): void {
-    if (this.#beats) this.#context.host.heard('link', peer, agoMs);
+    this.#telling = environment.clock.after(intervalMs, () => this.#tell(intervalMs));
   }
 
   /** HM-16: the other nodes are told. */
@@ -139,6 +146,7 @@ export class NodePulse {
   }
 
   async stop(): Promise<void> {
+    this.#telling?.cancel();
     this.mirrors.close();
     await this.#context.host.stop();
     await this.#saving;

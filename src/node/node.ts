@@ -3,7 +3,7 @@
  * the world is given to it (`run.ts` in production, the simulator in tests).
  */
 import { z } from 'zod';
-import { Agent } from '../agent/agent.ts';
+import { Agent, isHeard } from '../agent/agent.ts';
 import type { Remembered } from '../agent/agent-state.ts';
 import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
@@ -12,8 +12,9 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import { parseAddress, type Address } from '../base/network.ts';
 import { randomHex } from '../base/random.ts';
 import type { DeviceProvider } from '../block/device.ts';
-import { describeGroup, type DescribeContext } from '../group/describe.ts';
+import { describeGroup, exportUri, type DescribeContext } from '../group/describe.ts';
 import { Group } from '../group/group.ts';
+import { exchangeMethod } from '../group/record-exchange.ts';
 import { GroupLog } from '../group/group-log.ts';
 import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moments.ts';
 import type { ClusterStatus, ConnectionEntry, GroupStatus, NodeStatus } from '../group/status.ts';
@@ -45,8 +46,11 @@ import type {
   MoveResult,
   NodeControl,
   NodeEvent,
+  ResolveRequest,
+  ResolveResult,
   TakeOverRequest,
 } from './control.ts';
+import { DocumentAgreement, documentMethod } from './document-agreement.ts';
 import { AgentControlPart, type Decisions } from './agent-control.ts';
 import { DataPathWatch } from './data-path.ts';
 import { NodeExports } from './exports.ts';
@@ -54,9 +58,11 @@ import { FrameRouter } from './frames.ts';
 import { LogControl } from './log-control.ts';
 import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
-import { NodePulse } from './node-pulse.ts';
+import { NodePulse, type NodePulseContext } from './node-pulse.ts';
 import type { PulseHost } from './pulse-host.ts';
 import { Rates } from './rates.ts';
+import { ResourceControl, type ResourceWorld } from './resource-control.ts';
+import type { AgentList, CheckRequest, CheckStatus, ResourcesStatus } from './resource-status.ts';
 import { differs, parseDocument } from './stored-document.ts';
 import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
 
@@ -79,8 +85,15 @@ export interface NodeOptions {
   readonly bitsSlotBytes: number;
   /** What of production lies at a path of this machine (HM-3); absent: nothing does. */
   readonly productionAt?: (document: ClusterDocument, path: string) => Promise<string | null>;
+  /** `store: none`: `store` is this node's alone, and `declared` is the document. Default false. */
+  readonly storeless?: boolean;
+  /** Absent: nothing but the volumes moves with a group. */
+  readonly resources?: ResourceWorld;
 }
 
+const withoutStoreRisk =
+  'no coordination store: nothing but a person, or the heartbeats, decides whether an owner is dead; a wrong decision makes ' +
+  'two nodes serve different data (docs/manual/without-a-store.md)';
 const pollMs = 500;
 /** While a lease is waited for. */
 const hurriedPollMs = 100;
@@ -107,9 +120,12 @@ export class Node implements NodeControl {
   readonly #logs: LogControl;
   readonly #agent: Agent;
   readonly #agents: AgentControlPart;
+  readonly #resources: ResourceControl | null;
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #pulse: NodePulse;
   readonly #lease: Lease;
+  /** With the peers' documents, where each node has its own; null where a store has the only one. */
+  readonly #agreement: DocumentAgreement | null;
   readonly #incarnation: string;
   readonly #listeners = new Set<(event: NodeEvent) => void>();
   #document: ClusterDocument;
@@ -121,6 +137,8 @@ export class Node implements NodeControl {
   #poller: Timer | null = null;
   #polling = false;
   #hurried = false;
+  #ownedText = '';
+  #ownedVersion = 0;
   #stopping = false;
   readonly #rates = new Map<string, Rates>();
   readonly #dataPath = new DataPathWatch();
@@ -152,6 +170,8 @@ export class Node implements NodeControl {
       document: () => this.#document,
       productionAt: (path) => options.productionAt?.(this.#document, path) ?? Promise.resolve(null),
       ...(options.leaseTtlMs === undefined ? {} : { leaseTtlMs: options.leaseTtlMs }),
+      linkHeard: () => this.#linkHeard(),
+      word: () => this.#word(),
       leaseAcquired: () => {
         for (const group of this.#groups.values()) group.leaseAcquired();
       },
@@ -162,6 +182,7 @@ export class Node implements NodeControl {
       changed: () => this.#agent.look(),
       indicated: (indication) => this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text),
     });
+    this.#agreement = options.storeless ? this.#makeAgreement() : null;
     this.heartbeatMirrors = new MirrorControl({
       node: options.name,
       document: () => this.#document,
@@ -177,7 +198,7 @@ export class Node implements NodeControl {
       pulse: () => this.#pulse.snapshot,
       lease: this.#lease,
       leaseOf: (node) => this.#observer(node),
-      store: () => (this.#storeProblem === null ? 'reachable' : 'unreachable'),
+      store: () => (options.storeless ? 'none' : this.#storeProblem === null ? 'reachable' : 'unreachable'),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
       hurry: (on) => this.#hurry(on),
       indicate: (indication) => this.#indicate(indication),
@@ -193,6 +214,7 @@ export class Node implements NodeControl {
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
       switchOver: (request) => this.switchOver(request),
     });
+    this.#resources = options.resources === undefined ? null : this.#makeResources(options.resources);
   }
 
   get groups(): ReadonlyMap<string, Group> {
@@ -230,6 +252,8 @@ export class Node implements NodeControl {
       { listen: this.#options.listen, connectionsPerLink: this.#options.connectionsPerLink, peers: this.#peers() },
       {
         connectionUp: (connection) => {
+          this.#agreement?.connectionUp(connection);
+          if (this.#agreement?.agrees(connection.peer) === false) return;
           for (const group of this.#groups.values()) group.connectionUp(connection);
         },
         connectionDown: (connection, reason) => {
@@ -243,6 +267,7 @@ export class Node implements NodeControl {
         call: (peer, method, params) => this.#called(peer, method, params),
       },
     );
+    if (this.#resources !== null) await this.#resources.start();
     this.#syncGroups();
     await this.#links.start();
     await this.#pulse.start();
@@ -258,6 +283,7 @@ export class Node implements NodeControl {
     this.#poller?.cancel();
     await this.#announceStop();
     await this.#agent.stop();
+    await this.#resources?.close();
     for (const group of this.#groups.values()) await group.close();
     await this.#links?.close();
     await this.#pulse.stop();
@@ -278,7 +304,11 @@ export class Node implements NodeControl {
 
   /** The store's document, or the declared one put there. Waits for a store that cannot be reached. */
   async #agreeOnDocument(): Promise<ClusterDocument> {
-    const { store, declared } = this.#options;
+    const { store, declared, storeless } = this.#options;
+    if (storeless) {
+      this.#environment.log.warn(withoutStoreRisk);
+      return declared;
+    }
     for (;;) {
       try {
         const entry = await store.read(documentKey);
@@ -341,7 +371,7 @@ export class Node implements NodeControl {
     for (const { name } of this.#document.nodes) {
       if (name !== this.nodeName) this.#observer(name).observe(entries.get(leaseKey(name)) ?? null, now);
     }
-    const stored = entries.get(documentKey);
+    const stored = this.#agreement === null ? entries.get(documentKey) : undefined;
     if (stored !== undefined && stored.revision !== this.#documentRevision) {
       this.#learnDocument(parseDocument(stored.value));
       this.#documentRevision = stored.revision;
@@ -357,6 +387,7 @@ export class Node implements NodeControl {
     this.#event(null, 'document', `the cluster document is at version ${document.version}`);
     this.#links?.setPeers(this.#peers());
     this.#syncGroups();
+    this.#resources?.documentChanged();
   }
 
   #observer(node: string): LeaseObserver {
@@ -441,9 +472,36 @@ export class Node implements NodeControl {
         newId: (group, replaces) => this.#router.newId(group, replaces),
         forgetId: (id) => this.#router.forget(id),
         event: (group, kind, message) => this.#event(group, kind, message),
+        ...(this.#agreement === null ? {} : { storeless: { heard: (node) => this.#heard(node) } }),
+        ...(this.#resources === null ? {} : { service: this.#resources }),
       },
       entry,
     );
+  }
+
+  #makeResources(world: ResourceWorld): ResourceControl {
+    return new ResourceControl({
+      environment: this.#environment,
+      node: this.nodeName,
+      dataFolder: this.#options.dataFolder,
+      world,
+      document: () => this.#document,
+      group: (name) => this.#groups.get(name),
+      ownerOf: (name) => this.#ownerOf(name),
+      pathOf: (volume) => this.#pathOf(volume),
+      exportsOf: (volume) => this.exportBases.map((base) => exportUri(base, volume)),
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      gaveUp: (group, reason) => this.#agent.applicationGaveUp(group, reason),
+      indicate: (indication) => this.#indicate(indication),
+      event: (group, kind, message) => this.#event(group, kind, message),
+    });
+  }
+
+  /** Who asks for what this node was not given. */
+  get #resourcesHere(): ResourceControl {
+    if (this.#resources === null)
+      throw new HoldfastError('E_REFUSED', `${this.nodeName} runs nothing beside its volumes`);
+    return this.#resources;
   }
 
   #metadataFolder(group: string): string {
@@ -456,6 +514,7 @@ export class Node implements NodeControl {
 
   /** R2: a group's records travel on one connection; groups are spread over all. */
   #connectionFor(group: string, node: string): LinkConnection | null {
+    if (this.#agreement?.agrees(node) === false) return null;
     const up = this.#links?.outgoing(node) ?? [];
     const at = this.#document.groups.findIndex((entry) => entry.name === group);
     return up[Math.max(0, at) % Math.max(1, up.length)] ?? null;
@@ -464,6 +523,7 @@ export class Node implements NodeControl {
   #tick(): void {
     if (this.#stopping) return;
     this.#ticker = this.#environment.clock.after(tickMs, () => this.#tick());
+    this.#agreement?.tick();
     for (const group of this.#groups.values()) {
       group.tick();
       this.#ratesOf(group).sample(this.#environment.clock.monotonicMs(), group.owner?.counters ?? null);
@@ -485,8 +545,46 @@ export class Node implements NodeControl {
     return this.#links.request(node, method, params, timeoutMs);
   }
 
+  #makeAgreement(): DocumentAgreement {
+    return new DocumentAgreement({
+      node: this.nodeName,
+      document: () => this.#document,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      agreed: (peer) => {
+        for (const connection of this.#links?.connections(peer) ?? [])
+          for (const group of this.#groups.values()) group.connectionUp(connection);
+      },
+      differs: (difference) =>
+        this.#event(
+          null,
+          'document',
+          `${difference}: the two nodes have nothing to do with each other until that is mended and one is started again`,
+        ),
+    });
+  }
+
+  /** By what another node is known to live, without a store. */
+  #heard(node: string): string | null {
+    if (this.#links?.reachable(node).state === 'up') return 'its replication link is up';
+    const peer = this.#options.pulse?.snapshot?.peers.find((candidate) => candidate.node === node);
+    return peer !== undefined && isHeard(peer) ? 'its heartbeats arrive' : null;
+  }
+
   async #called(peer: string, method: string, params: unknown): Promise<unknown> {
     switch (method) {
+      case documentMethod:
+        return this.#agreement?.answer() ?? null;
+      case exchangeMethod: {
+        const { group, account } = z.object({ group: z.string(), account: z.unknown() }).parse(params);
+        const exchange = this.#groups.get(group)?.exchange ?? null;
+        if (exchange === null || this.#agreement?.agrees(peer) !== true)
+          throw new HoldfastError('E_REFUSED', this.#agreement?.problem(peer) ?? `group ${group} is not known here`);
+        return exchange.offered(peer, account);
+      }
+      case 'group.resolve':
+        return this.resolveSplitBrain(
+          z.object({ group: z.string(), keep: z.string(), yes: z.boolean() }).parse(params),
+        );
       case 'node.status':
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
       case 'node.present':
@@ -528,6 +626,11 @@ export class Node implements NodeControl {
         await this.#mirror(method, group, node, false);
         return null;
       }
+      case 'resources.status':
+      case 'resources.start':
+      case 'check.look':
+      case 'agents.list':
+        return this.#resourcesHere.called(method, params);
       case 'log.mark':
       case 'log.moments':
         return this.#logs.called(method, params);
@@ -565,6 +668,13 @@ export class Node implements NodeControl {
     };
     add(this.nodeName, this.#groupStatuses());
     for (const { name, answer } of answers) add(name, answer.groups);
+    if (this.#agreement !== null) {
+      notes.push(withoutStoreRisk);
+      for (const { name } of others) {
+        const problem = this.#agreement.problem(name);
+        if (problem !== null) notes.push(`${name} is not dealt with: ${problem}`);
+      }
+    }
     if (this.#storeProblem !== null) notes.push(`the coordination store does not answer: ${this.#storeProblem}`);
     return {
       schema: 1,
@@ -712,6 +822,16 @@ export class Node implements NodeControl {
     return group.moves.takeOver(force, lastConsistent).then((moved) => ({ group: name, owner: node, ...moved }));
   }
 
+  resolveSplitBrain(request: ResolveRequest): Promise<ResolveResult> {
+    const { group: name, keep, yes } = request;
+    const group = this.#mustKnow(name);
+    this.#mustBeNode(keep);
+    if (keep !== this.nodeName)
+      return this.#request(keep, 'group.resolve', request, moveTimeoutMs) as Promise<ResolveResult>;
+    if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${keep} has no copy of it`);
+    return group.moves.resolve(yes).then((resolved) => ({ group: name, kept: keep, ...resolved }));
+  }
+
   decisions(request: { group: string; count: number }): Promise<Decisions> {
     return this.#agents.decisions(request);
   }
@@ -726,6 +846,22 @@ export class Node implements NodeControl {
 
   giveBack(request: { group: string }): Promise<MoveResult> {
     return this.#agents.giveBack(request);
+  }
+
+  async groupResources(request: { group: string }): Promise<ResourcesStatus> {
+    return this.#resourcesHere.groupResources(request);
+  }
+
+  async startResources(request: { group: string }): Promise<ResourcesStatus> {
+    return this.#resourcesHere.startResources(request);
+  }
+
+  async groupCheck(request: CheckRequest): Promise<CheckStatus> {
+    return this.#resourcesHere.groupCheck(request);
+  }
+
+  async listAgents(): Promise<AgentList> {
+    return this.#resourcesHere.listAgents();
   }
 
   pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {
@@ -830,7 +966,14 @@ export class Node implements NodeControl {
     change: (document: ClusterDocument) => ClusterDocument,
     remove: readonly string[] = [],
   ): Promise<void> {
-    const { store } = this.#options;
+    const { store, storeless } = this.#options;
+    if (storeless) {
+      throw new HoldfastError(
+        'E_REFUSED',
+        'there is no coordination store to keep the change: write it into the configuration file of every node, then ' +
+          'start the nodes again',
+      );
+    }
     for (let attempt = 0; attempt < 5; attempt++) {
       const entry = await store.read(documentKey);
       if (entry === null) throw new HoldfastError('E_STORE_DAMAGED', 'the store has no cluster document');
@@ -857,6 +1000,7 @@ export class Node implements NodeControl {
   }
 
   async #refreshDocument(): Promise<void> {
+    if (this.#agreement !== null) return;
     const entry = await this.#options.store.read(documentKey);
     if (entry !== null) this.#learnDocument(parseDocument(entry.value));
   }
@@ -912,8 +1056,32 @@ export class Node implements NodeControl {
       throughput: this.#ratesOf(group).rates,
       reachable: (node) => {
         const { state, reason } = this.#links?.reachable(node) ?? { state: 'down', reason: null };
-        return { up: state === 'up', reason };
+        const problem = this.#agreement?.problem(node) ?? null;
+        return state === 'up' && problem !== null ? { up: false, reason: problem } : { up: state === 'up', reason };
       },
+    };
+  }
+
+  #linkHeard(): ReadonlyMap<string, number> {
+    const now = this.#environment.clock.monotonicMs();
+    return new Map(
+      this.#peers().flatMap(({ name }): [string, number][] => {
+        const { lastHeardMs = null } = this.#links?.reachable(name) ?? {};
+        return lastHeardMs === null ? [] : [[name, now - lastHeardMs]];
+      }),
+    );
+  }
+
+  #word(): ReturnType<NodePulseContext['word']> {
+    const owned = [...this.#groups.values()].filter(({ record }) => record?.owner === this.nodeName);
+    const text = owned.map(({ name, record }) => `${name} ${record?.generation ?? 0}`).join();
+    if (text !== this.#ownedText) this.#ownedVersion++;
+    this.#ownedText = text;
+    return {
+      automatic: this.#agent.state.current.automatic,
+      lease: this.#lease.state,
+      ownedVersion: this.#ownedVersion,
+      serving: owned.filter((group) => group.serving).length,
     };
   }
 

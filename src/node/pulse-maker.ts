@@ -4,6 +4,7 @@
  */
 import type { Environment } from '../base/environment.ts';
 import { assert } from '../base/assert.ts';
+import { HoldfastError } from '../base/errors.ts';
 import { parseAddress, type HostPort } from '../base/network.ts';
 import type { Channel } from '../pulse/channel.ts';
 import { InterconnectChannel } from '../pulse/interconnect-channel.ts';
@@ -181,6 +182,9 @@ function hostPorts(texts: readonly string[]): HostPort[] {
 }
 
 function keyOf({ key }: PulseLocal): Uint8Array {
-  assert(key !== null, 'a pulse without a key');
-  return key;
+  if (key !== null) return key;
+  throw new HoldfastError(
+    'E_CONFIG',
+    'the cluster has a pulse, and this node no key for it: name the key file in its configuration (pulse: key-file)',
+  );
 }

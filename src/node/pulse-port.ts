@@ -15,6 +15,7 @@ import type { PulseEvents } from '../pulse/service.ts';
 import type { PulseSnapshot } from '../pulse/snapshot.ts';
 import type { StatusTable } from '../pulse/status-table.ts';
 import type { LeaseView } from '../store/lease.ts';
+import { MemoryStore, StoreMemory } from '../store/memory-store.ts';
 import type { Store } from '../store/store.ts';
 import { openStore } from './open-store.ts';
 import { EngineProgress } from './progress.ts';
@@ -117,7 +118,11 @@ class PulseThread {
     const { store, cluster, local, progress } = this.#data;
     const environment = this.#environment;
     const files = new NodeFilesSync();
-    this.#store = await openStore(store, cluster, { ...environment, files }, start.leaseTtlMs);
+    // Without a store nobody else looks at the lease: what it is for is to notice that this process did not run for a while.
+    this.#store =
+      store.kind === 'none'
+        ? new MemoryStore(new StoreMemory())
+        : await openStore(store, cluster, { ...environment, files }, start.leaseTtlMs);
     this.#side = new PulseSide({
       environment,
       store: this.#store,

@@ -11,9 +11,12 @@ import { nodeConfiguration, type Configuration } from './configuration.ts';
 import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
 import { Node } from './node.ts';
-import { openStore } from './open-store.ts';
+import { NodeAddresses } from './node-addresses.ts';
+import { NodeCommands } from './node-commands.ts';
+import { openStore, storeOfNode } from './open-store.ts';
 import { productionAt } from './production-places.ts';
 import { productVersion } from './product-version.ts';
+import { pulseKeyVariable, readPulseKey } from './pulse-key.ts';
 import { WorkerPulseHost } from './pulse-worker.ts';
 
 export interface RunningNode {
@@ -51,8 +54,11 @@ export async function runNode(options: {
   });
   const sparse = sparseSupport();
   if (!sparse.available) log.warn(`holes in backing files are not seen or made: ${sparse.reason}`);
-  const key: Uint8Array | null = null;
-  const store = await openStore(configuration.store, configuration.cluster, environment);
+  // A node whose file has no pulse section may be of a cluster that has one: the key can be in the environment.
+  const asked = configuration.pulse !== null || (process.env[pulseKeyVariable] ?? '') !== '';
+  const key = asked ? readPulseKey(configuration.pulse?.keyFile ?? null, process.env, log) : null;
+  const store = await openStore(storeOfNode(configuration.store, own.dataFolder), configuration.cluster, environment);
+  const commands = new NodeCommands();
   const node = new Node({
     environment,
     devices: new NodeDeviceProvider(environment.turn),
@@ -72,6 +78,8 @@ export async function runNode(options: {
     pid: process.pid,
     bitsSlotBytes,
     productionAt: (document, path) => productionAt(document, { node: nodeName, dataFolder: own.dataFolder }, path),
+    storeless: configuration.store.kind === 'none',
+    resources: { commands, networkDevices: new NodeAddresses(commands), agents: own.agents },
   });
   const nbd = new NbdServer(environment, node.exports);
   let nbdAddresses: Address[];

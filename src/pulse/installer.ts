@@ -37,8 +37,8 @@ export const productionDataWarning =
 
 /** As the status table has entries (HM-5). */
 export const mirrorsMax = 16;
-/** So that a request fits into a heartbeat. */
-export const mirrorPathLengthMax = 200;
+/** In JSON and UTF-8, so that a request fits into a heartbeat. */
+export const mirrorPathBytesMax = 200;
 
 export interface InstallerOptions {
   readonly node: string;
@@ -113,9 +113,8 @@ export interface HeartbeatMirrors {
 
 const installBody = z.object({
   name: z.string().min(1).max(63),
-  from: z.string(),
   revision: z.int().nonnegative(),
-  path: z.string().max(mirrorPathLengthMax),
+  path: z.string().max(mirrorPathBytesMax),
 });
 const removeBody = installBody.omit({ path: true });
 const installKind = 'mirror.install';
@@ -304,7 +303,6 @@ export class MirrorInstaller implements HeartbeatMirrors {
     const { name, revision } = body;
     const { node } = this.#options;
     const known = this.#records.get(name);
-    if (body.from !== from) return `it is ${body.from} that writes it`;
     if (known !== undefined && known.from !== from && (known.from === node || known.state === 'installed')) {
       return `there is another heartbeat mirror ${name} here, from ${known.from}`;
     }
@@ -344,9 +342,9 @@ export class MirrorInstaller implements HeartbeatMirrors {
 
   /** The record is `installing`, saved and in use. */
   async #activate(record: MirrorRecord): Promise<void> {
-    const { name, from, to, revision, secondary: path } = record;
+    const { name, to, revision, secondary: path } = record;
     try {
-      const request = { kind: installKind, body: { name, from, revision, path } };
+      const request = { kind: installKind, body: { name, revision, path } };
       await this.#ports.sendControl(to, request, this.#options.confirmMs);
     } catch (error) {
       if (this.#closed) throw error;
@@ -393,9 +391,9 @@ export class MirrorInstaller implements HeartbeatMirrors {
     for (;;) {
       const record = this.#records.get(name);
       if (this.#closed || record?.state !== 'removing') return;
-      const { from, to, revision } = record;
+      const { to, revision } = record;
       try {
-        const request = { kind: removeKind, body: { name, from, revision } };
+        const request = { kind: removeKind, body: { name, revision } };
         // A node that is not of the cluster any more has nothing to confirm.
         if (this.#options.nodes.includes(to)) await this.#ports.sendControl(to, request, this.#options.confirmMs);
         await this.#change({ ...record, state: 'created' }, record);
@@ -527,6 +525,7 @@ function noMirror(name: string): HoldfastError {
 
 /** Empty means the default. */
 function requireWhole(path: string): void {
-  if (path === '' || (path.startsWith('/') && path.length <= mirrorPathLengthMax)) return;
-  throw new HoldfastError('E_USAGE', `${path}: name a whole path, of at most ${mirrorPathLengthMax} characters`);
+  if (path === '') return;
+  if (path.startsWith('/') && Buffer.byteLength(JSON.stringify(path)) - 2 <= mirrorPathBytesMax) return;
+  throw new HoldfastError('E_USAGE', `${path}: name a whole path, of at most ${mirrorPathBytesMax} characters`);
 }

@@ -12,6 +12,7 @@
  * cannot be listened on. A target that is fed nothing is merely silent.
  */
 import type { Environment } from '../base/environment.ts';
+import { HoldfastError } from '../base/errors.ts';
 import { parseAddress } from '../base/network.ts';
 import { BackOff } from './back-off.ts';
 import type { Channel, ChannelEvents } from './channel.ts';
@@ -44,6 +45,7 @@ export class MirrorSourceChannel implements Channel, MirrorTable {
   readonly kind = 'mirror';
   readonly targets: readonly string[];
   readonly sources: readonly string[] = [];
+  readonly path: string;
   readonly #fault: FaultTeller;
   readonly #volume: MirrorVolume;
   readonly #feed: MirrorFeedSource;
@@ -55,7 +57,8 @@ export class MirrorSourceChannel implements Channel, MirrorTable {
   constructor(world: MirrorWorld, options: MirrorOptions & { readonly feedAt: string; readonly key: Uint8Array }) {
     const { mirror, path, limitMs } = options;
     const to = parseAddress(options.feedAt);
-    if (to === null) throw new RangeError(`heartbeat mirror ${mirror.mirror}: ${options.feedAt} is no address`);
+    if (to === null)
+      throw new HoldfastError('E_CONFIG', `heartbeat mirror ${mirror.mirror}: ${options.feedAt} is no address`);
     this.id = `mirror:${mirror.mirror}`;
     this.targets = [mirror.to];
     this.#fault = new FaultTeller(mirror.mirror);
@@ -75,8 +78,6 @@ export class MirrorSourceChannel implements Channel, MirrorTable {
     this.path = path;
   }
 
-  readonly path: string;
-
   start(events: ChannelEvents): void {
     this.#fault.start(events);
     void this.#open();
@@ -92,7 +93,7 @@ export class MirrorSourceChannel implements Channel, MirrorTable {
     this.#tableWritten = true;
     return new Promise((resolve, reject) => {
       this.#write('table', table.slice(), (outcome) => {
-        if (outcome.kind === 'failed') reject(new Error(outcome.problem));
+        if (outcome.kind === 'failed') reject(new HoldfastError('E_IO', outcome.problem));
         else resolve();
       });
     });

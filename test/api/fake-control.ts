@@ -261,6 +261,12 @@ export function fakeControl(): FakeControl {
       if (!request.force) throw new HoldfastError('E_REFUSED', 'east owns g1 and is alive; use group switch-over');
       return moved(request.group, request.node, 3500, 'Nothing acknowledged was lost.');
     },
+    async resolveSplitBrain(request) {
+      find(request.group);
+      asked.push(['resolveSplitBrain', request]);
+      if (!request.yes) throw new HoldfastError('E_REFUSED', '2 host sessions are open at west');
+      return { group: request.group, kept: request.keep, generation: 3, text: 'What west wrote is given up there.' };
+    },
     heartbeatMirrors: {
       async list() {
         return { mirrors: [fakeMirror], notes: [] };
@@ -294,6 +300,37 @@ export function fakeControl(): FakeControl {
       find(request.group);
       asked.push(['giveBack', request]);
       return moved(request.group, 'east', 42, 'Nothing was lost.');
+    },
+    async groupResources({ group }) {
+      find(group);
+      const problem = 'health command pg_isready ended with status 2';
+      return {
+        group,
+        node: 'east',
+        state: 'running',
+        problem: null,
+        resources: [
+          { kind: 'address', name: '10.0.0.9/24', state: 'running', problem: null, output: '' },
+          { kind: 'application', name: 'postgres', state: 'restarting', problem, output: '--- start\nready\n' },
+        ],
+      };
+    },
+    async startResources(request) {
+      asked.push(['startResources', request]);
+      return this.groupResources(request);
+    },
+    async groupCheck(request) {
+      find(request.group);
+      asked.push(['groupCheck', request]);
+      const atMs = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
+      const state = request.again ? 'ok' : 'failed';
+      const problem = request.again ? null : 'the integrity check e2fsck ended with status 4';
+      const withheld = request.serve ? null : problem;
+      return { group: request.group, node: 'east', atMs, state, problem, output: 'bad superblock\n', withheld };
+    },
+    async listAgents() {
+      const agent = { node: 'east', agent: 'database', remote: 'unix:/data/agents.sock', groups: ['g1'], unknown: 0 };
+      return { agents: [{ ...agent, sinceMs: Date.UTC(2026, 0, 2, 3, 4, 5, 678) }], notes: [] };
     },
     async pauseMirror(request) {
       find(request.group);

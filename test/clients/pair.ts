@@ -29,6 +29,8 @@ export interface GroupDeclaration {
   /** Without it the group has none. */
   readonly log?: string | { readonly size: string; readonly places?: Partial<Record<NodeName, string>> };
   readonly settings?: Readonly<Record<string, string | number>>;
+  readonly 'take-over'?: Readonly<Record<string, unknown>>;
+  readonly resources?: readonly Readonly<Record<string, unknown>>[];
 }
 
 /** What `holdfast try` sets up. */
@@ -109,7 +111,7 @@ export class Pair {
   static async start(options: PairOptions = {}): Promise<Pair> {
     const pair = await Pair.declare(options);
     try {
-      if (options.cuttable) await pair.layPaths();
+      if (options.cuttable) await pair.layPaths(options.store?.['kind'] === 'none');
       await Promise.all(nodeNames.map((name) => pair.startNode(name)));
       await pair.untilEstablished();
       return pair;
@@ -282,7 +284,15 @@ export class Pair {
   }
 
   /** The first node to start declares where all are reached; that is the near ends of the paths from then on. */
-  private async layPaths(): Promise<void> {
+  private async layPaths(storeless: boolean): Promise<void> {
+    // Without a store everybody declares for itself.
+    if (!storeless) await this.declareNearEnds();
+    for (const { replication, replicationBehind } of Object.values(this.ports)) {
+      this.paths.push(await NetworkPath.open(replication, replicationBehind));
+    }
+  }
+
+  private async declareNearEnds(): Promise<void> {
     await this.startNode('east', this.configurationPath);
     await until('east serves alone', 60_000, async () => {
       const status = await this.tryStatus('east');
@@ -290,9 +300,6 @@ export class Pair {
       return own.length > 0 && own.every(({ service }) => service === 'Serving') ? true : null;
     });
     await this.endNode('east');
-    for (const { replication, replicationBehind } of Object.values(this.ports)) {
-      this.paths.push(await NetworkPath.open(replication, replicationBehind));
-    }
   }
 
   /** What the node itself reads: it listens at the far end of the path to it. */

@@ -78,7 +78,7 @@ describe('HM-8: heartbeat mirrors at whichever node', () => {
     await nodes.east.delete({ name: 'hb1' });
     await nodes.west.create({ name: 'hb2', from: 'east', to: 'west' });
     expect(asked).toEqual([
-      ['east install', { name: 'hb1', primary: '/dev/sdb' }],
+      ['east install', { what: 'install', name: 'hb1', primary: '/dev/sdb' }],
       ['east remove', 'hb1'],
       ['east delete', 'hb1'],
       ['east create', { what: 'create', name: 'hb2', to: 'west' }],

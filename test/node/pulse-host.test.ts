@@ -80,7 +80,13 @@ afterEach(async () => {
 });
 
 const inWorker = (): PulseHost =>
-  new WorkerPulseHost({ environment, store: { kind: 'file', path: join(folder, 'store') }, local, program });
+  new WorkerPulseHost({
+    environment,
+    cluster: 'c',
+    store: { kind: 'file', path: join(folder, 'store') },
+    local,
+    program,
+  });
 
 const start = (changes: Partial<PulseStart> = {}): Promise<void> =>
   host.start(
@@ -244,7 +250,13 @@ describe.runIf(compiled)('the pulse in a thread of its own', () => {
   });
 
   it('a store that cannot be opened is told by its code', async () => {
-    host = new WorkerPulseHost({ environment, store: { kind: 'file', path: '/proc/none/store' }, local, program });
+    host = new WorkerPulseHost({
+      environment,
+      cluster: 'c',
+      store: { kind: 'file', path: '/proc/none/store' },
+      local,
+      program,
+    });
     await expect(start()).rejects.toMatchObject({ code: expect.stringMatching(/^E_/) });
   });
 
