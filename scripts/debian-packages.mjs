@@ -19,6 +19,7 @@ const packageOf = {
   e2fsck: 'e2fsprogs',
   fusermount3: 'fuse3',
   losetup: 'mount',
+  socat: 'socat',
   mount: 'mount',
   etcd: 'etcd-server',
   etcdctl: 'etcd-client',
@@ -26,6 +27,8 @@ const packageOf = {
   initdb: 'postgresql',
   pgbench: 'postgresql',
   pg_amcheck: 'postgresql',
+  snmptrapd: 'snmptrapd',
+  snmptranslate: 'snmp',
 };
 
 // A user's PATH may lack the folders where file system tools are.

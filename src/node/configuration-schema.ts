@@ -8,6 +8,7 @@ import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
 import { intentEntriesMax, intentEntriesMin } from '../volume/intent-map.ts';
 import { agentsSchema } from './configuration-agents.ts';
+import { alertsSchema } from './configuration-alerts.ts';
 import {
   duration,
   field,
@@ -146,6 +147,7 @@ export const configurationSchema = section('the configuration', {
   nodes: list(node, 'nodes', { min: 1 }),
   groups: list(group, 'groups', { min: 0 }).optional(),
   pulse: pulseSchema.optional(),
+  alerts: alertsSchema.optional(),
 });
 
 export type DeclaredConfiguration = z.infer<typeof configurationSchema>;

@@ -17,6 +17,7 @@ import {
   type TakeOverSettings,
 } from '../store/document.ts';
 import { agentsConfiguration, describeAgents, type AgentsConfiguration } from './configuration-agents.ts';
+import { alertsConfiguration, describeAlerts, type AlertsConfiguration } from './configuration-alerts.ts';
 import { crossCheck } from './configuration-checks.ts';
 import { positionOf } from './configuration-positions.ts';
 import {
@@ -40,6 +41,8 @@ export interface Configuration {
   readonly sites: readonly string[];
   readonly nodes: readonly NodeConfiguration[];
   readonly groups: readonly GroupConfiguration[];
+  /** Of each node for itself; never part of the cluster document. */
+  readonly alerts: AlertsConfiguration;
 }
 
 /** What only one node needs; never part of the cluster document, except for `replication`. */
@@ -213,6 +216,7 @@ export function describeConfiguration(configuration: Configuration): unknown {
       'take-over': describeTakeOver(group.takeOver),
       resources: describeResources(group.resources),
     })),
+    alerts: describeAlerts(configuration.alerts),
   };
 }
 
@@ -274,6 +278,7 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
         resources: group.resources ?? [],
       };
     }),
+    alerts: alertsConfiguration(declared.alerts, folder),
   };
 }
 

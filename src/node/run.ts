@@ -7,6 +7,7 @@ import { lockPath } from '../block/lock.ts';
 import { NodeDeviceProvider } from '../block/node-device-provider.ts';
 import { sparseSupport } from '../block/sparse.ts';
 import { NbdServer } from '../hosts/nbd/server.ts';
+import { createSinks } from './alert-sinks/create-sinks.ts';
 import { nodeConfiguration, type Configuration } from './configuration.ts';
 import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
@@ -80,6 +81,10 @@ export async function runNode(options: {
     productionAt: (document, path) => productionAt(document, { node: nodeName, dataFolder: own.dataFolder }, path),
     storeless: configuration.store.kind === 'none',
     resources: { commands, networkDevices: new NodeAddresses(commands), agents: own.agents },
+    alerts: {
+      settings: configuration.alerts,
+      sinks: createSinks(configuration.alerts.sinks, environment, `${own.dataFolder}/alerts`),
+    },
   });
   const nbd = new NbdServer(environment, node.exports);
   let nbdAddresses: Address[];

@@ -32,7 +32,7 @@ describe('a pair without a coordination store', () => {
   const groupAt = async (node: NodeName) => (await pair.status(node)).groups.find(({ name }) => name === 'g1');
 
   test('mirrors, hands over, is taken over from by hand after a crash, and says what that risks', async () => {
-    pair = await Pair.start({ groups, store: { kind: 'none' } });
+    pair = await Pair.start({ groups, storeless: true });
     await qemuIo('east', 'write -P 1 0 4M', 'flush');
     expect((await pair.status('west')).notes.join()).toContain('no coordination store');
     const created = await pair.cli('east', 'volume', 'create', 'vol2', '--size', '64MiB');
@@ -57,7 +57,7 @@ describe('a pair without a coordination store', () => {
   });
 
   test('BY-1: an owner that is started again waits for the other node, or for somebody’s word', async () => {
-    pair = await Pair.start({ groups, store: { kind: 'none' } });
+    pair = await Pair.start({ groups, storeless: true });
     await qemuIo('east', 'write -P 1 0 4M', 'flush');
     await Promise.all([pair.kill('west'), pair.kill('east')]);
     await pair.startNode('east');
@@ -78,7 +78,7 @@ describe('a pair without a coordination store', () => {
     ['west', 'east'],
   ] as const) {
     test(`BY-1: both write while apart; both tell so when they meet, and ${keep} is kept by choice`, async () => {
-      pair = await Pair.start({ groups, store: { kind: 'none' }, cuttable: true });
+      pair = await Pair.start({ groups, storeless: true, cuttable: true });
       await qemuIo('east', 'write -P 1 0 4M', 'flush');
       pair.cut('closed');
       await qemuIo('east', 'write -P 2 1M 1M', 'flush');
@@ -112,7 +112,7 @@ describe('a pair without a coordination store', () => {
   }
 
   test('nodes whose configurations differ have nothing to do with each other, and say in what', async () => {
-    pair = await Pair.start({ groups, store: { kind: 'none' } });
+    pair = await Pair.start({ groups, storeless: true });
     await pair.endNode('west');
     const other = join(pair.folder, 'other.yaml');
     await writeFile(

@@ -48,6 +48,8 @@ export interface PairOptions {
   readonly store?: Readonly<Record<string, unknown>>;
   /** The nodes reach each other over a network that can be cut. */
   readonly cuttable?: boolean;
+  /** `store: none`. */
+  readonly storeless?: boolean;
 }
 
 interface NodePorts {
@@ -85,7 +87,7 @@ export class Pair {
     const pair = new Pair(folder, ports, data);
     const declarationFor = (reader: NodeName | null) => ({
       cluster: 'pair',
-      store: options.store ?? { kind: 'file', path: join(folder, 'store') },
+      store: options.store ?? (options.storeless ? { kind: 'none' } : { kind: 'file', path: join(folder, 'store') }),
       sites: nodeNames,
       nodes: nodeNames.map((name) => ({
         name,
@@ -111,7 +113,7 @@ export class Pair {
   static async start(options: PairOptions = {}): Promise<Pair> {
     const pair = await Pair.declare(options);
     try {
-      if (options.cuttable) await pair.layPaths(options.store?.['kind'] === 'none');
+      if (options.cuttable) await pair.layPaths(options.storeless === true);
       await Promise.all(nodeNames.map((name) => pair.startNode(name)));
       await pair.untilEstablished();
       return pair;
