@@ -34,7 +34,8 @@ import { Membership } from './membership.ts';
 import { followedLegs, prepareMicroMerge } from './micro-merge.ts';
 import { Moves } from './moves.ts';
 import { openLeg } from './opening.ts';
-import { Owner } from './owner.ts';
+import { Owner, type Authority } from './owner.ts';
+import type { PromiseTimes } from './promises.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { claimed, established, withLeg, type GroupRecord } from './record.ts';
 
@@ -56,6 +57,8 @@ export interface GroupContext {
   readonly node: string;
   readonly store: Store;
   readonly lease: Lease;
+  /** Of promises: those of this cluster's leases (R16). */
+  readonly promiseTimes: () => PromiseTimes;
   /** Leases of the other nodes, as seen from here. */
   readonly leaseOf: (node: string) => LeaseObserver | null;
   readonly devices: DeviceProvider;
@@ -63,6 +66,10 @@ export interface GroupContext {
   /** The connection on which this group's records travel to a node; null when there is none. */
   readonly connectionTo: (node: string) => LinkConnection | null;
   readonly request: (node: string, method: string, params: unknown, timeoutMs: number) => Promise<unknown>;
+  /** Ends every connection with a node; they are made again if it lives. */
+  readonly closeLink: (node: string, reason: string) => void;
+  /** Leases are looked at more often for a while. */
+  readonly hurry: () => void;
   readonly metadataFolder: string;
   readonly forkFolder: string;
   /** Where the group's log is on this node: one folder, or two with the same contents. */
@@ -191,7 +198,7 @@ export class Group {
 
   leaseLapsed(): void {
     this.#opened = 0;
-    this.owner?.hold('lease', true);
+    this.owner?.leaseLapsed();
   }
 
   connectionUp(connection: LinkConnection): void {
@@ -237,7 +244,8 @@ export class Group {
     this.owner?.tick();
     this.target?.tick();
     this.#membership?.review();
-    if (this.role === 'primary' && this.owner?.holds.has('lease') === true && this.#context.lease.isValid()) {
+    const withoutLease = this.owner?.leaseless === true || this.owner?.holds.has('lease') === true;
+    if (this.role === 'primary' && withoutLease && this.#context.lease.isValid()) {
       void this.#regain();
     }
     this.#decide();
@@ -455,6 +463,8 @@ export class Group {
         leg,
         settings: () => this.#entry.settings,
         leaseValid: () => this.#context.lease.isValid(),
+        promiseTimes: this.#context.promiseTimes,
+        authority: (authority) => this.#authorityIs(authority),
         documentVersion: () => this.#context.document().version,
         newId: (replaces) => this.#context.newId(this.name, replaces),
         forgetId: (id) => this.#context.forgetId(id),
@@ -573,7 +583,7 @@ export class Group {
     this.role = 'primary';
     if (opened.missing !== null) this.#event('missing', opened.missing);
     // R11: the lease the record stands on may have lapsed meanwhile, and another be held now.
-    if (this.#context.lease.leaseId !== current.leaseId) owner.hold('lease', true);
+    if (this.#context.lease.leaseId !== current.leaseId) owner.leaseLapsed();
     owner.open();
     this.#event('primary', `${this.#context.node} serves the group, generation ${record.generation}`);
     this.#membership?.review();
@@ -664,7 +674,11 @@ export class Group {
         : null,
     );
     const goesOn = (): boolean => this.owner === owner && !this.#closing;
-    if (!goesOn() || outcome.kind === 'unreachable') return;
+    if (!goesOn()) return;
+    if (outcome.kind === 'unreachable') {
+      owner.goOn();
+      return;
+    }
     if (outcome.kind === 'lost') {
       await this.#look();
       return;
@@ -676,9 +690,31 @@ export class Group {
     leg.metadata.change({ lineage });
     await this.#retrying(() => leg.save());
     if (!goesOn()) return;
-    owner.beginGeneration(lineage);
-    if (this.#context.lease.leaseId === leaseId) owner.hold('lease', false);
+    owner.beginGeneration(lineage, this.#context.lease.leaseId === leaseId);
     this.#event('primary', `the lease is valid again; generation ${generation}`);
+  }
+
+  /** What it answers under has changed: told, and with `on-store-lost: stop` hosts are not left waiting. */
+  #authorityIs(authority: Authority): void {
+    const { owner } = this;
+    if (owner === null || this.role !== 'primary') return;
+    switch (authority) {
+      case 'lease':
+        return;
+      case 'promises':
+        this.#event(
+          'promises',
+          `the lease has lapsed; it goes on while ${owner.promises.nodes.join(', ')} promise not to take over`,
+        );
+        return;
+      case 'none': {
+        if (this.#entry.takeOver.onStoreLost === 'freeze' || this.#regaining || this.moves.underWay) return;
+        void this.#leave(`no valid lease: ${this.#context.lease.reason ?? 'unknown'}`);
+        return;
+      }
+      default:
+        assertNever(authority);
+    }
   }
 
   /** Lets go of ownership: hosts are told, nothing more is acknowledged, the leg becomes a target's. */
@@ -724,6 +760,7 @@ export class Group {
       forks: this.#forks,
       images: this.#images,
       mayServe: () => this.role === 'secondary',
+      promise: () => this.moves.promises.give(),
       changed: () => {},
     });
   }

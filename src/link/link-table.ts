@@ -150,6 +150,13 @@ export class LinkTable {
     }
   }
 
+  /** Ends every connection with the peer, at once; it is dialled again. */
+  closePeer(name: string, reason: string): void {
+    const peer = this.#peers.get(name);
+    if (peer === undefined) return;
+    for (const connection of connectionsUp(peer)) connection.close(reason);
+  }
+
   /** Sends what is queued, closes all connections and stops listening. */
   async close(): Promise<void> {
     this.#closed = true;

@@ -14,6 +14,7 @@ import type { LinkConnection } from '../link/link.ts';
 import { decodeAnswer, decodeFault, type Answer, type LegFault } from '../link/messages/answer.ts';
 import { decodeFetched, encodeFetch, type Fetched } from '../link/messages/fetch.ts';
 import { encodeJson } from '../link/messages/json.ts';
+import { decodePromise, encodeAskPromise, promisesFeature } from '../link/messages/promise.ts';
 import { encodeRecords, recordsPerFrameMax } from '../link/messages/records.ts';
 import { MessageType } from '../link/messages/types.ts';
 import type { LegClass, MirrorMode } from '../store/document.ts';
@@ -82,6 +83,8 @@ export interface SourceOwner extends CopySource {
   /** A target knows a newer generation, or holds durably what we lack: we must not go on. */
   deposed(reason: string): void;
   wentBack(node: string, reason: string): void;
+  /** The leg's node will not take over for so long from when the question with this token was put (R16). */
+  promised(node: string, token: number, durationMs: number): void;
 }
 
 export type SourcePhase =
@@ -402,6 +405,13 @@ export class SourceLeg {
         else this.#onFetched(body.value);
         return;
       }
+      case MessageType.promise: {
+        const body = decodePromise(frame);
+        if (!body.ok) connection.breach('mirror', `promise: ${body.reason}`);
+        else if (body.value.attachId === this.#attachId && this.#attached !== null)
+          this.#owner.promised(this.node, body.value.token, body.value.durationMs);
+        return;
+      }
       default:
         connection.breach('mirror', `a frame of type ${frame.type} is not for an owner`);
     }
@@ -430,6 +440,14 @@ export class SourceLeg {
     const { lineage, last: stamped, stable } = this.#owner;
     const { generation } = lineage;
     this.#connection?.send(encodeRecords({ attachId: this.#attachId, generation, stamped, stable }, records));
+  }
+
+  /** Asks the target's node not to take over for a while. False: it cannot be asked. */
+  askPromise(token: number): boolean {
+    const connection = this.#connection;
+    if (connection === null || this.#attached === null || !connection.features.includes(promisesFeature)) return false;
+    connection.send(encodeAskPromise({ attachId: this.#attachId, token }));
+    return true;
   }
 
   /** Bookmarks bear their places: the target needs them once, in whatever company they travel. */

@@ -13,9 +13,11 @@ import { describeGroup, type DescribeContext } from '../group/describe.ts';
 import { Group } from '../group/group.ts';
 import { GroupLog } from '../group/group-log.ts';
 import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moments.ts';
+import type { PromiseTimes } from '../group/promises.ts';
 import type { ClusterStatus, ConnectionEntry, GroupStatus, NodeStatus } from '../group/status.ts';
 import type { LinkConnection } from '../link/link.ts';
 import { LinkTable } from '../link/link-table.ts';
+import { promisesFeature } from '../link/messages/promise.ts';
 import {
   documentKey,
   groupRecordKey,
@@ -25,7 +27,7 @@ import {
   type MirrorMode,
   type VolumeEntry,
 } from '../store/document.ts';
-import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
+import { defaultLeaseMarginMs, defaultLeaseTtlMs, LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { imagePathOf } from '../volume/last-image.ts';
 import { makeWwid } from '../volume/wwid.ts';
@@ -67,6 +69,9 @@ export interface NodeOptions {
 }
 
 const pollMs = 500;
+/** While somebody waits for another node's lease to lapse; for so long after it was last asked for. */
+const hurriedPollMs = 100;
+const hurryMs = 5000;
 const tickMs = 1000;
 const statusTimeoutMs = 1500;
 const moveTimeoutMs = 120_000;
@@ -97,6 +102,7 @@ export class Node implements NodeControl {
   #ticker: Timer | null = null;
   #poller: Timer | null = null;
   #polling = false;
+  #hurryUntilMs = -Infinity;
   #stopping = false;
   readonly #rates = new Map<string, Rates>();
 
@@ -125,7 +131,7 @@ export class Node implements NodeControl {
       store: options.store,
       node: options.name,
       incarnation: this.#incarnation,
-      ...(options.leaseTtlMs === undefined ? {} : { ttlMs: options.leaseTtlMs }),
+      ttlMs: this.#leaseTimes().ttlMs,
       events: {
         acquired: () => {
           for (const group of this.#groups.values()) group.leaseAcquired();
@@ -159,7 +165,7 @@ export class Node implements NodeControl {
         node: this.nodeName,
         incarnation: this.#incarnation,
         softwareVersion: this.#options.softwareVersion,
-        features: [],
+        features: [promisesFeature],
       },
       { listen: this.#options.listen, connectionsPerLink: this.#options.connectionsPerLink, peers: this.#peers() },
       {
@@ -243,7 +249,28 @@ export class Node implements NodeControl {
     } finally {
       this.#polling = false;
     }
-    if (!this.#stopping) this.#poller = this.#environment.clock.after(pollMs, () => void this.#poll());
+    if (this.#stopping) return;
+    const hurried = this.#environment.clock.monotonicMs() < this.#hurryUntilMs;
+    this.#poller = this.#environment.clock.after(hurried ? hurriedPollMs : pollMs, () => void this.#poll());
+  }
+
+  /** The store is looked at more often for a while: another node is suspected, or being taken over from. */
+  hurry(): void {
+    const now = this.#environment.clock.monotonicMs();
+    const already = now < this.#hurryUntilMs;
+    this.#hurryUntilMs = now + hurryMs;
+    if (already || this.#polling || this.#poller === null) return;
+    this.#poller.cancel();
+    void this.#poll();
+  }
+
+  /** Leases, and promises in their place (R15, R16). The document's pulse says, or else this node's options. */
+  #leaseTimes(): PromiseTimes {
+    const { pulse } = this.#document;
+    return {
+      ttlMs: this.#options.leaseTtlMs ?? pulse?.leaseTtlMs ?? defaultLeaseTtlMs,
+      marginMs: pulse?.leaseMarginMs ?? defaultLeaseMarginMs,
+    };
   }
 
   #learn(entries: ReadonlyMap<string, Entry>, versions: ReadonlyMap<string, number>): void {
@@ -271,7 +298,7 @@ export class Node implements NodeControl {
 
   #observer(node: string): LeaseObserver {
     let observer = this.#leases.get(node);
-    if (observer === undefined) this.#leases.set(node, (observer = new LeaseObserver()));
+    if (observer === undefined) this.#leases.set(node, (observer = new LeaseObserver(this.#leaseTimes().marginMs)));
     return observer;
   }
 
@@ -342,6 +369,9 @@ export class Node implements NodeControl {
         document: () => this.#document,
         connectionTo: (node) => this.#connectionFor(entry.name, node),
         request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+        closeLink: (node, reason) => this.#links?.closePeer(node, reason),
+        hurry: () => this.hurry(),
+        promiseTimes: () => this.#leaseTimes(),
         metadataFolder: this.#metadataFolder(entry.name),
         forkFolder: `${dataFolder}/forks`,
         logFolders: (log) => log.places[this.nodeName] ?? [`${dataFolder}/logs/${entry.name}`],

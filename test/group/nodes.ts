@@ -18,7 +18,7 @@ import {
   type GroupSettings,
   type MirrorMode,
 } from '../../src/store/document.ts';
-import { LeaseHolder, LeaseObserver } from '../../src/store/lease.ts';
+import { defaultLeaseMarginMs, defaultLeaseTtlMs, LeaseHolder, LeaseObserver } from '../../src/store/lease.ts';
 import { End } from '../mirror/pair.ts';
 import { diskOf, MiB, volumeEntry, volumePath } from '../volume/legs.ts';
 
@@ -86,6 +86,9 @@ export class Node {
         document: () => document,
         connectionTo: (node) => this.out(node),
         request: (node, method, params) => nodes.answer(node, method, params),
+        closeLink: (node, reason) => nodes.closeLinks(name, reason, node),
+        hurry: () => {},
+        promiseTimes: () => ({ ttlMs: defaultLeaseTtlMs, marginMs: defaultLeaseMarginMs }),
         metadataFolder: '/data/g1',
         forkFolder: '/forks',
         logFolders: () => ['/log'],
@@ -209,7 +212,7 @@ export class Nodes {
       process.machine.powerLoss();
       process.machine.powerOn();
     }
-    this.#closeLinks(name, 'the other side is gone');
+    this.closeLinks(name, 'the other side is gone');
   }
 
   /** The document says so, and both nodes have read it. */
@@ -233,13 +236,17 @@ export class Nodes {
     for (const node of name === undefined ? this.#nodes.keys() : [name]) {
       if (linked) this.#cut.delete(node);
       else this.#cut.add(node);
-      if (!linked) this.#closeLinks(node, 'cut');
+      if (!linked) this.closeLinks(node, 'cut');
     }
   }
 
-  #closeLinks(name: string, reason: string): void {
+  /** All of a node's, or those with one other. */
+  closeLinks(name: string, reason: string, to?: string): void {
     for (const [node, { outs }] of this.#nodes) {
-      for (const [peer, end] of outs) if (node === name || peer === name) end.close(reason);
+      for (const [peer, end] of outs) {
+        const other = node === name ? peer : node;
+        if ((node === name || peer === name) && (to === undefined || to === other)) end.close(reason);
+      }
     }
   }
 
