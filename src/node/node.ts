@@ -62,16 +62,20 @@ export interface NodeOptions {
   readonly dataFolder: string;
   readonly listen: Address;
   readonly connectionsPerLink: number;
+  /** Instead of the document's. */
   readonly leaseTtlMs?: number;
+  readonly leaseMarginMs?: number;
   readonly softwareVersion: string;
   readonly pid: number | null;
   readonly bitsSlotBytes: number;
 }
 
 const pollMs = 500;
-/** While somebody waits for another node's lease to lapse; for so long after it was last asked for. */
+/** While another node is suspected or taken over from, and for so long after that was last said. */
 const hurriedPollMs = 100;
 const hurryMs = 5000;
+/** Of a lease's time: how late its last renewal is seen is how much later it is known to have lapsed. */
+const leaseLooksPerTtl = 12;
 const tickMs = 1000;
 const statusTimeoutMs = 1500;
 const moveTimeoutMs = 120_000;
@@ -103,6 +107,8 @@ export class Node implements NodeControl {
   #poller: Timer | null = null;
   #polling = false;
   #hurryUntilMs = -Infinity;
+  /** All of the store is read from then on; leases alone before. */
+  #wholePollAtMs = -Infinity;
   #stopping = false;
   readonly #rates = new Map<string, Rates>();
 
@@ -237,11 +243,17 @@ export class Node implements NodeControl {
   async #poll(): Promise<void> {
     if (this.#polling || this.#stopping) return;
     this.#polling = true;
+    const { clock } = this.#environment;
+    const beganMs = clock.monotonicMs();
+    const hurried = beganMs < this.#hurryUntilMs;
+    const whole = hurried || beganMs >= this.#wholePollAtMs;
     const versions = new Map([...this.#groups].map(([name, group]) => [name, group.keeper.version]));
     try {
-      const entries = new Map((await this.#options.store.readAll('')).map((entry) => [entry.key, entry]));
+      const found = await this.#options.store.readAll(whole ? '' : leaseKey(''));
+      const entries = new Map(found.map((entry) => [entry.key, entry]));
       this.#storeProblem = null;
-      this.#learn(entries, versions);
+      this.#learnLeases(entries);
+      if (whole) this.#learn(entries, versions);
     } catch (error) {
       if (this.#storeProblem === null)
         this.#event(null, 'store', `the coordination store does not answer: ${messageOf(error)}`);
@@ -250,8 +262,9 @@ export class Node implements NodeControl {
       this.#polling = false;
     }
     if (this.#stopping) return;
-    const hurried = this.#environment.clock.monotonicMs() < this.#hurryUntilMs;
-    this.#poller = this.#environment.clock.after(hurried ? hurriedPollMs : pollMs, () => void this.#poll());
+    if (whole) this.#wholePollAtMs = beganMs + pollMs;
+    const leasesMs = Math.max(hurriedPollMs, this.#leaseTimes().ttlMs / leaseLooksPerTtl);
+    this.#poller = clock.after(hurried ? hurriedPollMs : Math.min(pollMs, leasesMs), () => void this.#poll());
   }
 
   /** The store is looked at more often for a while: another node is suspected, or being taken over from. */
@@ -269,15 +282,18 @@ export class Node implements NodeControl {
     const { pulse } = this.#document;
     return {
       ttlMs: this.#options.leaseTtlMs ?? pulse?.leaseTtlMs ?? defaultLeaseTtlMs,
-      marginMs: pulse?.leaseMarginMs ?? defaultLeaseMarginMs,
+      marginMs: this.#options.leaseMarginMs ?? pulse?.leaseMarginMs ?? defaultLeaseMarginMs,
     };
   }
 
-  #learn(entries: ReadonlyMap<string, Entry>, versions: ReadonlyMap<string, number>): void {
+  #learnLeases(entries: ReadonlyMap<string, Entry>): void {
     const now = this.#environment.clock.monotonicMs();
     for (const { name } of this.#document.nodes) {
       if (name !== this.nodeName) this.#observer(name).observe(entries.get(leaseKey(name)) ?? null, now);
     }
+  }
+
+  #learn(entries: ReadonlyMap<string, Entry>, versions: ReadonlyMap<string, number>): void {
     const stored = entries.get(documentKey);
     if (stored !== undefined && stored.revision !== this.#documentRevision) {
       this.#learnDocument(parseDocument(stored.value));

@@ -150,6 +150,8 @@ export interface Script {
   /** Two or three. */
   readonly nodes: readonly string[];
   readonly leaseTtlMs: number;
+  /** Absent: the default. */
+  readonly leaseMarginMs?: number;
   readonly connectionsPerLink: number;
   readonly groups: readonly GroupPlan[];
   readonly hosts: readonly HostPlan[];

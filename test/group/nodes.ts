@@ -17,6 +17,7 @@ import {
   type GroupEntry,
   type GroupSettings,
   type MirrorMode,
+  type TakeOverSettings,
 } from '../../src/store/document.ts';
 import { defaultLeaseMarginMs, defaultLeaseTtlMs, LeaseHolder, LeaseObserver } from '../../src/store/lease.ts';
 import { End } from '../mirror/pair.ts';
@@ -30,6 +31,7 @@ export interface NodesOptions {
   /** Legs with another mode than `mode`. */
   readonly modes?: Readonly<Record<string, MirrorMode>>;
   readonly settings?: Partial<GroupSettings>;
+  readonly takeOver?: Partial<TakeOverSettings>;
   /** Size of the group's log; default: it has none. */
   readonly logBytes?: number;
   /** Of the volume. Default 4 MiB. */
@@ -149,6 +151,7 @@ export class Nodes {
     legs = ['east', 'west'],
     modes = {},
     settings = {},
+    takeOver = {},
     sizeBytes = 4 * MiB,
     logBytes,
   }: NodesOptions) {
@@ -161,7 +164,7 @@ export class Nodes {
       legs: legs.map((node) => ({ node, mode: modes[node] ?? mode })),
       log: logBytes === undefined ? null : { sizeBytes: logBytes, places: {}, retentionMs: 0, retentionBytes: 0 },
       settings: { ...defaultGroupSettings, ...settings },
-      takeOver: defaultTakeOverSettings,
+      takeOver: { ...defaultTakeOverSettings, ...takeOver },
       resources: [],
     };
   }
@@ -297,6 +300,18 @@ export class Nodes {
         const { owner } = node.group;
         if (owner === null) resolve('moved');
         else owner.write(0, offset, new Uint8Array(bytes).fill(fill), false, resolve);
+      });
+    });
+  }
+
+  /** The byte at the offset, or what the host is told instead. */
+  read(node: Node, offset: number): Promise<HostFault | number | null> {
+    return new Promise((resolve) => {
+      node.process.call(() => {
+        const { owner } = node.group;
+        const into = new Uint8Array(512);
+        if (owner === null) resolve('moved');
+        else owner.read(0, offset, into, (fault) => resolve(fault ?? into[0] ?? null));
       });
     });
   }
