@@ -91,6 +91,11 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
     switchOver: ({ group, to }) => ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/switch-over`, { to }),
     takeOver: ({ group, ...request }) =>
       ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/take-over`, request),
+    decisions: ({ group, count }) =>
+      ask(schemas.decisions, 'GET', `/v1/groups/${part(group)}/decisions?count=${count}`),
+    setGroupAutomatic: ({ group, automatic }) => tell('PUT', `/v1/groups/${part(group)}/automatic`, { automatic }),
+    setNodeAutomatic: ({ node, on }) => tell('PUT', `/v1/nodes/${part(node)}/automatic`, { on }),
+    giveBack: ({ group }) => ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/give-back`, {}),
     pauseMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/pause`),
     resumeMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resume`),
     resyncMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resync`),

@@ -10,6 +10,7 @@ import { errorKinds, HoldfastError, messageOf, type ErrorCode } from '../base/er
 import type { NodeControl } from '../node/control.ts';
 import { EventQueue } from './event-queue.ts';
 import { guard, limitBody } from './guard.ts';
+import { addAgentRoutes } from './agent-routes.ts';
 import { addLogRoutes } from './log-routes.ts';
 import { body, done, fails, groupPath, json } from './route-parts.ts';
 import * as schemas from './schemas.ts';
@@ -185,6 +186,7 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
   });
 
   addLogRoutes(app, control);
+  addAgentRoutes(app, control);
 
   let eventClients = 0;
   app.openapi(routes.events, (context) => {

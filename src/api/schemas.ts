@@ -3,9 +3,11 @@
  * the same types as those of `group/status.ts`, `node/control.ts` and `store/document.ts` — the routes hand those out
  * through these schemas and the client hands these out as those, so a difference in either direction does not compile.
  */
+import { decisionSchema } from '../agent/decision-book.ts';
 import { z } from '@hono/zod-openapi';
 import { markNameBytesMax } from '../journal/entry.ts';
-import { logFoldersMax, logRetentionMsMax, namePattern, volumeBytesMin } from '../node/configuration-schema.ts';
+import { namePattern } from '../node/configuration-fields.ts';
+import { logFoldersMax, logRetentionMsMax, volumeBytesMin } from '../node/configuration-schema.ts';
 import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
 
@@ -109,6 +111,9 @@ const nodeStatus = z
         remote: z.string(),
         state: z.enum(['up', 'connecting', 'down']),
         lastHeardSecondsAgo: count.nullable(),
+        mark: z.enum(['unknown', 'up', 'down', 'probation']),
+        probationSecondsLeft: count.nullable(),
+        reason: z.string().nullable(),
         groups: listOf(z.string()),
       }),
     ),
@@ -149,7 +154,7 @@ const pulseSettings = z.object({
   stallMs: count,
   leaseTtlMs: count,
   leaseMarginMs: count,
-  link: z.object({ echoMs: count, silenceMs: count, commandTimeoutMs: count }),
+  link: z.object({ echoMs: count, silenceMs: count, commandTimeoutMs: count, framesCount: z.boolean().optional() }),
   network: z.boolean(),
   mirrors: listOf(
     z.object({ name: z.string(), from: z.string(), to: z.string(), paths: z.record(z.string(), z.string()) }),
@@ -250,8 +255,15 @@ export const explanation = z
     group: z.string(),
     summary: z.string(),
     findings: listOf(z.object({ subject: z.string(), state: z.string(), reason: z.string(), nextStep: z.string() })),
+    decisions: listOf(decisionSchema),
   })
   .openapi('Explanation');
+
+export const decisions = z
+  .object({ decisions: listOf(decisionSchema), notes: listOf(z.string()) })
+  .openapi('Decisions');
+export const groupAutomaticRequest = z.object({ automatic: z.enum(['on', 'off', 'heartbeat-only']) });
+export const nodeAutomaticRequest = z.object({ on: z.boolean() });
 
 /** A volume's status with where it belongs. */
 export const volumeRow = volumeStatus.extend({ group: z.string(), owner: z.string().nullable() }).openapi('Volume');

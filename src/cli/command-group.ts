@@ -1,5 +1,5 @@
 /** `holdfast group …`: who serves what. */
-import type { Command } from 'commander';
+import { Argument, type Command } from 'commander';
 import { formatDuration } from '../base/units.ts';
 import type { MoveResult } from '../node/control.ts';
 import { clientOf, nodeVerb, noun, writeJson, type Building, type NodeVerbOptions } from './command.ts';
@@ -12,7 +12,8 @@ type TakeOverOptions = NodeVerbOptions & {
   readonly lastConsistent?: boolean;
 };
 
-export function addGroupCommands(program: Command, { io }: Building): void {
+export function addGroupCommands(program: Command, building: Building): void {
+  const { io } = building;
   const group = noun(program, 'group', 'List groups, move them between nodes').addHelpText(
     'after',
     '\nExample:\n  $ holdfast group list',
@@ -61,7 +62,34 @@ export function addGroupCommands(program: Command, { io }: Building): void {
       const request = { group: name, node, force, lastConsistent };
       tellMove(io, options, await clientOf(options, io).takeOver(request));
     });
+
+  addAutomatic(group, building);
 }
+
+function addAutomatic(group: Command, { io }: Building): void {
+  nodeVerb(group, 'give-back', 'Planned move back to the node it is preferred for', 'holdfast group give-back g1')
+    .argument('<group>')
+    .action(async (name: string, options: NodeVerbOptions) => {
+      tellMove(io, options, await clientOf(options, io).giveBack({ group: name }));
+    });
+
+  nodeVerb(
+    group,
+    'automatic',
+    'Switch automatic take-over of a group on or off, as for maintenance',
+    'holdfast group automatic g1 off',
+  )
+    .argument('<group>')
+    .addArgument(new Argument('<when>', 'heartbeat-only: without a store, at the risk of two owners').choices(modes))
+    .action(async (name: string, when: string, options: NodeVerbOptions) => {
+      const automatic = modes.find((mode) => mode === when) ?? 'off';
+      await clientOf(options, io).setGroupAutomatic({ group: name, automatic });
+      if (options.json) writeJson(io, { group: name, automatic });
+      else io.out.write(`automatic take-over of ${name} is ${automatic} now\n`);
+    });
+}
+
+const modes = ['on', 'off', 'heartbeat-only'] as const;
 
 function tellMove(io: Io, options: NodeVerbOptions, moved: MoveResult): void {
   if (options.json) return writeJson(io, moved);

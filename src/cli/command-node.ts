@@ -1,12 +1,12 @@
 /** `holdfast node run`: this process becomes a node. */
 import type { Command } from 'commander';
-import { Option } from 'commander';
+import { Argument, Option } from 'commander';
 import { startApi } from '../api/api.ts';
 import { createNodeLog } from '../base/node/node-log.ts';
 import { formatAddress } from '../base/network.ts';
 import { nodeConfiguration } from '../node/configuration.ts';
 import { runNode } from '../node/run.ts';
-import { noun, verb, writeJson, type Building } from './command.ts';
+import { clientOf, nodeVerb, noun, verb, writeJson, type Building, type NodeVerbOptions } from './command.ts';
 import { defaultConfigurationFile, loadConfiguration } from './command-config.ts';
 import type { CommandStatus, Io } from './io.ts';
 import { productVersion } from '../node/product-version.ts';
@@ -18,7 +18,8 @@ interface RunOptions {
   readonly whileInputOpen?: boolean;
 }
 
-export function addNodeCommands(program: Command, { io, finish }: Building): void {
+export function addNodeCommands(program: Command, building: Building): void {
+  const { io, finish } = building;
   const node = noun(program, 'node', 'Run a node').addHelpText(
     'after',
     '\nExample:\n  $ holdfast node run --config holdfast.yaml --name east',
@@ -38,6 +39,24 @@ export function addNodeCommands(program: Command, { io, finish }: Building): voi
       ).hideHelp(),
     )
     .action(async (options: RunOptions) => finish(await run(options, io)));
+  addAutomatic(node, building);
+}
+
+function addAutomatic(node: Command, { io }: Building): void {
+  nodeVerb(
+    node,
+    'automatic',
+    'Switch automatic take-over by a node on or off, as for maintenance; it remembers it',
+    'holdfast node automatic west off',
+  )
+    .argument('<node>')
+    .addArgument(new Argument('<when>').choices(['on', 'off']))
+    .action(async (name: string, when: string, options: NodeVerbOptions) => {
+      const on = when === 'on';
+      await clientOf(options, io).setNodeAutomatic({ node: name, on });
+      if (options.json) writeJson(io, { node: name, automatic: on });
+      else io.out.write(`automatic take-over by ${name} is ${when} now\n`);
+    });
 }
 
 async function run(options: RunOptions, io: Io): Promise<CommandStatus> {

@@ -1,6 +1,7 @@
 /** `holdfast why`: why a group or volume is as it is, and what to do. */
 import type { Command } from 'commander';
 import { clientOf, nodeVerb, writeJson, type Building, type NodeVerbOptions } from './command.ts';
+import { renderDecision } from './decision-text.ts';
 import { completed } from './status-text.ts';
 
 export function addWhyCommand(program: Command, { io }: Building): void {
@@ -15,6 +16,8 @@ export function addWhyCommand(program: Command, { io }: Building): void {
         (finding) =>
           `\n${yellow(finding.subject)}: ${bold(finding.state)}\n  ${finding.reason}\n  ${dim('→')} ${completed(finding.nextStep, asking)}\n`,
       );
-      io.out.write(`${explanation.summary}\n${found.join('')}`);
+      const decided = explanation.decisions.map((decision) => `\n${renderDecision(decision, io.out.colours)}\n`);
+      const heading = decided.length > 0 ? '\nWhat was decided, oldest first:\n' : '';
+      io.out.write(`${explanation.summary}\n${found.join('')}${heading}${decided.join('')}`);
     });
 }

@@ -8,6 +8,7 @@ import type { Building } from './command.ts';
 import { addConfigCommands } from './command-config.ts';
 import { addDumpCommand } from './command-dump.ts';
 import { addGroupCommands } from './command-group.ts';
+import { addJudgeCommands } from './command-judge.ts';
 import { addLogCommands } from './command-log.ts';
 import { addMirrorCommands } from './command-mirror.ts';
 import { addNodeCommands } from './command-node.ts';
@@ -54,6 +55,7 @@ export function createProgram(building: Building): Command {
   addGroupCommands(program, building);
   addMirrorCommands(program, building);
   addLogCommands(program, building);
+  addJudgeCommands(program, building);
   addNodeCommands(program, building);
   addConfigCommands(program, building);
   addDumpCommand(program, building);

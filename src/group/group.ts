@@ -68,6 +68,8 @@ export interface GroupContext {
   readonly request: (node: string, method: string, params: unknown, timeoutMs: number) => Promise<unknown>;
   /** Ends every connection with a node; they are made again if it lives. */
   readonly closeLink: (node: string, reason: string) => void;
+  /** TL-4: how long a target may leave records unanswered; null: for ever. Milliseconds. */
+  readonly commandTimeoutMs: () => number | null;
   /** Leases are looked at more often for a while. */
   readonly hurry: () => void;
   readonly metadataFolder: string;
@@ -464,6 +466,7 @@ export class Group {
         settings: () => this.#entry.settings,
         leaseValid: () => this.#context.lease.isValid(),
         promiseTimes: this.#context.promiseTimes,
+        commandTimeoutMs: this.#context.commandTimeoutMs,
         authority: (authority) => this.#authorityIs(authority),
         documentVersion: () => this.#context.document().version,
         newId: (replaces) => this.#context.newId(this.name, replaces),

@@ -42,6 +42,8 @@ export interface OwnerOptions {
   /** R15: cheap; looked at once a turn, after the data was read. */
   readonly leaseValid: () => boolean;
   readonly promiseTimes: () => PromiseTimes;
+  /** TL-4; null: none. Milliseconds. */
+  readonly commandTimeoutMs: () => number | null;
   /** What it goes on under has changed. */
   readonly authority: (authority: Authority) => void;
   readonly documentVersion: () => number;
@@ -498,6 +500,12 @@ export class Owner implements SourceOwner, EndTask {
     }
   }
 
+  /** When the oldest change that the own leg has not stored was stamped, monotonic; null: it owes none. */
+  get unstoredSinceMs(): number | null {
+    const at = this.#storedOrdinal + 1;
+    return at < this.history.first || at >= this.history.next ? null : this.history.at(at).stampedAtMs;
+  }
+
   /** Every change up to here is on the own leg. */
   get storedPosition(): Position {
     return this.history.positionAt(this.#storedOrdinal);
@@ -759,6 +767,10 @@ export class Owner implements SourceOwner, EndTask {
 
   wentBack(node: string, reason: string): void {
     this.#options.wentBack(node, reason);
+  }
+
+  get commandTimeoutMs(): number | null {
+    return this.#options.commandTimeoutMs();
   }
 
   promised(node: string, token: number, durationMs: number): void {

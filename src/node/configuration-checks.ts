@@ -8,6 +8,7 @@ import { formatAddress, parseAddress, type Address } from '../base/network.ts';
 import { formatSize, parseDurationMs, parseSize } from '../base/units.ts';
 import { didYouMean } from './configuration-positions.ts';
 import type { Finding } from './configuration-schema.ts';
+import { checkStore } from './configuration-store.ts';
 
 const text = z.string().catch('');
 const size = z.union([z.number(), z.string().transform((value) => parseSize(value) ?? 0)]).catch(0);
@@ -18,6 +19,7 @@ const absentNode = { name: '', site: '', replication: '', api: '', nbd: [] };
 
 const sketch = z
   .object({
+    store: z.unknown().optional(),
     sites: items(text),
     nodes: items(
       z.object({ name: text, site: text, replication: text, api: text, nbd: items(text) }).catch(absentNode),
@@ -50,7 +52,7 @@ const sketch = z
         .catch({ name: '', owner: '', volumes: [], mirrors: [], log: absentLog }),
     ),
   })
-  .catch({ sites: [], nodes: [], groups: [] });
+  .catch({ store: null, sites: [], nodes: [], groups: [] });
 
 type Sketch = z.infer<typeof sketch>;
 
@@ -61,6 +63,7 @@ export function crossCheck(declared: unknown): readonly Finding[] {
     ...checkAddresses(configuration),
     ...checkVolumes(configuration),
     ...checkLogs(configuration),
+    ...checkStore(configuration.store),
   ];
 }
 

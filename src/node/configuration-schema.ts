@@ -3,12 +3,27 @@
  * than one value to judge is in `configuration-checks.ts`; defaults are filled in by `configuration.ts`.
  */
 import { z } from 'zod';
-import { parseAddress, type Address } from '../base/network.ts';
-import { formatSize, parseDurationMs, parseSize } from '../base/units.ts';
+import { parseAddress } from '../base/network.ts';
 import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
 import { intentEntriesMax, intentEntriesMin } from '../volume/intent-map.ts';
-import { didYouMean } from './configuration-positions.ts';
+import {
+  duration,
+  field,
+  list,
+  name,
+  numberFrom,
+  oneOf,
+  path,
+  readTcp,
+  section,
+  show,
+  size,
+  sizeFrom,
+  whole,
+  Wrong,
+} from './configuration-fields.ts';
+import { storeSchema } from './configuration-store.ts';
 
 /** A mistake, by its path in the file. */
 export interface Finding {
@@ -25,110 +40,9 @@ export const logBytesMax = volumeBytesMax;
 export const logFoldersMax = 2;
 export const logRetentionMsMax = 365 * 86_400_000;
 
-/** A value refused with a sentence of its own. */
-class Wrong {
-  readonly sentence: string;
-  constructor(sentence: string) {
-    this.sentence = sentence;
-  }
-}
-
-/** One value: `read` returns null for what is not `right`, or `Wrong` where more can be said. */
-function field<T>(right: string, read: (value: unknown) => T) {
-  return z.unknown().transform((value, context): Exclude<T, null | Wrong> => {
-    const absent = value === undefined || value === null;
-    const result = absent ? null : read(value);
-    if (isRight(result)) return result;
-    const message = absent ? `is missing; it should be ${right}` : `${show(value)} is not ${right}`;
-    context.addIssue({ code: 'custom', message: result instanceof Wrong ? result.sentence : message });
-    return z.NEVER;
-  });
-}
-
-const isRight = <T>(result: T | null): result is Exclude<T, null | Wrong> =>
-  result !== null && !(result instanceof Wrong);
-
-function show(value: unknown): string {
-  const text = typeof value === 'string' ? `"${value}"` : (JSON.stringify(value) ?? String(value));
-  return text.length > 60 ? `${text.slice(0, 59)}…` : text;
-}
-
-/** A mapping of exactly these keys. The messages for unknown keys stand one per line, in the order of the issue's keys. */
-function section<Shape extends z.core.$ZodLooseShape>(what: string, shape: Shape) {
-  const keys = Object.keys(shape);
-  return z.strictObject(shape, {
-    error: (issue) =>
-      issue.code === 'unrecognized_keys'
-        ? issue.keys
-            .map((key) => `no such key${didYouMean(key, keys) || `; ${what} has: ${keys.join(', ')}`}`)
-            .join('\n')
-        : issue.input === undefined || issue.input === null
-          ? `is missing; it should be ${what} with the keys ${keys.join(', ')}`
-          : `${show(issue.input)} is not ${what}; write the keys ${keys.join(', ')}`,
-  });
-}
-
-function list<Item extends z.ZodType>(item: Item, what: string, options: { min: number }) {
-  return z
-    .array(item, {
-      error: (issue) =>
-        issue.input === undefined || issue.input === null
-          ? `is missing; it should be a list of ${what}`
-          : `${show(issue.input)} is not a list; write each of the ${what} after a "- "`,
-    })
-    .min(options.min, { error: `is empty; there must be at least ${options.min} of the ${what}` });
-}
-
-/** Names stand in file names, addresses and export names, so they are plain. */
-export const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
-
-const name = field('a name (letters, digits, ".", "_" and "-", first a letter or digit, up to 63)', (value) => {
-  if (typeof value === 'number')
-    return new Wrong(`${value} is a number; put it in quotes to make it a name: "${value}"`);
-  return typeof value === 'string' && namePattern.test(value) ? value : null;
-});
-
-const path = field('the path of a file or folder', (value) =>
-  typeof value === 'string' && value !== '' && !value.includes('\0') ? value : null,
-);
-
-const size = field('a size such as 512MiB, 1GiB or 4TiB', (value) => {
-  if (typeof value === 'number') return Number.isSafeInteger(value) && value >= 0 ? value : null;
-  return typeof value === 'string' ? parseSize(value) : null;
-});
-
-/** A size in a range, such as `a volume has from 1MiB to 64TiB`. */
-const sizeFrom = (what: string, min: number, max: number) =>
-  size.transform((bytes, context) => {
-    if (bytes >= min && bytes <= max) return bytes;
-    const range = `from ${formatSize(min)} to ${formatSize(max)}`.replaceAll(/(\d) /g, '$1');
-    context.addIssue({ code: 'custom', message: `${bytes} bytes: ${what} ${range}` });
-    return z.NEVER;
-  });
-
 const blockSize = field('512 or 4096', (value): 512 | 4096 | null =>
   value === 512 || value === 4096 ? value : null,
 );
-
-const duration = (minMs: number, maxMs: number, range: string) =>
-  field(`a time such as 5s or 500ms, ${range}`, (value) => {
-    const ms = typeof value === 'string' ? parseDurationMs(value) : null;
-    if (typeof value === 'number')
-      return new Wrong(`${value} has no unit; write for example ${value}s or ${value}ms`);
-    return ms !== null && ms >= minMs && ms <= maxMs ? ms : null;
-  });
-
-const whole = (min: number, max: number) =>
-  field(`a whole number from ${min} to ${max}`, (value) =>
-    typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max ? value : null,
-  );
-
-type TcpAddress = Extract<Address, { kind: 'tcp' }>;
-
-const readTcp = (value: unknown): TcpAddress | null => {
-  const address = typeof value === 'string' ? parseAddress(value) : null;
-  return address?.kind === 'tcp' ? address : null;
-};
 
 const replication = field('host:port, such as 10.0.0.1:7410', (value) => {
   const address = readTcp(value);
@@ -153,23 +67,7 @@ const nbdAddress = field('host:port or unix:/path', (value) =>
   typeof value === 'string' ? parseAddress(value) : null,
 );
 
-const storeKind = field('"file"', (value): 'file' | null | Wrong => {
-  if (value === 'none' || value === 'etcd') {
-    return new Wrong(`the store "${value}" is not available in this version; write "file"`);
-  }
-  if (value === 'memory') return new Wrong('the store "memory" is for tests only: it forgets; write "file"');
-  return value === 'file' ? value : null;
-});
-
-const oneOf = <Word extends string>(words: readonly Word[]) =>
-  field(`one of ${words.join(', ')}`, (value): Word | null => words.find((word) => word === value) ?? null);
-
 const mode = oneOf(['sync', 'receive', 'async']);
-
-const numberFrom = (what: string, min: number, max: number) =>
-  field(`${what} from ${min} to ${max}`, (value) =>
-    typeof value === 'number' && value >= min && value <= max ? value : null,
-  );
 
 const volume = section('a volume', {
   name,
@@ -236,7 +134,7 @@ const node = section('a node', {
 
 export const configurationSchema = section('the configuration', {
   cluster: name,
-  store: section('the store', { kind: storeKind, path }),
+  store: storeSchema,
   sites: list(name, 'sites', { min: 1 }),
   nodes: list(node, 'nodes', { min: 1 }),
   groups: list(group, 'groups', { min: 0 }).optional(),

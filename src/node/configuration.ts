@@ -13,6 +13,7 @@ import { crossCheck } from './configuration-checks.ts';
 import { positionOf } from './configuration-positions.ts';
 import { retentionOf } from './log-changes.ts';
 import { configurationSchema, type DeclaredConfiguration, type Finding } from './configuration-schema.ts';
+import { describeStore, toStoreConfiguration, type StoreConfiguration } from './configuration-store.ts';
 
 export interface Configuration {
   /** The file it came from, as named by the user. */
@@ -22,12 +23,6 @@ export interface Configuration {
   readonly sites: readonly string[];
   readonly nodes: readonly NodeConfiguration[];
   readonly groups: readonly GroupConfiguration[];
-}
-
-export interface StoreConfiguration {
-  readonly kind: 'file';
-  /** Folder, absolute. */
-  readonly path: string;
 }
 
 /** What only one node needs; never part of the cluster document, except for `replication`. */
@@ -153,7 +148,7 @@ export function nodeConfiguration(configuration: Configuration, name: string): N
 export function describeConfiguration(configuration: Configuration): unknown {
   return {
     cluster: configuration.cluster,
-    store: { kind: configuration.store.kind, path: configuration.store.path },
+    store: describeStore(configuration.store),
     sites: configuration.sites,
     nodes: configuration.nodes.map((node) => ({
       name: node.name,
@@ -203,7 +198,7 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
   return {
     file,
     cluster: declared.cluster,
-    store: { kind: 'file', path: resolve(folder, declared.store.path) },
+    store: toStoreConfiguration(declared.store, folder),
     sites: declared.sites,
     nodes: declared.nodes.map((node) => ({
       name: node.name,

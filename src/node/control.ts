@@ -3,11 +3,13 @@
  * called on any node; a node that is not the one concerned passes the request on over its link. Rejections are
  * `HoldfastError`s whose message is fit to be shown.
  */
+import type { ReadDecision } from '../agent/decision-book.ts';
 import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moments.ts';
 import type { ClusterStatus, GroupStatus, LogStatus } from '../group/status.ts';
 import type { ClusterDocument, LogEntry, MirrorMode } from '../store/document.ts';
+import type { AgentControl } from './agent-control.ts';
 
-export interface NodeControl {
+export interface NodeControl extends AgentControl {
   readonly nodeName: string;
   status(): Promise<ClusterStatus>;
   document(): Promise<ClusterDocument>;
@@ -130,6 +132,8 @@ export interface Explanation {
     readonly reason: string;
     readonly nextStep: string;
   }[];
+  /** The last ones of the agents about the group, also those not to take over; oldest first. */
+  readonly decisions: readonly ReadDecision[];
 }
 
 export interface NodeEvent {

@@ -3,6 +3,9 @@
  * the world is given to it (`run.ts` in production, the simulator in tests).
  */
 import { z } from 'zod';
+import { Agent } from '../agent/agent.ts';
+import type { Remembered } from '../agent/agent-state.ts';
+import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
@@ -22,11 +25,13 @@ import {
   documentKey,
   groupRecordKey,
   leaseKey,
+  type AutomaticTakeOver,
   type ClusterDocument,
   type GroupEntry,
   type MirrorMode,
   type VolumeEntry,
 } from '../store/document.ts';
+import type { Indication } from '../pulse/indication.ts';
 import { defaultLeaseMarginMs, defaultLeaseTtlMs, LeaseHolder, LeaseObserver } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { imagePathOf } from '../volume/last-image.ts';
@@ -44,10 +49,13 @@ import type {
   NodeEvent,
   TakeOverRequest,
 } from './control.ts';
+import { AgentControlPart, type Decisions } from './agent-control.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
 import { LogControl } from './log-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
+import { echoTimes, healthTimes, tellHealth } from './link-supervision.ts';
+import type { PulsePort } from './pulse-port.ts';
 import { Rates } from './rates.ts';
 import { differs, parseDocument } from './stored-document.ts';
 import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
@@ -68,6 +76,8 @@ export interface NodeOptions {
   readonly softwareVersion: string;
   readonly pid: number | null;
   readonly bitsSlotBytes: number;
+  /** Null: there is none, and take-over is by hand. */
+  readonly pulse?: PulsePort | null;
 }
 
 const pollMs = 500;
@@ -79,6 +89,8 @@ const leaseLooksPerTtl = 12;
 const tickMs = 1000;
 const statusTimeoutMs = 1500;
 const moveTimeoutMs = 120_000;
+const announceTimeoutMs = 500;
+const decisionsShown = 5;
 
 const groupName = z.object({ group: z.string() });
 const groupAndNode = z.object({ group: z.string(), node: z.string() });
@@ -94,6 +106,8 @@ export class Node implements NodeControl {
   readonly #groups = new Map<string, Group>();
   readonly #router: FrameRouter;
   readonly #logs: LogControl;
+  readonly #agent: Agent;
+  readonly #agents: AgentControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #lease: LeaseHolder;
   readonly #incarnation: string;
@@ -106,6 +120,8 @@ export class Node implements NodeControl {
   #ticker: Timer | null = null;
   #poller: Timer | null = null;
   #polling = false;
+  /** The agent suspects another node. */
+  #suspects = false;
   #hurryUntilMs = -Infinity;
   /** All of the store is read from then on; leases alone before. */
   #wholePollAtMs = -Infinity;
@@ -148,10 +164,56 @@ export class Node implements NodeControl {
         },
       },
     });
+    this.#agent = new Agent({
+      environment: options.environment,
+      node: options.name,
+      folder: `${options.dataFolder}/agent`,
+      document: () => this.#document,
+      groups: () => this.#groups.values(),
+      pulse: () => options.pulse?.snapshot ?? null,
+      lease: this.#lease,
+      leaseOf: (node) => this.#observer(node),
+      store: () => (this.#storeProblem === null ? 'reachable' : 'unreachable'),
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      hurry: (on) => {
+        this.#suspects = on;
+        if (on) this.#hurry();
+      },
+      indicate: (indication) => this.#indicate(indication),
+      event: (group, kind, message) => this.#event(group, kind, message),
+      mute: (reason) => options.pulse?.mute(reason),
+      oldestUnstoredMs: (group) => {
+        const sinceMs = group.owner?.unstoredSinceMs ?? null;
+        return sinceMs === null ? 0 : this.#environment.clock.monotonicMs() - sinceMs;
+      },
+    });
+    this.#agents = new AgentControlPart({
+      node: options.name,
+      document: () => this.#document,
+      changeDocument: (change) => this.#changeDocument(change),
+      agent: () => this.#agent,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      switchOver: (request) => this.switchOver(request),
+    });
+    options.pulse?.onSnapshot(() => {
+      const snapshot = options.pulse?.snapshot ?? null;
+      if (snapshot !== null && this.#links !== null) tellHealth(this.#links, snapshot);
+      this.#agent.look();
+    });
+    options.pulse?.onIndication((indication) => this.#indicate(indication));
   }
 
   get groups(): ReadonlyMap<string, Group> {
     return this.#groups;
+  }
+
+  /** Of this node's agent alone, oldest first; `decisions` asks all nodes. */
+  agentDecisions(group: string): readonly KeptDecision[] {
+    return this.#agent.decisions(group, decisionsShown);
+  }
+
+  get agentState(): Readonly<Remembered> {
+    return this.#agent.state.current;
   }
 
   /** Rejects when the store holds a document this node has no part in, or the replication address cannot be had. */
@@ -173,7 +235,13 @@ export class Node implements NodeControl {
         softwareVersion: this.#options.softwareVersion,
         features: [promisesFeature],
       },
-      { listen: this.#options.listen, connectionsPerLink: this.#options.connectionsPerLink, peers: this.#peers() },
+      {
+        listen: this.#options.listen,
+        connectionsPerLink: this.#options.connectionsPerLink,
+        peers: this.#peers(),
+        ...echoTimes(document.pulse),
+        health: () => (this.#options.pulse == null ? null : healthTimes(this.#document.pulse)),
+      },
       {
         connectionUp: (connection) => {
           for (const group of this.#groups.values()) group.connectionUp(connection);
@@ -194,6 +262,7 @@ export class Node implements NodeControl {
     this.#lease.start();
     this.#tick();
     void this.#poll();
+    await this.#agent.start();
   }
 
   async stop(): Promise<void> {
@@ -201,10 +270,22 @@ export class Node implements NodeControl {
     this.#stopping = true;
     this.#ticker?.cancel();
     this.#poller?.cancel();
+    await this.#announceStop();
+    await this.#agent.stop();
     for (const group of this.#groups.values()) await group.close();
     await this.#links?.close();
     await this.#lease.release().catch(() => {});
     await this.#options.store.close();
+  }
+
+  /** AS-7: the others know that it is no failure, by heartbeat and by link. */
+  async #announceStop(): Promise<void> {
+    if (this.#document.pulse === null) return;
+    const others = this.#document.nodes.filter(({ name }) => name !== this.nodeName);
+    await Promise.all([
+      this.#options.pulse?.leave(),
+      ...others.map(({ name }) => this.#request(name, 'agent.leaving', {}, announceTimeoutMs).catch(() => {})),
+    ]);
   }
 
   // ---- following the store ----
@@ -245,7 +326,7 @@ export class Node implements NodeControl {
     this.#polling = true;
     const { clock } = this.#environment;
     const beganMs = clock.monotonicMs();
-    const hurried = beganMs < this.#hurryUntilMs;
+    const hurried = this.#suspects || beganMs < this.#hurryUntilMs;
     const whole = hurried || beganMs >= this.#wholePollAtMs;
     const versions = new Map([...this.#groups].map(([name, group]) => [name, group.keeper.version]));
     try {
@@ -268,7 +349,7 @@ export class Node implements NodeControl {
   }
 
   /** The store is looked at more often for a while: another node is suspected, or being taken over from. */
-  hurry(): void {
+  #hurry(): void {
     const now = this.#environment.clock.monotonicMs();
     const already = now < this.#hurryUntilMs;
     this.#hurryUntilMs = now + hurryMs;
@@ -386,7 +467,8 @@ export class Node implements NodeControl {
         connectionTo: (node) => this.#connectionFor(entry.name, node),
         request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
         closeLink: (node, reason) => this.#links?.closePeer(node, reason),
-        hurry: () => this.hurry(),
+        hurry: () => this.#hurry(),
+        commandTimeoutMs: () => this.#document.pulse?.link.commandTimeoutMs ?? null,
         promiseTimes: () => this.#leaseTimes(),
         metadataFolder: this.#metadataFolder(entry.name),
         forkFolder: `${dataFolder}/forks`,
@@ -438,10 +520,16 @@ export class Node implements NodeControl {
     return this.#links.request(node, method, params, timeoutMs);
   }
 
-  async #called(_peer: string, method: string, params: unknown): Promise<unknown> {
+  async #called(peer: string, method: string, params: unknown): Promise<unknown> {
     switch (method) {
       case 'node.status':
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
+      case 'node.present':
+        return this.nodeName;
+      case 'agent.decisions':
+      case 'agent.automatic':
+      case 'agent.leaving':
+        return this.#agents.called(method, peer, params);
       case 'node.refresh':
         await this.#refreshDocument();
         return null;
@@ -572,6 +660,7 @@ export class Node implements NodeControl {
             : `Look at ${fork.image} on ${fork.node}, then delete it.`,
       });
     }
+    const decided = await this.#agents.decisions({ group: entry.name, count: decisionsShown });
     for (const note of notes)
       findings.push({
         subject: this.nodeName,
@@ -584,7 +673,7 @@ export class Node implements NodeControl {
       findings.length === 0
         ? `Group ${group.name} is in its normal state: ${owner} serves it in generation ${group.generation}, every copy is UpToDate.`
         : `Group ${group.name}: ${group.service.toLowerCase()}, owner ${owner}, generation ${group.generation}; ${findings.length} thing${findings.length === 1 ? ' is' : 's are'} not normal.`;
-    return { group: group.name, summary, findings };
+    return { group: group.name, summary, findings, decisions: decided.decisions };
   }
 
   async createVolume(request: CreateVolumeRequest): Promise<{ group: string; wwid: string }> {
@@ -653,6 +742,22 @@ export class Node implements NodeControl {
     }
     if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${node} has no copy of it`);
     return group.moves.takeOver(force, lastConsistent).then((moved) => ({ group: name, owner: node, ...moved }));
+  }
+
+  decisions(request: { group: string; count: number }): Promise<Decisions> {
+    return this.#agents.decisions(request);
+  }
+
+  setGroupAutomatic(request: { group: string; automatic: AutomaticTakeOver }): Promise<void> {
+    return this.#agents.setGroupAutomatic(request);
+  }
+
+  setNodeAutomatic(request: { node: string; on: boolean }): Promise<void> {
+    return this.#agents.setNodeAutomatic(request);
+  }
+
+  giveBack(request: { group: string }): Promise<MoveResult> {
+    return this.#agents.giveBack(request);
   }
 
   pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {
@@ -762,12 +867,15 @@ export class Node implements NodeControl {
       if (entry === null) throw new HoldfastError('E_STORE_DAMAGED', 'the store has no cluster document');
       const before = parseDocument(entry.value);
       const after = { ...change(before), version: before.version + 1 };
+      const value = JSON.stringify(after);
       const outcome = await store.commit({
         require: [{ key: documentKey, revision: entry.revision }],
-        put: [{ key: documentKey, value: JSON.stringify(after) }],
+        put: [{ key: documentKey, value }],
         remove,
       });
-      if (outcome.kind === 'committed') {
+      // R11: of an unknown outcome it is read what became of it; else the change would be made twice.
+      const happened = outcome.kind === 'unknown' && (await store.read(documentKey))?.value === value;
+      if (outcome.kind === 'committed' || happened) {
         this.#learnDocument(after);
         for (const { name } of after.nodes) {
           if (name !== this.nodeName) this.#request(name, 'node.refresh', {}, statusTimeoutMs).catch(() => {});
@@ -804,18 +912,15 @@ export class Node implements NodeControl {
 
   #connections(): ConnectionEntry[] {
     const now = this.#environment.clock.monotonicMs();
-    return (this.#links?.rows() ?? []).map(({ peer, direction, index, local, remote, state, lastHeardMs }) => ({
-      peer,
-      direction,
-      index,
-      local,
-      remote,
-      state,
-      lastHeardSecondsAgo: lastHeardMs === null ? null : Math.round((now - lastHeardMs) / 100) / 10,
+    const seconds = (ms: number | null): number | null => (ms === null ? null : Math.round(ms / 100) / 10);
+    return (this.#links?.rows() ?? []).map(({ lastHeardMs, probationLeftMs, ...row }) => ({
+      ...row,
+      lastHeardSecondsAgo: seconds(lastHeardMs === null ? null : now - lastHeardMs),
+      probationSecondsLeft: seconds(probationLeftMs),
       groups:
-        direction === 'out'
+        row.direction === 'out'
           ? [...this.#groups.values()]
-              .filter((group) => group.owner?.legOf(peer)?.connectionIndex === index)
+              .filter((group) => group.owner?.legOf(row.peer)?.connectionIndex === row.index)
               .map((group) => group.name)
           : [],
     }));
@@ -838,6 +943,11 @@ export class Node implements NodeControl {
         return { up: state === 'up', reason };
       },
     };
+  }
+
+  /** A failure, or its end, seen here (HM-16). */
+  #indicate(indication: Indication): void {
+    this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text);
   }
 
   #event(group: string | null, kind: string, message: string): void {

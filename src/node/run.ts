@@ -7,11 +7,11 @@ import { lockPath } from '../block/lock.ts';
 import { NodeDeviceProvider } from '../block/node-device-provider.ts';
 import { sparseSupport } from '../block/sparse.ts';
 import { NbdServer } from '../hosts/nbd/server.ts';
-import { FileStore } from '../store/file-store.ts';
 import { nodeConfiguration, type Configuration } from './configuration.ts';
 import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
 import { Node } from './node.ts';
+import { openStore } from './open-store.ts';
 import { productVersion } from './product-version.ts';
 
 export interface RunningNode {
@@ -49,7 +49,7 @@ export async function runNode(options: {
   });
   const sparse = sparseSupport();
   if (!sparse.available) log.warn(`holes in backing files are not seen or made: ${sparse.reason}`);
-  const store = await FileStore.open(environment.files, configuration.store.path, environment.random, log);
+  const store = await openStore(configuration.store, configuration.cluster, environment);
   const node = new Node({
     environment,
     devices: new NodeDeviceProvider(environment.turn),

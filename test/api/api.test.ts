@@ -99,6 +99,9 @@ describe('answers', () => {
     expect(Object.keys(document.paths).sort()).toEqual([
       '/v1/document',
       '/v1/events',
+      '/v1/groups/{group}/automatic',
+      '/v1/groups/{group}/decisions',
+      '/v1/groups/{group}/give-back',
       '/v1/groups/{group}/log',
       '/v1/groups/{group}/log/marks',
       '/v1/groups/{group}/log/moments',
@@ -112,6 +115,7 @@ describe('answers', () => {
       '/v1/groups/{group}/switch-over',
       '/v1/groups/{group}/take-over',
       '/v1/logs',
+      '/v1/nodes/{node}/automatic',
       '/v1/status',
       '/v1/version',
       '/v1/volumes',

@@ -1,4 +1,5 @@
 /** A node of a small invented cluster, for the rooms above `node/`: answers from a table, remembers what it was asked. */
+import type { ReadDecision } from '../../src/agent/decision-book.ts';
 import { HoldfastError } from '../../src/base/errors.ts';
 import type { LogMoment } from '../../src/group/log-moments.ts';
 import type { ClusterStatus, GroupStatus, LegStatus, LogStatus } from '../../src/group/status.ts';
@@ -114,6 +115,9 @@ export function fakeStatus(group: GroupStatus = fakeGroup()): ClusterStatus {
         remote: '127.0.0.1:10816',
         state: 'up' as const,
         lastHeardSecondsAgo: 0.2,
+        mark: 'up' as const,
+        probationSecondsLeft: null,
+        reason: null,
         groups: ['g1'],
       },
     ],
@@ -161,6 +165,36 @@ const document: ClusterDocument = {
   pulse: null,
 };
 
+const fakeDecision: ReadDecision = {
+  evidence: {
+    schema: 1,
+    atMs: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
+    node: 'west',
+    group: 'g1',
+    owner: 'east',
+    generation: 7,
+    automatic: 'on',
+    nodeAutomatic: true,
+    heard: [
+      { channel: 'network', kind: 'network', enable: 'ENABLE', hearing: 'silent', silentMs: 1200, fault: null },
+      { channel: 'mirror:hb', kind: 'mirror', enable: 'ENABLE', hearing: 'alive', silentMs: 100, fault: null },
+    ],
+    deaf: null,
+    heardBy: [],
+    presence: 'notAsked',
+    planned: false,
+    waitsForRecovery: false,
+    store: 'held',
+    mayServe: true,
+    unsafe: null,
+    before: [],
+    precedenceMs: 0,
+    precedenceMaxMs: 1000,
+  },
+  verdict: { decision: 'no', rule: 'owner-alive', text: 'east is heard by mirror:hb' },
+  outcome: null,
+};
+
 export function fakeControl(): FakeControl {
   const listeners = new Set<(event: NodeEvent) => void>();
   const asked: [string, unknown][] = [];
@@ -197,6 +231,7 @@ export function fakeControl(): FakeControl {
         findings: [
           { subject: 'g1 on west', state: 'Connecting', reason: 'connection refused', nextStep: 'Start it.' },
         ],
+        decisions: [fakeDecision],
       };
     },
     async createVolume(request) {
@@ -219,6 +254,22 @@ export function fakeControl(): FakeControl {
       asked.push(['takeOver', request]);
       if (!request.force) throw new HoldfastError('E_REFUSED', 'east owns g1 and is alive; use group switch-over');
       return moved(request.group, request.node, 3500, 'Nothing acknowledged was lost.');
+    },
+    async decisions(request) {
+      find(request.group);
+      return { decisions: [fakeDecision], notes: [] };
+    },
+    async setGroupAutomatic(request) {
+      find(request.group);
+      asked.push(['setGroupAutomatic', request]);
+    },
+    async setNodeAutomatic(request) {
+      asked.push(['setNodeAutomatic', request]);
+    },
+    async giveBack(request) {
+      find(request.group);
+      asked.push(['giveBack', request]);
+      return moved(request.group, 'east', 42, 'Nothing was lost.');
     },
     async pauseMirror(request) {
       find(request.group);

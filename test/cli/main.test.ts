@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -24,7 +24,7 @@ afterEach(async () => {
 
 async function run(words: string, io: FakeIo = fakeIo()): Promise<{ status: number; out: string; err: string }> {
   const argv = words.split(' ').filter((word) => word !== '');
-  const usesApi = /^(status|why|volume|group|mirror|log|config show)/.test(words);
+  const usesApi = /^(status|why|volume|group|mirror|log|config show|node automatic|judge list)/.test(words);
   const status = await main(usesApi ? [...argv, '--api', `127.0.0.1:${api.address.port}`] : argv, io);
   return { status, out: io.outText(), err: io.errText() };
 }
@@ -264,11 +264,42 @@ describe('status', () => {
 });
 
 describe('why, volumes, groups', () => {
-  it('why explains with a next step', async () => {
+  it('why explains with a next step, and with what was decided, on which channels, by which rule (BY-7)', async () => {
     expect((await run('why vol1')).out).toBe(
       'west is away since 12 s; hosts go on without it.\n\n' +
-        'g1 on west: Connecting\n  connection refused\n  → Start it.\n',
+        'g1 on west: Connecting\n  connection refused\n  → Start it.\n\n' +
+        'What was decided, oldest first:\n\n' +
+        '2026-01-02 03:04:05.678 UTC  west does not take over: east is heard by mirror:hb [owner-alive]\n' +
+        '    network: silent (last heard 1.2 s before)\n' +
+        '    mirror:hb: alive (last heard 100 ms before)\n' +
+        '    of g1, owner east in generation 7; lease of east: held; asked over the network: notAsked\n',
     );
+  });
+
+  it('judge replay makes recorded decisions again, and fails when one comes out differently (BY-9)', async () => {
+    const file = 'test/agent/decisions.jsonl';
+    const again = await run(`judge replay ${file}`);
+    expect([again.status, again.out]).toEqual([0, expect.stringMatching(/4 decisions, each made again the same\n$/)]);
+    const folder = mkdtempSync(join(tmpdir(), 'holdfast-replay-'));
+    const forged = join(folder, 'forged.jsonl');
+    writeFileSync(forged, readFileSync(file, 'utf8').replaceAll('"planned":false', '"planned":true'));
+    const differing = await run(`judge replay ${forged}`);
+    expect([differing.status, differing.out]).toEqual([1, expect.stringContaining('now no [planned-shutdown]')]);
+    writeFileSync(forged, 'nonsense\n');
+    expect(await run(`judge replay ${forged}`)).toMatchObject({ status: 2 });
+    rmSync(folder, { recursive: true });
+  });
+
+  it('automatic take-over is switched, and a group given back, as asked (AS-14, TL-15)', async () => {
+    expect((await run('group automatic g1 off')).out).toBe('automatic take-over of g1 is off now\n');
+    expect((await run('node automatic west on')).out).toBe('automatic take-over by west is on now\n');
+    expect((await run('group give-back g1')).out).toContain('east owns g1 now');
+    expect((await run('group automatic g1 maybe')).status).toBe(2);
+    expect(control.asked).toEqual([
+      ['setGroupAutomatic', { group: 'g1', automatic: 'off' }],
+      ['setNodeAutomatic', { node: 'west', on: true }],
+      ['giveBack', { group: 'g1' }],
+    ]);
   });
 
   it('volume list shows the WWID in 80 columns', async () => {

@@ -18,7 +18,9 @@ const replyInfo = 3;
 const commandWrite = 1;
 
 export interface RecordingHostOptions {
-  readonly port: number;
+  /** Of loopback; or `path`, of a Unix socket. */
+  readonly port?: number;
+  readonly path?: string;
   readonly volume: string;
   readonly blocks: number;
   readonly depth: number;
@@ -92,7 +94,7 @@ export class RecordingHost {
   private readonly record: WriteRecord;
   private readonly busy = new Map<number, number>();
   private stopping = false;
-  private lastAnswerMs = performance.now();
+  lastAnswerMs = performance.now();
   private pending: Buffer<ArrayBufferLike> = Buffer.alloc(0);
 
   private constructor(socket: Socket, options: RecordingHostOptions, record: WriteRecord) {
@@ -108,7 +110,8 @@ export class RecordingHost {
 
   /** Rejects with the server's words when the export is refused. */
   static async start(options: RecordingHostOptions, record: WriteRecord): Promise<RecordingHost> {
-    const socket = connect(options.port, '127.0.0.1');
+    const { port = 0, path } = options;
+    const socket = path === undefined ? connect(port, '127.0.0.1') : connect(path);
     await once(socket, 'connect');
     const host = new RecordingHost(socket, options, record);
     await handshake(socket, options.volume);
@@ -122,6 +125,11 @@ export class RecordingHost {
     this.stopping = true;
     if (this.busy.size === 0) this.socket.destroy();
     await this.ended;
+  }
+
+  /** Ends the session; what it owed stays in doubt. */
+  giveUp(): void {
+    this.socket.destroy();
   }
 
   private fill(): void {

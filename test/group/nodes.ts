@@ -90,6 +90,7 @@ export class Node {
         request: (node, method, params) => nodes.answer(node, method, params),
         closeLink: (node, reason) => nodes.closeLinks(name, reason, node),
         hurry: () => {},
+        commandTimeoutMs: () => null,
         promiseTimes: () => ({ ttlMs: defaultLeaseTtlMs, marginMs: defaultLeaseMarginMs }),
         metadataFolder: '/data/g1',
         forkFolder: '/forks',

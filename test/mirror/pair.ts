@@ -139,6 +139,7 @@ export class Pair {
   mayServe = true;
   /** What the target's node promises; null: nothing. */
   promiseMs: number | null = null;
+  commandTimeoutMs: number | null = null;
   /** What the owner was told that ends it. */
   readonly verdicts: string[] = [];
   reviews = 0;
@@ -312,6 +313,7 @@ export class Pair {
         settings: () => ({ ...defaultGroupSettings, ...this.options.settings }),
         promiseTimes: () => ({ ttlMs: 3000, marginMs: 1000 }),
         authority: () => {},
+        commandTimeoutMs: () => this.commandTimeoutMs,
         leaseValid: () => this.leaseValid,
         documentVersion: () => 1,
         newId: () => ++this.#ids,

@@ -217,16 +217,16 @@ describe('a wrong configuration is refused with place, fault and what would be r
       ['30:24 groups[0].settings.grace: 2 has no unit; write for example 2s or 2ms'],
     ],
     [
-      'store not available',
+      'store for tests',
       'kind: file',
-      'kind: etcd',
-      ['2:16 store.kind: the store "etcd" is not available in this version; write "file"'],
+      'kind: memory',
+      ['2:16 store.kind: the store "memory" is for tests only: it forgets; write "file" or "etcd"'],
     ],
     [
-      'store none',
+      'store of no kind there is',
       'kind: file',
-      'kind: none',
-      ['2:16 store.kind: the store "none" is not available in this version; write "file"'],
+      'kind: files',
+      ['2:16 store.kind: "files" is not one of file, etcd (did you mean "file"?)'],
     ],
     [
       'mode',
@@ -410,7 +410,7 @@ describe('a wrong configuration is refused with place, fault and what would be r
       .replace('owner: east', 'owner: esat')
       .replace('kind: file', 'kind: x');
     expect(problemsIn(text)).toEqual([
-      '2:16 store.kind: "x" is not "file"',
+      '2:16 store.kind: "x" is not one of file, etcd',
       '19:12 groups[0].owner: there is no node "esat" (did you mean "east"?)',
       '22:15 groups[0].volumes[0].size: "big" is not a size such as 512MiB, 1GiB or 4TiB',
       '33:17 groups[0].log.places.east: "east" has no copy of the group; its nodes are esat, west',
