@@ -151,7 +151,8 @@ function suspendedWords(group: Group, owner: Owner, context: DescribeContext): W
   }
   if (owner.holds.has('lease')) {
     const missing = owner.leaseless ? owner.promises.missing : [];
-    const why = missing.length === 0 ? '' : `, and ${missing.join(', ')} cannot be asked for a promise not to take over`;
+    const why =
+      missing.length === 0 ? '' : `, and ${missing.join(', ')} cannot be asked for a promise not to take over`;
     return {
       reason: `the lease of ${context.node} is not valid: ${context.leaseReason ?? context.storeProblem ?? 'unknown'}${why}; hosts wait`,
       nextStep: 'Check the coordination store; it goes on by itself when the lease is back.',

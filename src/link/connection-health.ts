@@ -128,7 +128,12 @@ function told({ mark, sinceMs, heardMs }: Peer, nowMs: number, probationMs: numb
     case 'up':
       return { mark, reason: null, sinceMs, probationLeftMs: null };
     case 'down':
-      return { mark, reason: `no heartbeat by network for ${seconds(nowMs - heardMs)}`, sinceMs, probationLeftMs: null };
+      return {
+        mark,
+        reason: `no heartbeat by network for ${seconds(nowMs - heardMs)}`,
+        sinceMs,
+        probationLeftMs: null,
+      };
     case 'probation': {
       const probationLeftMs = Math.max(0, probationMs - (nowMs - sinceMs));
       const reason = `heartbeats by network are back; on probation for another ${seconds(probationLeftMs)}`;

@@ -386,7 +386,10 @@ export class LinkTable {
       return connection.refuse(code, message);
     }
     if (peer.suspended !== null) {
-      return connection.refuse('notYet', `${this.#identity.node} takes no connection of ${peer.name}: ${peer.suspended}`);
+      return connection.refuse(
+        'notYet',
+        `${this.#identity.node} takes no connection of ${peer.name}: ${peer.suspended}`,
+      );
     }
     if (!this.#meet(peer, hello.incarnation)) {
       return connection.refuse('supersededIncarnation', `a newer process of ${hello.node} has been here`);
@@ -543,7 +546,9 @@ export class LinkTable {
       // One that hears nothing while others do is of no use either.
       for (const connection of connectionsUp(peer)) {
         if (!this.#health.silent(peer.name, now, connection.lastHeardMs)) continue;
-        connection.close(`marked down: nothing heard on this connection, and no heartbeat of ${peer.name} by network`);
+        connection.close(
+          `marked down: nothing heard on this connection, and no heartbeat of ${peer.name} by network`,
+        );
       }
     }
   }

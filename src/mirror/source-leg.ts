@@ -457,7 +457,8 @@ export class SourceLeg {
   /** Asks the target's node not to take over for a while. False: it cannot be asked. */
   askPromise(token: number): boolean {
     const connection = this.#connection;
-    if (connection === null || this.#attached === null || !connection.features.includes(promisesFeature)) return false;
+    if (connection === null || this.#attached === null || !connection.features.includes(promisesFeature))
+      return false;
     connection.send(encodeAskPromise({ attachId: this.#attachId, token }));
     return true;
   }

@@ -60,6 +60,8 @@ describe('AS-4: the owner is killed and judged dead by all channels', () => {
     });
     await world.runUntil(() => refusal !== null, 10_000);
     expect(refusal).toMatchObject({ code: 'E_REFUSED', message: expect.stringContaining('east is alive') as string });
-    expect(await world.runUntil(() => cluster.group('east', 'g1')?.serving === true && whole(cluster), 10_000)).toBe(true);
+    expect(await world.runUntil(() => cluster.group('east', 'g1')?.serving === true && whole(cluster), 10_000)).toBe(
+      true,
+    );
   });
 });

@@ -506,9 +506,17 @@ describe('IM-5…IM-7: a link whose peer is heard by heartbeats', () => {
     expect(east.up.size).toBe(0);
     // The other end tries, and is told.
     await world.run(5000);
-    expect(west.table.reachable('east')).toMatchObject({ state: 'down', reason: expect.stringContaining('marked down') });
+    expect(west.table.reachable('east')).toMatchObject({
+      state: 'down',
+      reason: expect.stringContaining('marked down'),
+    });
     expect(east.table.rows()).toEqual([
-      expect.objectContaining({ index: 0, state: 'down', mark: 'down', reason: expect.stringContaining('no heartbeat') }),
+      expect.objectContaining({
+        index: 0,
+        state: 'down',
+        mark: 'down',
+        reason: expect.stringContaining('no heartbeat'),
+      }),
       expect.objectContaining({ index: 1, state: 'down', mark: 'down', probationLeftMs: null }),
     ]);
 
@@ -519,7 +527,12 @@ describe('IM-5…IM-7: a link whose peer is heard by heartbeats', () => {
     await heard(world, east.table, 700);
     expect(east.up.size).toBeGreaterThanOrEqual(2);
     await heard(world, east.table, 2500);
-    expect(east.take().filter((event) => event.startsWith('up')).sort()).toEqual(ups('west'));
+    expect(
+      east
+        .take()
+        .filter((event) => event.startsWith('up'))
+        .sort(),
+    ).toEqual(ups('west'));
     expect(east.table.rows()[0]).toMatchObject({ state: 'up', mark: 'up', reason: null });
   });
 
