@@ -27,6 +27,7 @@ export class RecordKeeper {
   readonly #environment: Environment;
   readonly #store: Store;
   readonly #key: string;
+  readonly #taken: () => void;
   #record: GroupRecord | null = null;
   #revision = 0;
   #seen = false;
@@ -36,7 +37,9 @@ export class RecordKeeper {
   #version = 0;
   #closed = false;
 
-  constructor(environment: Environment, store: Store, group: string) {
+  /** @param taken another record is known now than before. */
+  constructor(environment: Environment, store: Store, group: string, taken: () => void = () => {}) {
+    this.#taken = taken;
     this.#environment = environment;
     this.#store = store;
     this.#key = groupRecordKey(group);
@@ -213,5 +216,6 @@ export class RecordKeeper {
     const record = entry === null ? null : parseRecord(entry.value);
     this.#damage = entry !== null && record === null ? 'the store holds something else than a group’s record' : null;
     this.#record = record;
+    this.#taken();
   }
 }

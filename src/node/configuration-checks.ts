@@ -8,6 +8,7 @@ import { formatAddress, parseAddress, type Address } from '../base/network.ts';
 import { formatSize, parseDurationMs, parseSize } from '../base/units.ts';
 import { didYouMean } from './configuration-positions.ts';
 import type { Finding } from './configuration-schema.ts';
+import { checkPulse } from './configuration-pulse.ts';
 import { checkStore } from './configuration-store.ts';
 
 const text = z.string().catch('');
@@ -64,6 +65,7 @@ export function crossCheck(declared: unknown): readonly Finding[] {
     ...checkVolumes(configuration),
     ...checkLogs(configuration),
     ...checkStore(configuration.store),
+    ...checkPulse(declared),
   ];
 }
 

@@ -23,6 +23,7 @@ import {
   whole,
   Wrong,
 } from './configuration-fields.ts';
+import { nodePulseFields, pulseSchema } from './configuration-pulse.ts';
 import { storeSchema } from './configuration-store.ts';
 
 /** A mistake, by its path in the file. */
@@ -130,6 +131,7 @@ const node = section('a node', {
   connections: whole(1, 16).optional(),
   api,
   nbd: list(nbdAddress, 'addresses', { min: 1 }),
+  ...nodePulseFields,
 });
 
 export const configurationSchema = section('the configuration', {
@@ -138,6 +140,7 @@ export const configurationSchema = section('the configuration', {
   sites: list(name, 'sites', { min: 1 }),
   nodes: list(node, 'nodes', { min: 1 }),
   groups: list(group, 'groups', { min: 0 }).optional(),
+  pulse: pulseSchema.optional(),
 });
 
 export type DeclaredConfiguration = z.infer<typeof configurationSchema>;

@@ -7,12 +7,13 @@
 import { dirname, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { HoldfastError, messageOf } from '../base/errors.ts';
-import { formatAddress, type Address } from '../base/network.ts';
+import { formatAddress, type Address, type HostPort } from '../base/network.ts';
 import { defaultGroupSettings, type GroupSettings, type LogEntry, type MirrorMode } from '../store/document.ts';
 import { crossCheck } from './configuration-checks.ts';
 import { positionOf } from './configuration-positions.ts';
 import { retentionOf } from './log-changes.ts';
 import { configurationSchema, type DeclaredConfiguration, type Finding } from './configuration-schema.ts';
+import { describePulse, hostPortText, toPulseConfiguration, type PulseConfiguration } from './configuration-pulse.ts';
 import { describeStore, toStoreConfiguration, type StoreConfiguration } from './configuration-store.ts';
 
 export interface Configuration {
@@ -20,6 +21,8 @@ export interface Configuration {
   readonly file: string;
   readonly cluster: string;
   readonly store: StoreConfiguration;
+  /** Null: there is no pulse. */
+  readonly pulse: PulseConfiguration | null;
   readonly sites: readonly string[];
   readonly nodes: readonly NodeConfiguration[];
   readonly groups: readonly GroupConfiguration[];
@@ -39,6 +42,9 @@ export interface NodeConfiguration {
   readonly api: TcpAddress;
   /** Where it serves hosts. */
   readonly nbd: readonly Address[];
+  /** Where it is reached by heartbeats: UDP, each on a path of its own; TCP, for heartbeat mirrors to it. */
+  readonly pulse: readonly HostPort[];
+  readonly heartbeat: HostPort | null;
 }
 
 export interface GroupConfiguration {
@@ -149,6 +155,7 @@ export function describeConfiguration(configuration: Configuration): unknown {
   return {
     cluster: configuration.cluster,
     store: describeStore(configuration.store),
+    ...(configuration.pulse === null ? {} : { pulse: describePulse(configuration.pulse) }),
     sites: configuration.sites,
     nodes: configuration.nodes.map((node) => ({
       name: node.name,
@@ -158,6 +165,8 @@ export function describeConfiguration(configuration: Configuration): unknown {
       connections: node.connectionsPerLink,
       api: formatAddress(node.api),
       nbd: node.nbd.map(formatAddress),
+      ...(node.pulse.length === 0 ? {} : { pulse: node.pulse.map(hostPortText) }),
+      ...(node.heartbeat === null ? {} : { heartbeat: hostPortText(node.heartbeat) }),
     })),
     groups: configuration.groups.map((group) => ({
       name: group.name,
@@ -199,6 +208,7 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
     file,
     cluster: declared.cluster,
     store: toStoreConfiguration(declared.store, folder),
+    pulse: toPulseConfiguration(declared.pulse, folder),
     sites: declared.sites,
     nodes: declared.nodes.map((node) => ({
       name: node.name,
@@ -208,6 +218,8 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
       connectionsPerLink: node.connections ?? 2,
       api: node.api,
       nbd: node.nbd.map((at) => (at.kind === 'unix' ? { kind: 'unix', path: resolve(folder, at.path) } : at)),
+      pulse: (node.pulse ?? []).map(({ host, port }) => ({ host, port })),
+      heartbeat: node.heartbeat === undefined ? null : { host: node.heartbeat.host, port: node.heartbeat.port },
     })),
     groups: (declared.groups ?? []).map((group) => {
       const set = group.settings ?? {};

@@ -11,6 +11,7 @@ import {
   type TakeOverSettings,
 } from '../store/document.ts';
 import type { PulseSettings } from '../pulse/settings.ts';
+import { withPresetDefaults } from './configuration-pulse.ts';
 
 /** What an older version of the program wrote lacks the keys that came later. */
 type StoredGroup = Omit<GroupEntry, 'log' | 'settings' | 'takeOver' | 'resources'> & {
@@ -25,7 +26,7 @@ type StoredNode = Omit<NodeEntry, 'pulse' | 'heartbeat'> & Partial<NodeEntry>;
 type StoredDocument = Omit<ClusterDocument, 'groups' | 'nodes' | 'pulse'> & {
   readonly nodes: readonly StoredNode[];
   readonly groups: readonly StoredGroup[];
-  readonly pulse?: PulseSettings | null;
+  readonly pulse?: (Partial<PulseSettings> & Pick<PulseSettings, 'preset'>) | null;
 };
 
 export function parseDocument(text: string): ClusterDocument {
@@ -39,7 +40,7 @@ export function parseDocument(text: string): ClusterDocument {
     resources: group.resources ?? [],
   }));
   const nodes = stored.nodes.map((node) => ({ pulse: [], heartbeat: null, ...node }));
-  return { ...stored, nodes, groups, pulse: stored.pulse ?? null };
+  return { ...stored, nodes, groups, pulse: stored.pulse == null ? null : withPresetDefaults(stored.pulse) };
 }
 
 /** Whether a file declares something else than the store has, identities aside. */

@@ -177,6 +177,57 @@ export class RecordingHost {
   }
 }
 
+/** One NBD session that reads the same block again and again, `depth` times at once, until the session ends. */
+export class ReadingHost {
+  readonly ended: Promise<void>;
+  /** First number of each answer that came. */
+  readonly answers: number[] = [];
+  private readonly socket: Socket;
+  private readonly block: number;
+  private pending: Buffer<ArrayBufferLike> = Buffer.alloc(0);
+
+  private constructor(socket: Socket, block: number) {
+    this.socket = socket;
+    this.block = block;
+    socket.on('error', () => {});
+    this.ended = new Promise((resolve) => void socket.on('close', () => resolve()));
+  }
+
+  static async start(options: { port: number; volume: string; block: number; depth: number }): Promise<ReadingHost> {
+    const socket = connect(options.port, '127.0.0.1');
+    await once(socket, 'connect');
+    const host = new ReadingHost(socket, options.block);
+    await handshake(socket, options.volume);
+    socket.on('data', (chunk) => host.received(chunk));
+    for (let count = 0; count < options.depth; count++) host.ask();
+    return host;
+  }
+
+  stop(): void {
+    this.socket.destroy();
+  }
+
+  private ask(): void {
+    const header = Buffer.alloc(28);
+    header.writeUInt32BE(requestMagic, 0);
+    header.writeBigUInt64BE(BigInt(this.block * blockBytes), 16);
+    header.writeUInt32BE(blockBytes, 24);
+    this.socket.write(header);
+  }
+
+  private received(chunk: Buffer): void {
+    this.pending = Buffer.concat([this.pending, chunk]);
+    while (this.pending.length >= 16) {
+      const failed = this.pending.readUInt32BE(4) !== 0;
+      const length = failed ? 16 : 16 + blockBytes;
+      if (this.pending.length < length) return;
+      if (!failed) this.answers.push(Number(this.pending.readBigUInt64LE(16)));
+      this.pending = this.pending.subarray(length);
+      this.ask();
+    }
+  }
+}
+
 function content(number: number): Buffer {
   const block = Buffer.alloc(blockBytes);
   block.writeBigUInt64LE(BigInt(number), 0);

@@ -76,6 +76,8 @@ describe('a right configuration', () => {
         { kind: 'tcp', host: '127.0.0.1', port: 9001 },
         { kind: 'unix', path: '/etc/east.sock' },
       ],
+      pulse: [],
+      heartbeat: null,
     });
     expect(configuration.groups).toEqual([
       {
@@ -131,8 +133,8 @@ describe('a right configuration', () => {
     const document = toClusterDocument(requireConfiguration(right, '/etc/holdfast.yaml'), sequentialRandom);
     expect(document.clusterId).toBe('ab'.repeat(16));
     expect(document.nodes).toEqual([
-      { name: 'east', site: 'here', replication: '127.0.0.1:7001' },
-      { name: 'west', site: 'there', replication: '127.0.0.1:7002' },
+      { name: 'east', site: 'here', replication: '127.0.0.1:7001', pulse: [], heartbeat: null },
+      { name: 'west', site: 'there', replication: '127.0.0.1:7002', pulse: [], heartbeat: null },
     ]);
     const [group] = document.groups;
     expect(group?.legs).toEqual([
@@ -168,7 +170,7 @@ describe('a wrong configuration is refused with place, fault and what would be r
       'unknown key, near none',
       'cluster: demo',
       'cluster: demo\nfrobnicate: 1',
-      ['2:1 frobnicate: no such key; the configuration has: cluster, store, sites, nodes, groups'],
+      ['2:1 frobnicate: no such key; the configuration has: cluster, store, sites, nodes, groups, pulse'],
     ],
     [
       'missing key',
@@ -226,7 +228,7 @@ describe('a wrong configuration is refused with place, fault and what would be r
       'store of no kind there is',
       'kind: file',
       'kind: files',
-      ['2:16 store.kind: "files" is not one of file, etcd (did you mean "file"?)'],
+      ['2:16 store.kind: "files" is not one of file, etcd, none (did you mean "file"?)'],
     ],
     [
       'mode',
@@ -410,7 +412,7 @@ describe('a wrong configuration is refused with place, fault and what would be r
       .replace('owner: east', 'owner: esat')
       .replace('kind: file', 'kind: x');
     expect(problemsIn(text)).toEqual([
-      '2:16 store.kind: "x" is not one of file, etcd',
+      '2:16 store.kind: "x" is not one of file, etcd, none',
       '19:12 groups[0].owner: there is no node "esat" (did you mean "east"?)',
       '22:15 groups[0].volumes[0].size: "big" is not a size such as 512MiB, 1GiB or 4TiB',
       '33:17 groups[0].log.places.east: "east" has no copy of the group; its nodes are esat, west',
