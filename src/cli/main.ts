@@ -5,6 +5,8 @@
 import { Command, CommanderError } from 'commander';
 import { errorKinds, HoldfastError, type ErrorCode } from '../base/errors.ts';
 import type { Building } from './command.ts';
+import { addAgentCommands } from './command-agent.ts';
+import { addAlertCommands } from './command-alerts.ts';
 import { addConfigCommands } from './command-config.ts';
 import { addDumpCommand } from './command-dump.ts';
 import { addGroupCommands } from './command-group.ts';
@@ -12,6 +14,7 @@ import { addJudgeCommands } from './command-judge.ts';
 import { addLogCommands } from './command-log.ts';
 import { addMirrorCommands } from './command-mirror.ts';
 import { addNodeCommands } from './command-node.ts';
+import { addPulseCommands } from './command-pulse.ts';
 import { addStatusCommand } from './command-status.ts';
 import { addTryCommand } from './command-try.ts';
 import { addVolumeCommands } from './command-volume.ts';
@@ -55,7 +58,10 @@ export function createProgram(building: Building): Command {
   addGroupCommands(program, building);
   addMirrorCommands(program, building);
   addLogCommands(program, building);
+  addPulseCommands(program, building);
   addJudgeCommands(program, building);
+  addAgentCommands(program, building);
+  addAlertCommands(program, building);
   addNodeCommands(program, building);
   addConfigCommands(program, building);
   addDumpCommand(program, building);

@@ -73,6 +73,8 @@ export type Hold =
   | 'opening'
   | 'switchOver'
   | 'lease'
+  /** The integrity check has not passed (AS-9). */
+  | 'check'
   | 'ownLeg'
   /** The lag of a leg that answers before it has applied (`async`, `receive`) is at its bound, or memory is. */
   | 'lag'
@@ -445,17 +447,12 @@ export class Owner implements SourceOwner, EndTask {
     this.#promiseTimer = this.environment.clock.after(leftMs, () => this.#reviewAuthority());
     if (this.wasOpen) this.#become('promises');
     this.hold('lease', false);
-    this.#tellAwaiting();
   }
 
   #become(authority: Authority): void {
     if (authority === this.#authority) return;
     this.#authority = authority;
     this.environment.turn.defer(() => this.#options.authority(authority));
-  }
-
-  #tellAwaiting(): void {
-    for (const reply of this.#awaitingLease.splice(0)) this.#reply(reply);
   }
 
   // ---- holding, draining, ending ----
@@ -466,6 +463,7 @@ export class Owner implements SourceOwner, EndTask {
       this.#holds.add(why);
     } else {
       this.#holds.delete(why);
+      if (why === 'lease') this.#tellAwaiting();
       if (this.#holds.size === 0) for (const request of this.#held.drain()) request();
     }
     if (!writeHolds.has(why)) this.#options.review();
@@ -562,7 +560,6 @@ export class Owner implements SourceOwner, EndTask {
     this.#sequencer.beginGeneration(lineage.generation);
     this.log?.beginGeneration(lineage);
     this.history.beginGeneration(lineage.generation);
-    this.#tellAwaiting();
     this.goOn();
     if (!underLease) return;
     this.#become('lease');
@@ -968,6 +965,10 @@ export class Owner implements SourceOwner, EndTask {
     }
     this.#replies.push(reply);
     this.#askForTurn();
+  }
+
+  #tellAwaiting(): void {
+    for (const reply of this.#awaitingLease.splice(0)) this.#reply(reply);
   }
 
   #askForTurn(): void {
