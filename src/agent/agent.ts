@@ -49,8 +49,8 @@ export interface AgentContext {
   readonly event: (group: string | null, kind: string, message: string) => void;
   /** Silences this node's own pulse: it cannot do its job, and nobody can be told (HM-17). Null: it can again. */
   readonly mute: (reason: string | null) => void;
-  /** Milliseconds for which the own disk of a group that is served here has owed an answer; 0 when it owes none. */
-  readonly oldestUnstoredMs: (group: Group) => number;
+  /** Why the storage of a group served here counts as stalled; null: it answers. */
+  readonly stalled: (group: string) => string | null;
 }
 
 /** What status and `why` show of a group. */
@@ -80,8 +80,6 @@ const tickMs = 1000;
 const suspicionTickMs = 100;
 const retryMsMin = 1000;
 const retryMsMax = 60_000;
-/** The pulse tells about once a second; older news are no evidence. */
-const newsMsMax = 4000;
 const shownMax = 8;
 const requestMs = 60_000;
 
@@ -137,7 +135,7 @@ export class Agent {
     const now = this.#now;
     const { pulse } = this.#context;
     const snapshot = pulse();
-    this.#notePause(now, snapshot);
+    this.#notePause(now);
     if (snapshot !== null) for (const peer of snapshot.peers) this.#notePeer(peer);
     let suspects = false;
     for (const group of this.#context.groups()) {
@@ -193,12 +191,11 @@ export class Agent {
   // ---- the others ----
 
   /** After this process stood still, what is in its sockets has yet to be heard. */
-  #notePause(now: number, snapshot: PulseSnapshot | null): void {
+  #notePause(now: number): void {
     const settings = this.#context.document().pulse;
     if (settings === null) return;
     const late = now - this.#dueMs;
     if (late > settings.timeoutMs / 2) this.#deafUntilMs = now + settings.timeoutMs;
-    if (snapshot !== null && now - snapshot.monotonicMs > newsMsMax) this.#deafUntilMs = now + 1;
   }
 
   /** What must be remembered or told of another node's coming and going. */
@@ -455,8 +452,7 @@ export class Agent {
     else watch.closedSinceMs = null;
     const cause = causeToHandOver(group, {
       closedMs: watch.closedSinceMs === null ? 0 : now - watch.closedSinceMs,
-      oldestUnstoredMs: this.#context.oldestUnstoredMs(group),
-      stallMs: group.entry.takeOver.stallMs,
+      stalled: this.#context.stalled(group.name),
       ...this.#siteHealth(snapshot),
       nodesMin: group.entry.takeOver.nodesMin,
       application: watch.application,

@@ -5,9 +5,8 @@
 import type { Group } from '../group/group.ts';
 
 export interface OwnerHealth {
-  /** Milliseconds since the oldest change that the own disk has not stored yet was given to it; 0 when there is none. */
-  readonly oldestUnstoredMs: number;
-  readonly stallMs: number;
+  /** Why its storage counts as stalled; null: it answers. */
+  readonly stalled: string | null;
   /** Nodes of the own site that live, this one among them, and how many there must be. */
   readonly nodesAlive: number;
   readonly nodesMin: number;
@@ -28,9 +27,7 @@ export function causeToHandOver(group: Group, health: OwnerHealth): string | nul
   if (role === 'closed' && health.closedMs > closedMsMax)
     return `it cannot open its copy: ${group.problem ?? 'unknown'}`;
   if (role !== 'primary') return null;
-  if (health.oldestUnstoredMs > health.stallMs) {
-    return `its disk has not answered for ${Math.round(health.oldestUnstoredMs / 1000)} s`;
-  }
+  if (health.stalled !== null) return health.stalled;
   if (health.application !== null) return health.application;
   if (health.nodesInSite >= health.nodesMin && health.nodesAlive < health.nodesMin) {
     return `only ${health.nodesAlive} of at least ${health.nodesMin} nodes of its site live`;

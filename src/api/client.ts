@@ -7,6 +7,7 @@ import { json } from 'node:stream/consumers';
 import type { z } from '@hono/zod-openapi';
 import { errorKinds, HoldfastError, messageOf, type ErrorCode } from '../base/errors.ts';
 import type { NodeControl, NodeEvent } from '../node/control.ts';
+import { heartbeatMirrorCalls } from './heartbeat-mirror-routes.ts';
 import * as pulse from './pulse-schemas.ts';
 import * as schemas from './schemas.ts';
 
@@ -82,6 +83,7 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
   const logOf = (group: string) => `/v1/groups/${part(group)}/log`;
 
   return {
+    heartbeatMirrors: heartbeatMirrorCalls(ask, tell),
     version: () => ask(schemas.versionInformation, 'GET', '/v1/version'),
     status: () => ask(schemas.clusterStatus, 'GET', '/v1/status'),
     document: () => ask(schemas.clusterDocument, 'GET', '/v1/document'),
@@ -92,6 +94,8 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
     switchOver: ({ group, to }) => ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/switch-over`, { to }),
     takeOver: ({ group, ...request }) =>
       ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/take-over`, request),
+    resolveSplitBrain: ({ group, ...request }) =>
+      ask(schemas.resolveResult, 'POST', `/v1/groups/${part(group)}/resolve`, request),
     decisions: ({ group, count }) =>
       ask(schemas.decisions, 'GET', `/v1/groups/${part(group)}/decisions?count=${count}`),
     setGroupAutomatic: ({ group, automatic }) => tell('PUT', `/v1/groups/${part(group)}/automatic`, { automatic }),

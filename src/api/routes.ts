@@ -11,6 +11,7 @@ import type { NodeControl } from '../node/control.ts';
 import { EventQueue } from './event-queue.ts';
 import { guard, limitBody } from './guard.ts';
 import { addAgentRoutes } from './agent-routes.ts';
+import { addHeartbeatMirrorRoutes } from './heartbeat-mirror-routes.ts';
 import { addLogRoutes } from './log-routes.ts';
 import { addPulseRoutes } from './pulse-routes.ts';
 import { body, done, fails, groupPath, json } from './route-parts.ts';
@@ -83,6 +84,13 @@ const routes = {
     summary: 'Unplanned move of a group away from an owner that is gone',
     request: { params: groupPath, body: body(schemas.takeOverRequest) },
     responses: { 200: json(schemas.moveResult, 'Moved, with what may have been lost.'), default: fails },
+  }),
+  resolve: createRoute({
+    method: 'post',
+    path: '/v1/groups/{group}/resolve',
+    summary: 'Keep one of two histories that both sides wrote (split brain)',
+    request: { params: groupPath, body: body(schemas.resolveRequest) },
+    responses: { 200: json(schemas.resolveResult, 'One history is gone on with.'), default: fails },
   }),
   pause: createRoute({
     method: 'post',
@@ -165,6 +173,12 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
   app.openapi(routes.takeOver, async (context) =>
     context.json(await control.takeOver({ ...context.req.valid('param'), ...context.req.valid('json') }), 200),
   );
+  app.openapi(routes.resolve, async (context) =>
+    context.json(
+      await control.resolveSplitBrain({ ...context.req.valid('param'), ...context.req.valid('json') }),
+      200,
+    ),
+  );
   app.openapi(routes.pause, async (context) => {
     const { group, node } = context.req.valid('param');
     await control.pauseMirror({ group, to: node });
@@ -189,6 +203,7 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
   addLogRoutes(app, control);
   addAgentRoutes(app, control);
   addPulseRoutes(app, control);
+  addHeartbeatMirrorRoutes(app, control.heartbeatMirrors);
 
   let eventClients = 0;
   app.openapi(routes.events, (context) => {

@@ -302,6 +302,14 @@ export const takeOverRequest = z
   .strictObject({ node: name, force: z.boolean().default(false), lastConsistent: z.boolean().default(false) })
   .openapi('TakeOverRequest');
 
+export const resolveRequest = z
+  .strictObject({ keep: name, yes: z.boolean().default(false) })
+  .openapi('ResolveRequest');
+
+export const resolveResult = z
+  .object({ group: z.string(), kept: z.string(), generation: count, text: z.string() })
+  .openapi('ResolveResult');
+
 export const setMirrorRequest = z.strictObject({ mode: mirrorMode }).openapi('SetMirrorRequest');
 
 export const moveResult = z

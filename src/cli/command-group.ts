@@ -63,6 +63,22 @@ export function addGroupCommands(program: Command, building: Building): void {
       tellMove(io, options, await clientOf(options, io).takeOver(request));
     });
 
+  nodeVerb(
+    group,
+    'resolve',
+    'After a split brain: keep the history of one node, give up that of the other',
+    'holdfast group resolve g1 --keep east',
+  )
+    .argument('<group>')
+    .requiredOption('--keep <node>', 'whose history is kept')
+    .option('--yes', 'even while hosts are connected at the other node')
+    .action(async (name: string, options: NodeVerbOptions & { keep: string; yes?: boolean }) => {
+      const request = { group: name, keep: options.keep, yes: options.yes ?? false };
+      const resolved = await clientOf(options, io).resolveSplitBrain(request);
+      if (options.json) return writeJson(io, resolved);
+      const { kept, group: resolvedGroup, generation, text } = resolved;
+      io.out.write(`the history of ${kept} is kept for ${resolvedGroup} (generation ${generation})\n${text}\n`);
+    });
   addAutomatic(group, building);
 }
 

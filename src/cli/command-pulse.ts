@@ -5,6 +5,7 @@ import { newPulseKey } from '../node/pulse-key.ts';
 import type { UseChange } from '../pulse/service.ts';
 import { clientOf, nodeVerb, noun, verb, writeJson, type Building, type NodeVerbOptions } from './command.ts';
 import type { Io } from './io.ts';
+import { addMirrorVerbs } from './pulse-mirrors.ts';
 import { renderPulse, renderStatusTable, renderTables } from './pulse-text.ts';
 
 interface UseOptions extends NodeVerbOptions {
@@ -15,13 +16,15 @@ interface UseOptions extends NodeVerbOptions {
 
 const selections = ['network', 'mirrors', 'both'] as const;
 
-export function addPulseCommands(program: Command, { io }: Building): void {
+export function addPulseCommands(program: Command, building: Building): void {
+  const { io } = building;
   const pulse = noun(program, 'pulse', 'Heartbeats: how nodes hear each other').addHelpText(
     'after',
     '\nExample:\n  $ holdfast pulse status',
   );
   addQuestions(pulse, io);
   addUse(pulse, io);
+  addMirrorVerbs(pulse, building);
 
   verb(pulse, 'key', 'Print a new key, with which heartbeats are sealed', 'holdfast pulse key').action(
     (options: { json?: boolean }) => {

@@ -7,6 +7,7 @@ import type { SourceLeg } from '../mirror/source-leg.ts';
 import type { LegClass, LegEntry, MirrorMode } from '../store/document.ts';
 import { comparePositions, origin } from '../stream/position.ts';
 import { imageWords, type ImageOutlook } from '../volume/last-image.ts';
+import { exchangeWords, withoutStore } from './describe-exchange.ts';
 import type { Group } from './group.ts';
 import type { Owner } from './owner.ts';
 import type {
@@ -44,7 +45,8 @@ export function describeGroup(group: Group, context: DescribeContext): GroupStat
   const { record, entry } = group;
   const serving = group.serving;
   const service = serviceOf(group);
-  const words = serviceWords(group, service, context);
+  const apart = exchangeWords(group, context.node);
+  const words = apart ?? serviceWords(group, service, context);
   const ownerName = record?.owner ?? null;
   return {
     name: group.name,
@@ -60,10 +62,11 @@ export function describeGroup(group: Group, context: DescribeContext): GroupStat
       exports: group.role === 'primary' ? context.exportBases.map((base) => exportUri(base, name)) : [],
     })),
     log: logOf(group, context.node),
-    legs: entry.legs.map((leg) =>
-      leg.node === context.node ? ownLeg(group, leg, context) : otherLeg(group, leg, context),
-    ),
-    ...(serving ? legTrouble(group) : words),
+    legs: entry.legs.map((leg) => {
+      const status = leg.node === context.node ? ownLeg(group, leg, context) : otherLeg(group, leg, context);
+      return withoutStore(status, group, context.node);
+    }),
+    ...(serving && apart === null ? legTrouble(group) : words),
     forks: forksOf(group, context.node),
   };
 }

@@ -36,7 +36,10 @@ import { Moves } from './moves.ts';
 import { openLeg } from './opening.ts';
 import { Owner } from './owner.ts';
 import { RecordKeeper } from './record-keeper.ts';
-import { claimed, established, withLeg, type GroupRecord } from './record.ts';
+import { accountOf } from './own-account.ts';
+import type { Account } from './accounts.ts';
+import { RecordExchange } from './record-exchange.ts';
+import { claimed, established, overruling, withLeg, type GroupRecord } from './record.ts';
 
 export type GroupRole =
   /** The local leg is not open: not yet, or `problem` says why. */
@@ -73,6 +76,13 @@ export interface GroupContext {
   readonly newId: (group: string, replaces: number) => number;
   readonly forgetId: (id: number) => void;
   readonly event: (group: string, kind: string, message: string) => void;
+  /** `store: none`: the store given is this node's alone. Absent where the nodes share one. */
+  readonly storeless?: StorelessContext;
+}
+
+export interface StorelessContext {
+  /** By what another node is known to live, in words; null: nothing is heard of it. */
+  readonly heard: (node: string) => string | null;
 }
 
 const reopenMs = 2000;
@@ -81,6 +91,8 @@ export class Group {
   readonly name: string;
   readonly keeper: RecordKeeper;
   readonly moves: Moves;
+  /** With the other nodes' copies of the record; null where a coordination store has the only one. */
+  readonly exchange: RecordExchange | null;
   role: GroupRole = 'closed';
   /** Why it is closed or frozen, or what opening waits for; null when nothing is in the way. */
   problem: string | null = 'not opened yet';
@@ -106,6 +118,8 @@ export class Group {
   /** Counts openings, so that a superseded one notices. */
   #attempt = 0;
   #regaining = false;
+  /** The next generation of this node's must be above: another one has seen it (R12). */
+  #generationAbove = 0;
   #changing: Promise<void> = Promise.resolve();
 
   constructor(context: GroupContext, entry: GroupEntry) {
@@ -113,7 +127,8 @@ export class Group {
     this.#environment = context.environment;
     this.#entry = entry;
     this.name = entry.name;
-    this.keeper = new RecordKeeper(context.environment, context.store, entry.name);
+    this.keeper = new RecordKeeper(context.environment, context.store, entry.name, () => void this.exchange?.tell());
+    this.exchange = context.storeless === undefined ? null : this.#makeExchange();
     this.moves = new Moves(context, this, {
       closing: () => this.#closing,
       decide: () => this.#decide(),
@@ -191,14 +206,17 @@ export class Group {
 
   leaseLapsed(): void {
     this.#opened = 0;
+    this.exchange?.wasAway();
     this.owner?.hold('lease', true);
   }
 
   connectionUp(connection: LinkConnection): void {
+    this.exchange?.connectionUp(connection.peer);
     if (connection.direction === 'out') this.#connect(connection.peer);
   }
 
   connectionDown(connection: LinkConnection, reason: string): void {
+    this.exchange?.connectionDown(connection.peer);
     this.target?.connectionDown(connection);
     const leg = this.owner?.legOf(connection.peer);
     leg?.connectionDown(connection, reason);
@@ -216,6 +234,8 @@ export class Group {
     }
     if (this.target !== null) {
       this.target.frame(connection, frame);
+      // It may be an owner whose tenure this node has not heard of yet.
+      if (frame.type === MessageType.attach) void this.exchange?.hearAll();
     } else if (frame.type === MessageType.attach) {
       refuseAttach(connection, frame, this.problem ?? `group ${this.name} is ${this.role} here`);
       void this.#look();
@@ -234,6 +254,7 @@ export class Group {
       });
     }
     for (const target of this.owner?.legs ?? []) this.#connect(target.node);
+    this.exchange?.tick();
     this.owner?.tick();
     this.target?.tick();
     this.#membership?.review();
@@ -353,18 +374,19 @@ export class Group {
     }
     const { record } = keeper;
     if (record === null) {
-      if (this.#entry.preferredOwner === this.#context.node && this.role === 'secondary') await this.#claim();
+      if (this.#entry.preferredOwner === this.#context.node && this.role === 'secondary') await this.#claimIfClear();
       return;
     }
     if (record.owner !== this.#context.node) {
       if (this.role === 'primary' || this.role === 'opening') {
         await this.#leave(`${record.owner} owns the group since generation ${record.generation}`);
       }
+      if (this.exchange !== null && this.role === 'secondary') this.problem = null;
       await leg.see(record.generation, record.id).catch(() => {});
       return;
     }
     if (this.role === 'secondary' && leg.state.wentBack !== null) await this.#freeze(leg.state.wentBack);
-    else if (this.role === 'secondary' && !this.moves.yields) await this.#claim();
+    else if (this.role === 'secondary' && !this.moves.yields) await this.#claimIfClear();
     else if (this.role === 'primary' && !this.#regaining && record.id !== this.owner?.lineage.id) {
       await this.#leave(`generation ${record.generation} was made without this process`);
     }
@@ -375,7 +397,8 @@ export class Group {
     const { record, damage } = this.keeper;
     if (damage !== null) return damage;
     if (record === null) {
-      return seen.generation > 0
+      // Without a store it may be with another node, which is heard before anything is served.
+      return seen.generation > 0 && this.exchange === null
         ? `the store knows nothing of this group, but generation ${seen.generation} has existed`
         : null;
     }
@@ -385,6 +408,12 @@ export class Group {
       `the store says generation ${record.generation}, but generation ${seen.generation} has existed ` +
       `(was the store restored from a backup?)`
     );
+  }
+
+  async #claimIfClear(): Promise<void> {
+    const obstacle = this.exchange?.obstacle ?? null;
+    if (obstacle === null) await this.#claim();
+    else this.problem = obstacle;
   }
 
   /** The record is ours, or there is none: takes a new generation, unless one was handed over, and opens. */
@@ -425,10 +454,14 @@ export class Group {
             leaseId,
             id,
             legs: this.#entry.legs.map((entry) => entry.node),
-            generationMin: leg.state.seen.generation + 1,
+            generationMin: Math.max(leg.state.seen.generation, this.#generationAbove) + 1,
+            atMs: this.#environment.clock.wallMs(),
           }),
     );
-    if (outcome.kind === 'done') await this.#open(outcome.record, null);
+    if (outcome.kind !== 'done') return;
+    // Their legs attach under a generation that they know of.
+    await this.exchange?.tell();
+    await this.#open(outcome.record, null);
   }
 
   /**
@@ -635,7 +668,8 @@ export class Group {
       leg === null ||
       leaseId === null ||
       this.role !== 'primary' ||
-      this.moves.underWay
+      this.moves.underWay ||
+      (this.exchange?.waiting ?? false)
     )
       return;
     this.#regaining = true;
@@ -652,7 +686,7 @@ export class Group {
     const before = owner.lineage;
     const left = owner.last;
     const id = randomHex(this.#environment.random, 16);
-    const generation = Math.max(before.generation, leg.state.seen.generation) + 1;
+    const generation = Math.max(before.generation, leg.state.seen.generation, this.#generationAbove) + 1;
     // Nothing was stamped in a generation that has just begun: then its parent is left where it was left.
     const lineage =
       left.generation === before.generation
@@ -675,10 +709,11 @@ export class Group {
     await this.#retrying(() => leg.see(generation, id));
     leg.metadata.change({ lineage });
     await this.#retrying(() => leg.save());
+    await this.exchange?.tell();
     if (!goesOn()) return;
     owner.beginGeneration(lineage);
     if (this.#context.lease.leaseId === leaseId) owner.hold('lease', false);
-    this.#event('primary', `the lease is valid again; generation ${generation}`);
+    this.#event('primary', `${this.#context.node} goes on serving in generation ${generation}`);
   }
 
   /** Lets go of ownership: hosts are told, nothing more is acknowledged, the leg becomes a target's. */
@@ -723,7 +758,7 @@ export class Group {
       leg,
       forks: this.#forks,
       images: this.#images,
-      mayServe: () => this.role === 'secondary',
+      mayServe: (owner, id) => this.role === 'secondary' && (this.exchange?.admits(this.record, owner, id) ?? true),
       changed: () => {},
     });
   }
@@ -806,6 +841,57 @@ export class Group {
       this.problem = messageOf(error);
       this.#reopenAtMs = this.#environment.clock.monotonicMs() + reopenMs;
     }
+  }
+
+  // ---- without a coordination store ----
+
+  #makeExchange(): RecordExchange {
+    const { node, request } = this.#context;
+    return new RecordExchange({
+      environment: this.#environment,
+      group: this.name,
+      node,
+      others: () => this.#entry.legs.map((leg) => leg.node).filter((other) => other !== node),
+      policy: () => this.#entry.takeOver.afterSplitBrain,
+      request,
+      record: () => this.record,
+      account: (to) => accountOf(this, node, to, this.#context.lease.leaseId),
+      adopt: (record, instead, stands) => this.#adopt(record, instead, stands),
+      renumber: (above) => {
+        this.#generationAbove = Math.max(this.#generationAbove, above);
+        if (this.role === 'primary') void this.#regain();
+      },
+      overrule: (loser) => this.#overrule(loser),
+      changed: () => this.#environment.turn.defer(() => this.#decide()),
+      event: (kind, message) => this.#event(kind, message),
+    });
+  }
+
+  /** Another node's record counts: it replaces ours, unless something was acknowledged here meanwhile that it lacks. */
+  async #adopt(record: GroupRecord, instead: string | null, stands: () => boolean): Promise<void> {
+    const { owner, moves } = this;
+    if (moves.underWay) return;
+    // From here on nothing is acknowledged that was not stamped by now.
+    const yields = this.role === 'primary' && record.owner !== this.#context.node;
+    if (yields) owner?.hold('switchOver', true);
+    const outcome = stands()
+      ? await this.keeper.change((before) => ((before?.id ?? null) === instead ? record : null))
+      : null;
+    if (outcome?.kind !== 'done' && yields && this.owner === owner) owner?.hold('switchOver', false);
+  }
+
+  async #overrule({ record: lost }: Account): Promise<void> {
+    if (lost === null) return;
+    const outcome = await this.keeper.change((record) =>
+      record?.owner === this.#context.node ? overruling(record, { generation: lost.generation, id: lost.id }) : null,
+    );
+    if (outcome.kind !== 'done')
+      throw new HoldfastError('E_IO', `group ${this.name}: the record could not be changed: ${outcome.reason}`);
+  }
+
+  /** Hosts' sessions on all its volumes. */
+  get sessionCount(): number {
+    return this.#sessions.size;
   }
 
   // ---- mirrors ----

@@ -6,6 +6,7 @@
  *   is known. An unplanned one waits until the old owner's lease has lapsed, unless that owner has let go.
  * - R11: the new generation is one transaction: the record unchanged, and the lease it stands on gone.
  * - While a move is under way the group decides nothing by itself.
+ * - Without a coordination store no lease tells of the old owner: it is not taken over from while anything is heard of it.
  */
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, type ErrorCode } from '../base/errors.ts';
@@ -18,8 +19,9 @@ import { childOf } from '../stream/position.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import type { Group, GroupContext } from './group.ts';
 import type { Owner } from './owner.ts';
+import type { RecordExchange } from './record-exchange.ts';
 import { claimed, handedOver, type GroupRecord } from './record.ts';
-import { assertSafe, lossOf, lossOfImage, nothingLost, type Loss } from './take-over.ts';
+import { assertSafe, lossOf, lossOfImage, lossWithoutStore, nothingLost, type Loss } from './take-over.ts';
 
 export interface Moved {
   readonly generation: number;
@@ -78,7 +80,7 @@ export class Moves {
   /** A planned move to another leg, which lacks nothing. Requests are held while it lasts. */
   async switchOver(to: string): Promise<Moved> {
     const { owner, leg, keeper } = this.#group;
-    const { node, store, lease } = this.#context;
+    const { node, lease } = this.#context;
     if (this.#group.role !== 'primary' || owner === null || leg === null) {
       throw this.#refused(`${node} does not serve it, so it cannot hand it over`);
     }
@@ -103,11 +105,8 @@ export class Moves {
       if (!lease.isValid()) throw this.#refused(`the lease of ${node} has lapsed`);
       const id = randomHex(this.#environment.random, 16);
       for (let attempt = 0; ; attempt++) {
-        const entry = await store.read(leaseKey(to));
-        const holder = entry === null ? null : (parseLease(entry.value)?.leaseId ?? null);
-        if (entry === null || holder === null) {
-          throw this.#refused(`${to} holds no lease, so it cannot serve`);
-        }
+        const { holder, require } = await this.#leaseAt(to);
+        if (holder === null) throw this.#refused(`${to} holds no lease, so it cannot serve`);
         const outcome = await keeper.change(
           (record) => {
             if (record?.id !== owner.lineage.id) return null;
@@ -126,9 +125,10 @@ export class Moves {
               lineage,
               ownLegGood: leg.fault === null,
               equal,
+              atMs: this.#environment.clock.wallMs(),
             });
           },
-          { require: [{ key: leaseKey(to), revision: entry.revision }] },
+          { require },
         );
         if (outcome.kind === 'done') {
           this.#event('switchOver', `handed over to ${to}, generation ${outcome.record.generation}`);
@@ -152,6 +152,18 @@ export class Moves {
       }
       void this.#steps.look();
     }
+  }
+
+  /** The lease another node can be handed the group on, and what a transaction that does must require. */
+  async #leaseAt(
+    to: string,
+  ): Promise<{ holder: string | null; require: readonly { readonly key: string; readonly revision: number }[] }> {
+    const { exchange } = this.#group;
+    if (exchange !== null) return { holder: (await exchange.hear(to)).leaseId, require: [] };
+    const key = leaseKey(to);
+    const entry = await this.#context.store.read(key);
+    if (entry === null) return { holder: null, require: [] };
+    return { holder: parseLease(entry.value)?.leaseId ?? null, require: [{ key, revision: entry.revision }] };
   }
 
   /** Everything acknowledged and flushed at both ends. */
@@ -187,8 +199,18 @@ export class Moves {
     const { node, lease } = this.#context;
     const { clock } = this.#environment;
     if (this.#underWay) throw this.#error('E_BUSY', 'another move is under way');
+    const { exchange } = this.#group;
+    await exchange?.hearAll();
     await keeper.refresh();
     const record = keeper.record;
+    if (leg !== null && exchange !== null) {
+      if (exchange.split !== null)
+        throw this.#refused(
+          `both sides wrote; choose with \`holdfast group resolve ${this.#group.name} --keep NODE\``,
+        );
+      const own = (record?.owner ?? this.#group.entry.preferredOwner) === node;
+      if (own && this.#group.role === 'secondary' && exchange.waiting) return this.#serveAlone(exchange);
+    }
     if (record === null) throw this.#refused('there is no record of it yet; start the preferred owner first');
     if (leg === null) throw this.#refused(this.#group.problem ?? 'its leg is not open here');
     if (record.owner === node) {
@@ -206,6 +228,7 @@ export class Moves {
       const observer = released ? null : await this.#ownerGone(record.owner);
       // A link that was cut without a word takes a while to be known as that; one that speaks is an owner that lives.
       if (!released) await whileHolds(clock, () => this.#group.target?.owner != null, linkKnownDeadMs);
+      if (!released) await this.#notHeard(record.owner);
       if (!released && this.#group.target?.owner != null)
         throw this.#refused(`${record.owner} still replicates to this node; use switch-over`);
       // What the old owner may still have sent is settled now: nothing more of its generation is applied.
@@ -224,9 +247,12 @@ export class Moves {
       const { leaseId } = lease;
       if (leaseId === null) throw this.#refused(`this node holds no lease: ${lease.reason ?? 'unknown'}`);
       if (lastConsistent) leg = await this.#withImage();
+      const known = lossOf(judged, node, leg.applied, this.#group.target?.ownerStamped ?? null);
       const loss = lastConsistent
         ? lossOfImage(leg.state.newestAtMs)
-        : lossOf(judged, node, leg.applied, this.#group.target?.ownerStamped ?? null);
+        : exchange === null || released
+          ? known
+          : lossWithoutStore(known);
       const generationMin = leg.state.seen.generation + 1;
       const id = randomHex(this.#environment.random, 16);
       const revision = observer?.revision ?? 0;
@@ -241,6 +267,7 @@ export class Moves {
                 id,
                 legs: this.#group.entry.legs.map((entry) => entry.node),
                 generationMin,
+                atMs: clock.wallMs(),
               })
             : null,
         released ? {} : { require: [{ key, revision }], ...(revision > 0 ? { remove: [key] } : {}) },
@@ -255,12 +282,80 @@ export class Moves {
         if (leg.state.condition === 'inconsistent') leg.metadata.forgetPeers();
         leg.metadata.change({ condition: 'consistent', wentBack: null });
       }
+      await exchange?.tell();
       await this.#steps.open(outcome.record, [record.owner]);
       return { generation: outcome.record.generation, pauseMs: clock.monotonicMs() - startedMs, loss };
     } finally {
       this.#underWay = false;
       this.#steps.decide();
     }
+  }
+
+  /** Refuses while another node is known to live by anything but the store. */
+  async #notHeard(owner: string): Promise<void> {
+    const { storeless } = this.#context;
+    if (storeless === undefined) return;
+    await whileHolds(this.#environment.clock, () => storeless.heard(owner) !== null, linkKnownDeadMs);
+    const heard = storeless.heard(owner);
+    if (heard !== null) throw this.#refused(`${owner} is alive (${heard}); use \`holdfast group switch-over\``);
+  }
+
+  /** Without a coordination store: somebody who knows that no other node has taken over has this one go on. */
+  async #serveAlone(exchange: RecordExchange): Promise<Moved> {
+    const { clock } = this.#environment;
+    const startedMs = clock.monotonicMs();
+    exchange.goAlone();
+    if (exchange.obstacle !== null) throw this.#refused(exchange.obstacle);
+    this.#event('takeOver', `${this.#context.node} goes on without having heard every other node: it was told to`);
+    this.#steps.decide();
+    await whileHolds(
+      clock,
+      () => this.#group.role !== 'primary' && this.#group.role !== 'frozen' && exchange.obstacle === null,
+      moveTimeoutMs,
+    );
+    const { role, record, problem } = this.#group;
+    if (role !== 'primary') throw this.#refused(exchange.obstacle ?? problem ?? `it is ${role} here`);
+    const text =
+      'This node was its last owner, as far as it knows: nothing is lost then. Should another node have served it ' +
+      'meanwhile, both histories are kept apart when they meet.';
+    return {
+      generation: record?.generation ?? 0,
+      pauseMs: clock.monotonicMs() - startedMs,
+      loss: { writes: null, bytes: null, seconds: null, text },
+    };
+  }
+
+  /**
+   * BY-1: both sides wrote, and somebody has chosen: this node's history is kept, the other is given up. Refused while
+   * hosts are connected there, unless `yes`.
+   */
+  async resolve(yes: boolean): Promise<{ readonly generation: number; readonly text: string }> {
+    const { exchange } = this.#group;
+    if (exchange === null)
+      throw this.#refused('the coordination store says who owns it: there is nothing to choose between');
+    const { split } = exchange;
+    if (split === null) throw this.#refused('there is no split brain to resolve, as far as this node has heard');
+    const loser = split.theirs.node;
+    const { sessions } = await exchange.hear(loser);
+    if (sessions > 0 && !yes) {
+      throw this.#refused(
+        `${sessions} host session${sessions === 1 ? ' is' : 's are'} open at ${loser}, whose writes would be given up; ` +
+          'end them first, or repeat it with --yes',
+      );
+    }
+    await exchange.resolve(this.#context.node);
+    this.#steps.decide();
+    await whileHolds(
+      this.#environment.clock,
+      () => exchange.split !== null || this.#group.role === 'opening',
+      moveTimeoutMs,
+    );
+    return {
+      generation: this.#group.record?.generation ?? 0,
+      text:
+        `What ${loser} wrote on its own is given up there: it follows ${this.#context.node} and is made equal; ` +
+        'what that overwrites is kept as an image where there is room (see `holdfast why`).',
+    };
   }
 
   /** The leg as its last image has it. */

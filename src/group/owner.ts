@@ -164,6 +164,7 @@ export class Owner implements SourceOwner, EndTask {
   /** Out of space on the own leg, last seen; monotonic. */
   #noSpaceAtMs: number | null = null;
   #readFault: BlockFault | null = null;
+  #readsAnswered = 0;
 
   /** @param start the position the own leg is at: the next generation leaves its parent there. */
   constructor(options: OwnerOptions, lineage: Lineage, start: Position) {
@@ -257,6 +258,17 @@ export class Owner implements SourceOwner, EndTask {
 
   get readFault(): BlockFault | null {
     return this.#readFault;
+  }
+
+  /** HM-17: when the oldest change that is not on the own leg yet was stamped, on the monotonic clock; null: there is none. */
+  get unstoredSinceMs(): number | null {
+    const oldest = this.#storedOrdinal + 1;
+    return oldest < this.history.next ? this.history.at(oldest).stampedAtMs : null;
+  }
+
+  /** Reads of hosts that its disk has answered, of `counters.reads` that were given to it. */
+  get readsAnswered(): number {
+    return this.#readsAnswered;
   }
 
   /** Changes stamped that the leg has not applied, their bytes, and the age of the oldest. */
@@ -424,12 +436,6 @@ export class Owner implements SourceOwner, EndTask {
       await new Promise<void>((resolve) => void this.environment.clock.after(sentAllLookMs, resolve));
       if (this.leg.fault !== null || this.#closed) return;
     }
-  }
-
-  /** When the oldest change that the own leg has not stored was stamped, monotonic; null: it owes none. */
-  get unstoredSinceMs(): number | null {
-    const at = this.#storedOrdinal + 1;
-    return at < this.history.first || at >= this.history.next ? null : this.history.at(at).stampedAtMs;
   }
 
   /** Every change up to here is on the own leg. */
@@ -839,6 +845,7 @@ export class Owner implements SourceOwner, EndTask {
   // ---- replies ----
 
   #haveRead(volume: number, offset: number, length: number, fault: BlockFault | null, done: HostCompletion): void {
+    this.#readsAnswered++;
     if (this.#closed) {
       done('moved');
       return;
@@ -878,7 +885,8 @@ export class Owner implements SourceOwner, EndTask {
     const replies = this.#replies;
     if (replies.length > 0) {
       this.#replies = [];
-      const valid = this.#options.leaseValid();
+      // Also a lease that is valid again says nothing before the record stands on it (R11).
+      const valid = this.#options.leaseValid() && !this.#holds.has('lease');
       for (const reply of replies) {
         if (reply.leaseBound && !valid) {
           this.#awaitingLease.push(reply);

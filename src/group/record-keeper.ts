@@ -9,6 +9,7 @@
  */
 import type { Environment } from '../base/environment.ts';
 import { messageOf } from '../base/errors.ts';
+import { pause } from '../base/waiting.ts';
 import { groupRecordKey } from '../store/document.ts';
 import type { Entry, Store, Transaction } from '../store/store.ts';
 import { parseRecord, type GroupRecord } from './record.ts';
@@ -26,6 +27,7 @@ export class RecordKeeper {
   readonly #environment: Environment;
   readonly #store: Store;
   readonly #key: string;
+  readonly #taken: () => void;
   #record: GroupRecord | null = null;
   #revision = 0;
   #seen = false;
@@ -35,7 +37,9 @@ export class RecordKeeper {
   #version = 0;
   #closed = false;
 
-  constructor(environment: Environment, store: Store, group: string) {
+  /** @param taken another record is known now than before. */
+  constructor(environment: Environment, store: Store, group: string, taken: () => void = () => {}) {
+    this.#taken = taken;
     this.#environment = environment;
     this.#store = store;
     this.#key = groupRecordKey(group);
@@ -128,11 +132,12 @@ export class RecordKeeper {
     const record = next(before);
     if (record === null) return { kind: 'lost', reason: 'the record is not as expected' };
     const value = JSON.stringify(record);
-    const outcome = await this.#store.commit({
+    const transaction = {
       require: [{ key: this.#key, revision }, ...(extra.require ?? [])],
       put: [{ key: this.#key, value }],
       ...(extra.remove ? { remove: extra.remove } : {}),
-    });
+    };
+    const outcome = await this.#store.commit(transaction);
     switch (outcome.kind) {
       case 'committed':
         this.#take({ key: this.#key, value, revision: outcome.revision });
@@ -146,7 +151,7 @@ export class RecordKeeper {
       case 'unreachable':
         return outcome;
       case 'unknown':
-        return this.#readBack(value, record, { revision, id: before?.id ?? null });
+        return this.#readBack(transaction, value, record, { revision, id: before?.id ?? null });
     }
   }
 
@@ -155,6 +160,7 @@ export class RecordKeeper {
    * of ours that is there came by it, whatever its owner has changed since.
    */
   async #readBack(
+    transaction: Transaction,
     value: string,
     record: GroupRecord,
     before: { readonly revision: number; readonly id: string | null },
@@ -168,14 +174,28 @@ export class RecordKeeper {
         const found = this.#record;
         if (record.id !== before.id && found?.id === record.id) return { kind: 'done', record: found };
         if ((entry?.revision ?? 0) === before.revision) {
-          // It may still be on its way: writing the record as it is makes it fail for good.
-          if (entry === null || !(await this.#fence(entry))) continue;
-          return { kind: 'unreachable', reason: 'the change did not happen' };
+          // It may still be on its way. Writing the record as it is makes it fail for good; where there is none, the
+          // same once more can happen once only.
+          if (entry !== null) {
+            if (await this.#fence(entry)) return { kind: 'unreachable', reason: 'the change did not happen' };
+          } else {
+            const again = await this.#store.commit(transaction);
+            if (again.kind === 'committed') {
+              this.#take({ key: this.#key, value, revision: again.revision });
+              return { kind: 'done', record };
+            }
+            if (again.kind === 'conflict' && !again.conflicts.includes(this.#key)) {
+              return { kind: 'lost', reason: `changed by another node (${again.conflicts.join(', ')})` };
+            }
+          }
+          // A store that reads but does not write, such as one without space, is not to be asked without a pause.
+          await pause(this.#environment.clock, readBackMs);
+          continue;
         }
         return { kind: 'lost', reason: 'changed by another node' };
       } catch (error) {
         this.#environment.log.warn(`${this.#key}: whether it was changed is not known: ${messageOf(error)}`);
-        await new Promise<void>((resolve) => void this.#environment.clock.after(readBackMs, resolve));
+        await pause(this.#environment.clock, readBackMs);
       }
     }
   }
@@ -196,5 +216,6 @@ export class RecordKeeper {
     const record = entry === null ? null : parseRecord(entry.value);
     this.#damage = entry !== null && record === null ? 'the store holds something else than a group’s record' : null;
     this.#record = record;
+    this.#taken();
   }
 }

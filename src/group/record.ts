@@ -16,6 +16,8 @@ const legSchema = z
   })
   .readonly();
 
+const tenureSchema = z.object({ generation: z.int().min(1), id: z.string() }).readonly();
+
 const recordSchema = z
   .object({
     schema: z.literal(1),
@@ -32,11 +34,20 @@ const recordSchema = z
     /** The lease it stands on. When that is gone, another node may take over. */
     leaseId: z.string(),
     legs: z.record(z.string(), legSchema).readonly(),
+    /** Wall clock: since when its owner has been that, through all generations in a row. */
+    ownedSinceMs: z.number().optional(),
+    /** BY-1: tenures of other nodes that were given up in favour of this history when both had written. Newest last. */
+    overrules: z.array(tenureSchema).readonly().optional(),
   })
   .readonly();
 
 export type GroupRecord = z.infer<typeof recordSchema>;
 export type RecordLeg = z.infer<typeof legSchema>;
+export type Tenure = z.infer<typeof tenureSchema>;
+
+const overrulesMax = 8;
+
+export { recordSchema };
 
 /** Null when the text is no record. */
 export function parseRecord(text: string): GroupRecord | null {
@@ -62,6 +73,8 @@ export function claimed(
     id: string;
     legs: readonly string[];
     generationMin: number;
+    /** Wall clock. */
+    atMs?: number;
   },
 ): GroupRecord {
   const legs: Record<string, RecordLeg> = {};
@@ -79,7 +92,18 @@ export function claimed(
     owner: claim.owner,
     leaseId: claim.leaseId,
     legs,
+    ...ownedSince(before, claim.owner, claim.atMs),
+    ...(before?.overrules === undefined ? {} : { overrules: before.overrules }),
   };
+}
+
+function ownedSince(
+  before: GroupRecord | null,
+  owner: string,
+  atMs: number | undefined,
+): Pick<GroupRecord, 'ownedSinceMs'> {
+  const since = before?.owner === owner ? before.ownedSinceMs : atMs;
+  return since === undefined ? {} : { ownedSinceMs: since };
 }
 
 /** The owner has fixed its history: hosts are let in next. Every leg not among `equal` is behind from here on. */
@@ -100,6 +124,12 @@ export function withLeg(record: GroupRecord, node: string, change: Partial<Recor
   return { ...record, legs: { ...record.legs, [node]: { ...before, ...change } } };
 }
 
+/** BY-1: this history is gone on with, and the other is given up wherever it is met. */
+export function overruling(record: GroupRecord, tenure: Tenure): GroupRecord {
+  const others = (record.overrules ?? []).filter(({ id }) => id !== tenure.id);
+  return { ...record, overrules: [...others, tenure].slice(-overrulesMax) };
+}
+
 /**
  * A planned move: both legs hold the same, and the new owner's generation follows at once. Others keep their class if they
  * are `equal`, which means that they hold the same, too.
@@ -113,6 +143,8 @@ export function handedOver(
     lineage: Lineage;
     ownLegGood: boolean;
     equal: ReadonlySet<string>;
+    /** Wall clock. */
+    atMs?: number;
   },
 ): GroupRecord {
   const legs: Record<string, RecordLeg> = {};
@@ -121,8 +153,10 @@ export function handedOver(
     const other = to.equal.has(node) ? leg.class : 'behind';
     legs[node] = { ...leg, class: kept ? 'inSync' : other, ...(node === to.node ? { paused: false } : {}) };
   }
+  const { ownedSinceMs: _, ...kept } = record;
   return {
-    ...record,
+    ...kept,
+    ...ownedSince(record, to.node, to.atMs),
     generation: to.lineage.generation,
     id: to.id,
     established: true,

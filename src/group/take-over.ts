@@ -44,6 +44,19 @@ export function assertSafe(record: GroupRecord, leg: LocalLeg, force: boolean): 
   }
 }
 
+/**
+ * Without a coordination store nobody says what the owner did after it was last heard: what the record had of the leg
+ * then is no more than that.
+ */
+export function lossWithoutStore(known: Loss): Loss {
+  const then =
+    known.writes === 0
+      ? 'When the owner was last heard, this copy lacked nothing'
+      : `When the owner was last heard: ${known.text.replace(/\.$/, '')}`;
+  const text = `${then}. There is no coordination store, so what it acknowledged afterwards is not known.`;
+  return { writes: null, bytes: null, seconds: null, text };
+}
+
 /** What is lost by going on from a leg's last image, whose newest change arrived then; null: not known when. */
 export function lossOfImage(atMs: number | null): Loss {
   const when = atMs === null ? '' : ` of ${formatTime(atMs)}`;

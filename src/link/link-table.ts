@@ -168,6 +168,12 @@ export class LinkTable {
     );
   }
 
+  /** All to the peer that are up, dialled by either side. */
+  connections(peer: string): readonly LinkConnection[] {
+    const known = this.#peers.get(peer);
+    return known === undefined ? [] : connectionsUp(known);
+  }
+
   /**
    * Asks another node, over the least busy of all connections to it. Rejects with what the peer's handler rejected
    * with, with `E_NODE_UNREACHABLE`, `E_TIMEOUT`, or `E_BUSY` when too many requests wait already.

@@ -83,8 +83,11 @@ export interface TargetLegOptions {
   readonly leg: LocalLeg;
   readonly forks: ForkKeeper;
   readonly images: LastImage;
-  /** False while this node is, or is becoming, the owner itself under the generation named or a newer one. */
-  readonly mayServe: (generation: number) => boolean;
+  /**
+   * False while this node is, or is becoming, the owner itself, and where the owner's generation is not the one this
+   * node knows of (`store: none`).
+   */
+  readonly mayServe: (owner: string, generationId: string) => boolean;
   /** A newer generation has been seen, or the state shown to people has changed. */
   readonly changed: () => void;
 }
@@ -264,8 +267,8 @@ export class TargetLeg implements EndTask {
       return;
     }
     // While a leg that stops still applies what has arrived, the owner may ask again.
-    if (this.#closed || !this.#options.mayServe(generation)) {
-      refuse('busy', 'this node is the owner itself, is becoming it, or stops');
+    if (this.#closed || !this.#options.mayServe(connection.peer, id)) {
+      refuse('busy', 'this node is the owner itself, is becoming it, knows another one, or stops');
       return;
     }
     const difference = this.#difference(attach);
@@ -286,8 +289,8 @@ export class TargetLeg implements EndTask {
       return;
     }
     if (turn !== this.#attaching) return;
-    if (!this.#options.mayServe(generation)) {
-      refuse('busy', 'this node is becoming the owner itself');
+    if (!this.#options.mayServe(connection.peer, id)) {
+      refuse('busy', 'this node is becoming the owner itself, or knows another one');
       return;
     }
     const queue = new ApplyQueue<Held>({

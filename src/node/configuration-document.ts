@@ -1,16 +1,18 @@
 /** The first cluster document of an installation, as its configuration declares it: identities are made here, once. */
 import { formatAddress } from '../base/network.ts';
-import { randomHex, type Random } from '../base/random.ts';
+import type { Random } from '../base/random.ts';
 import { defaultTakeOverSettings, type ClusterDocument, type LegEntry } from '../store/document.ts';
-import { makeWwid } from '../volume/wwid.ts';
 import { hostPortText } from './configuration-pulse.ts';
 import type { Configuration, GroupConfiguration } from './configuration.ts';
+import { derivedIdentities, drawnIdentities } from './identities.ts';
 
 export function toClusterDocument(configuration: Configuration, random: Random): ClusterDocument {
+  const { cluster, store } = configuration;
+  const identities = store.kind === 'none' ? derivedIdentities(cluster) : drawnIdentities(random);
   return {
     schema: 1,
-    clusterId: randomHex(random, 16),
-    cluster: configuration.cluster,
+    clusterId: identities.clusterId,
+    cluster,
     version: 1,
     sites: configuration.sites,
     nodes: configuration.nodes.map(({ name, site, replication, pulse, heartbeat }) => ({
@@ -23,7 +25,11 @@ export function toClusterDocument(configuration: Configuration, random: Random):
     groups: configuration.groups.map((group) => ({
       name: group.name,
       preferredOwner: group.owner,
-      volumes: group.volumes.map((volume, index) => ({ ...volume, index, wwid: makeWwid(random) })),
+      volumes: group.volumes.map((volume, index) => ({
+        ...volume,
+        index,
+        wwid: identities.wwid(group.name, volume.name),
+      })),
       nextVolumeIndex: group.volumes.length,
       legs: legsOf(group),
       log: group.log,

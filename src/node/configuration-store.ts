@@ -8,7 +8,12 @@ import { duration, field, list, path, section, show, Wrong } from './configurati
 import { didYouMean } from './configuration-positions.ts';
 import type { Finding } from './configuration-schema.ts';
 
-export type StoreConfiguration = FileStoreConfiguration | EtcdStoreConfiguration;
+export type StoreConfiguration = FileStoreConfiguration | EtcdStoreConfiguration | NoStoreConfiguration;
+
+/** The nodes have none in common: each keeps what it knows in its data folder, and they tell each other. */
+export interface NoStoreConfiguration {
+  readonly kind: 'none';
+}
 
 export interface FileStoreConfiguration {
   readonly kind: 'file';
@@ -69,9 +74,11 @@ const etcdStore = section('a store of the kind "etcd"', {
   timeout: duration(50, 30_000, 'from 50ms to 30s').optional(),
 });
 
-const kinds = ['file', 'etcd'];
+const noStore = section('a store of the kind "none"', { kind: z.literal('none') });
 
-export const storeSchema = z.discriminatedUnion('kind', [fileStore, etcdStore], {
+const kinds = ['file', 'etcd', 'none'];
+
+export const storeSchema = z.discriminatedUnion('kind', [fileStore, etcdStore, noStore], {
   error: ({ input }) => {
     if (input === undefined || input === null)
       return 'is missing; it should be the store, beginning with the key kind';
@@ -135,6 +142,8 @@ export function toStoreConfiguration(declared: DeclaredStore, folder: string): S
   switch (declared.kind) {
     case 'file':
       return { kind: 'file', path: resolve(folder, declared.path) };
+    case 'none':
+      return { kind: 'none' };
     case 'etcd':
       return {
         kind: 'etcd',
@@ -155,6 +164,8 @@ export function describeStore(store: StoreConfiguration): unknown {
   switch (store.kind) {
     case 'file':
       return { kind: store.kind, path: store.path };
+    case 'none':
+      return { kind: store.kind };
     case 'etcd': {
       const { kind, endpoints, ca, cert, key, user, passwordFile, prefix, timeoutMs } = store;
       const timeout = timeoutMs === null ? null : `${timeoutMs}ms`;

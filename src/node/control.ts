@@ -8,10 +8,12 @@ import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moment
 import type { ClusterStatus, GroupStatus, LogStatus } from '../group/status.ts';
 import type { ClusterDocument, LogEntry, MirrorMode } from '../store/document.ts';
 import type { AgentControl } from './agent-control.ts';
+import type { HeartbeatMirrorControl } from './mirror-control.ts';
 import type { PulseControl } from './pulse-control.ts';
 
 export interface NodeControl extends AgentControl, PulseControl {
   readonly nodeName: string;
+  readonly heartbeatMirrors: HeartbeatMirrorControl;
   status(): Promise<ClusterStatus>;
   document(): Promise<ClusterDocument>;
   /** Group or volume name; `E_NOT_FOUND`. */
@@ -23,6 +25,8 @@ export interface NodeControl extends AgentControl, PulseControl {
   switchOver(request: { group: string; to: string }): Promise<MoveResult>;
   /** Waits until the owner's lease has lapsed; refused for a live owner, and for a leg not safe to use unless forced. */
   takeOver(request: TakeOverRequest): Promise<MoveResult>;
+  /** BY-1: of two histories that both sides wrote, keeps one; refused while hosts are connected at the other, unless `yes`. */
+  resolveSplitBrain(request: ResolveRequest): Promise<ResolveResult>;
   pauseMirror(request: { group: string; to: string }): Promise<void>;
   resumeMirror(request: { group: string; to: string }): Promise<void>;
   /** Copies everything anew. */
@@ -52,6 +56,21 @@ export interface TakeOverRequest {
   readonly force: boolean;
   /** With the image that was kept of an `Inconsistent` copy (TL-16). Default false. */
   readonly lastConsistent?: boolean;
+}
+
+export interface ResolveRequest {
+  readonly group: string;
+  /** The node whose history is kept. */
+  readonly keep: string;
+  readonly yes: boolean;
+}
+
+export interface ResolveResult {
+  readonly group: string;
+  readonly kept: string;
+  readonly generation: number;
+  /** What becomes of the other history. */
+  readonly text: string;
 }
 
 export interface CreateVolumeRequest {

@@ -3,7 +3,7 @@
  * the world is given to it (`run.ts` in production, the simulator in tests).
  */
 import { z } from 'zod';
-import { Agent } from '../agent/agent.ts';
+import { Agent, isHeard } from '../agent/agent.ts';
 import type { Remembered } from '../agent/agent-state.ts';
 import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
@@ -14,6 +14,7 @@ import { randomHex } from '../base/random.ts';
 import type { DeviceProvider } from '../block/device.ts';
 import { describeGroup, type DescribeContext } from '../group/describe.ts';
 import { Group } from '../group/group.ts';
+import { exchangeMethod } from '../group/record-exchange.ts';
 import { GroupLog } from '../group/group-log.ts';
 import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moments.ts';
 import type { ClusterStatus, ConnectionEntry, GroupStatus, NodeStatus } from '../group/status.ts';
@@ -31,7 +32,7 @@ import {
 } from '../store/document.ts';
 import type { Indication } from '../pulse/indication.ts';
 import type { PulseStatus, UseChange, UseResult } from '../pulse/service.ts';
-import { LeaseHolder, LeaseObserver } from '../store/lease.ts';
+import { LeaseObserver, type Lease } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { imagePathOf } from '../volume/last-image.ts';
 import { makeWwid } from '../volume/wwid.ts';
@@ -46,15 +47,21 @@ import type {
   MoveResult,
   NodeControl,
   NodeEvent,
+  ResolveRequest,
+  ResolveResult,
   TakeOverRequest,
 } from './control.ts';
+import { DocumentAgreement, documentMethod } from './document-agreement.ts';
 import { AgentControlPart, type Decisions } from './agent-control.ts';
+import { DataPathWatch } from './data-path.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
 import { LogControl } from './log-control.ts';
+import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
-import { PulseControlPart, type PulseAsked, type PulseTableRow } from './pulse-control.ts';
-import type { PulsePort } from './pulse-port.ts';
+import { NodePulse, type NodePulseContext } from './node-pulse.ts';
+import { PulseControlPart, type PulseTableRow } from './pulse-control.ts';
+import type { PulseHost } from './pulse-host.ts';
 import { Rates } from './rates.ts';
 import { differs, parseDocument } from './stored-document.ts';
 import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
@@ -63,22 +70,28 @@ export interface NodeOptions {
   readonly environment: Environment;
   readonly devices: DeviceProvider;
   readonly store: Store;
+  /** Of this node; ended with it. */
+  readonly pulse: PulseHost;
   readonly name: string;
   /** Written to the store when it has no document yet. */
   readonly declared: ClusterDocument;
   readonly dataFolder: string;
   readonly listen: Address;
   readonly connectionsPerLink: number;
+  /** Where the document has no pulse, which says it. */
   readonly leaseTtlMs?: number;
   readonly softwareVersion: string;
   readonly pid: number | null;
   readonly bitsSlotBytes: number;
-  /** Null: there is none, and take-over is by hand. */
-  readonly pulse?: PulsePort | null;
-  /** The same, as an administrator asks it. */
-  readonly pulseAsked?: PulseAsked | null;
+  /** What of production lies at a path of this machine (HM-3); absent: nothing does. */
+  readonly productionAt?: (document: ClusterDocument, path: string) => Promise<string | null>;
+  /** `store: none`: `store` is this node's alone, and `declared` is the document. Default false. */
+  readonly storeless?: boolean;
 }
 
+const withoutStoreRisk =
+  'no coordination store: nothing but a person, or the heartbeats, decides whether an owner is dead; a wrong decision makes ' +
+  'two nodes serve different data (docs/manual/without-a-store.md)';
 const pollMs = 500;
 /** While a lease is waited for. */
 const hurriedPollMs = 100;
@@ -94,6 +107,7 @@ const groupAndNode = z.object({ group: z.string(), node: z.string() });
 export class Node implements NodeControl {
   readonly nodeName: string;
   readonly exports: NodeExports;
+  readonly heartbeatMirrors: MirrorControl;
   /** How hosts reach this node; set by who binds the servers. */
   exportBases: readonly string[] = [];
 
@@ -106,7 +120,10 @@ export class Node implements NodeControl {
   readonly #agents: AgentControlPart;
   readonly #pulseControl: PulseControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
-  readonly #lease: LeaseHolder;
+  readonly #pulse: NodePulse;
+  readonly #lease: Lease;
+  /** With the peers' documents, where each node has its own; null where a store has the only one. */
+  readonly #agreement: DocumentAgreement | null;
   readonly #incarnation: string;
   readonly #listeners = new Set<(event: NodeEvent) => void>();
   #document: ClusterDocument;
@@ -118,8 +135,11 @@ export class Node implements NodeControl {
   #poller: Timer | null = null;
   #polling = false;
   #hurried = false;
+  #ownedText = '';
+  #ownedVersion = 0;
   #stopping = false;
   readonly #rates = new Map<string, Rates>();
+  readonly #dataPath = new DataPathWatch();
 
   constructor(options: NodeOptions) {
     this.#options = options;
@@ -138,24 +158,34 @@ export class Node implements NodeControl {
       ownerOf: (name) => this.#ownerOf(name),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
-    const { clock, turn, random } = options.environment;
-    this.#lease = new LeaseHolder({
-      clock,
-      turn,
-      random,
-      store: options.store,
+    this.#lease = options.pulse.lease;
+    this.#pulse = new NodePulse({
+      environment: options.environment,
+      host: options.pulse,
       node: options.name,
       incarnation: this.#incarnation,
-      ...(options.leaseTtlMs === undefined ? {} : { ttlMs: options.leaseTtlMs }),
-      events: {
-        acquired: () => {
-          for (const group of this.#groups.values()) group.leaseAcquired();
-        },
-        lapsed: (reason) => {
-          this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
-          for (const group of this.#groups.values()) group.leaseLapsed();
-        },
+      dataFolder: options.dataFolder,
+      document: () => this.#document,
+      productionAt: (path) => options.productionAt?.(this.#document, path) ?? Promise.resolve(null),
+      ...(options.leaseTtlMs === undefined ? {} : { leaseTtlMs: options.leaseTtlMs }),
+      linkHeard: () => this.#linkHeard(),
+      word: () => this.#word(),
+      leaseAcquired: () => {
+        for (const group of this.#groups.values()) group.leaseAcquired();
       },
+      leaseLapsed: (reason) => {
+        this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
+        for (const group of this.#groups.values()) group.leaseLapsed();
+      },
+      changed: () => this.#agent.look(),
+      indicated: (indication) => this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text),
+    });
+    this.#agreement = options.storeless ? this.#makeAgreement() : null;
+    this.heartbeatMirrors = new MirrorControl({
+      node: options.name,
+      document: () => this.#document,
+      mirrors: this.#pulse.mirrors,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
     this.#agent = new Agent({
       environment: options.environment,
@@ -163,19 +193,16 @@ export class Node implements NodeControl {
       folder: `${options.dataFolder}/agent`,
       document: () => this.#document,
       groups: () => this.#groups.values(),
-      pulse: () => options.pulse?.snapshot ?? null,
+      pulse: () => this.#pulse.snapshot,
       lease: this.#lease,
       leaseOf: (node) => this.#observer(node),
-      store: () => (this.#storeProblem === null ? 'reachable' : 'unreachable'),
+      store: () => (options.storeless ? 'none' : this.#storeProblem === null ? 'reachable' : 'unreachable'),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
       hurry: (on) => this.#hurry(on),
       indicate: (indication) => this.#indicate(indication),
       event: (group, kind, message) => this.#event(group, kind, message),
-      mute: (reason) => options.pulse?.mute(reason),
-      oldestUnstoredMs: (group) => {
-        const sinceMs = group.owner?.unstoredSinceMs ?? null;
-        return sinceMs === null ? 0 : this.#environment.clock.monotonicMs() - sinceMs;
-      },
+      mute: (reason) => this.#pulse.mute(reason),
+      stalled: (group) => this.#dataPath.reasonOf(group),
     });
     this.#agents = new AgentControlPart({
       node: options.name,
@@ -189,11 +216,9 @@ export class Node implements NodeControl {
       node: options.name,
       clock: options.environment.clock,
       document: () => this.#document,
-      pulse: () => options.pulseAsked ?? null,
+      pulse: () => (this.#pulse.beats ? this.#pulse : null),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
-    options.pulse?.onSnapshot(() => this.#agent.look());
-    options.pulse?.onIndication((indication) => this.#indicate(indication));
   }
 
   get groups(): ReadonlyMap<string, Group> {
@@ -231,6 +256,8 @@ export class Node implements NodeControl {
       { listen: this.#options.listen, connectionsPerLink: this.#options.connectionsPerLink, peers: this.#peers() },
       {
         connectionUp: (connection) => {
+          this.#agreement?.connectionUp(connection);
+          if (this.#agreement?.agrees(connection.peer) === false) return;
           for (const group of this.#groups.values()) group.connectionUp(connection);
         },
         connectionDown: (connection, reason) => {
@@ -246,7 +273,7 @@ export class Node implements NodeControl {
     );
     this.#syncGroups();
     await this.#links.start();
-    this.#lease.start();
+    await this.#pulse.start();
     this.#tick();
     void this.#poll();
     await this.#agent.start();
@@ -261,7 +288,7 @@ export class Node implements NodeControl {
     await this.#agent.stop();
     for (const group of this.#groups.values()) await group.close();
     await this.#links?.close();
-    await this.#lease.release().catch(() => {});
+    await this.#pulse.stop();
     await this.#options.store.close();
   }
 
@@ -270,7 +297,7 @@ export class Node implements NodeControl {
     if (this.#document.pulse === null) return;
     const others = this.#document.nodes.filter(({ name }) => name !== this.nodeName);
     await Promise.all([
-      this.#options.pulse?.leave(),
+      this.#pulse.leave(),
       ...others.map(({ name }) => this.#request(name, 'agent.leaving', {}, announceTimeoutMs).catch(() => {})),
     ]);
   }
@@ -279,7 +306,11 @@ export class Node implements NodeControl {
 
   /** The store's document, or the declared one put there. Waits for a store that cannot be reached. */
   async #agreeOnDocument(): Promise<ClusterDocument> {
-    const { store, declared } = this.#options;
+    const { store, declared, storeless } = this.#options;
+    if (storeless) {
+      this.#environment.log.warn(withoutStoreRisk);
+      return declared;
+    }
     for (;;) {
       try {
         const entry = await store.read(documentKey);
@@ -342,7 +373,7 @@ export class Node implements NodeControl {
     for (const { name } of this.#document.nodes) {
       if (name !== this.nodeName) this.#observer(name).observe(entries.get(leaseKey(name)) ?? null, now);
     }
-    const stored = entries.get(documentKey);
+    const stored = this.#agreement === null ? entries.get(documentKey) : undefined;
     if (stored !== undefined && stored.revision !== this.#documentRevision) {
       this.#learnDocument(parseDocument(stored.value));
       this.#documentRevision = stored.revision;
@@ -362,7 +393,8 @@ export class Node implements NodeControl {
 
   #observer(node: string): LeaseObserver {
     let observer = this.#leases.get(node);
-    if (observer === undefined) this.#leases.set(node, (observer = new LeaseObserver()));
+    if (observer === undefined)
+      this.#leases.set(node, (observer = new LeaseObserver(this.#document.pulse?.leaseMarginMs)));
     return observer;
   }
 
@@ -441,6 +473,7 @@ export class Node implements NodeControl {
         newId: (group, replaces) => this.#router.newId(group, replaces),
         forgetId: (id) => this.#router.forget(id),
         event: (group, kind, message) => this.#event(group, kind, message),
+        ...(this.#agreement === null ? {} : { storeless: { heard: (node) => this.#heard(node) } }),
       },
       entry,
     );
@@ -456,6 +489,7 @@ export class Node implements NodeControl {
 
   /** R2: a group's records travel on one connection; groups are spread over all. */
   #connectionFor(group: string, node: string): LinkConnection | null {
+    if (this.#agreement?.agrees(node) === false) return null;
     const up = this.#links?.outgoing(node) ?? [];
     const at = this.#document.groups.findIndex((entry) => entry.name === group);
     return up[Math.max(0, at) % Math.max(1, up.length)] ?? null;
@@ -464,10 +498,13 @@ export class Node implements NodeControl {
   #tick(): void {
     if (this.#stopping) return;
     this.#ticker = this.#environment.clock.after(tickMs, () => this.#tick());
+    this.#agreement?.tick();
     for (const group of this.#groups.values()) {
       group.tick();
       this.#ratesOf(group).sample(this.#environment.clock.monotonicMs(), group.owner?.counters ?? null);
     }
+    const stalled = this.#dataPath.look(this.#groups.values(), this.#environment.clock.monotonicMs());
+    for (const { group, reason } of stalled) this.#event(group, 'stalled', reason);
   }
 
   #ratesOf(group: Group): Rates {
@@ -483,8 +520,46 @@ export class Node implements NodeControl {
     return this.#links.request(node, method, params, timeoutMs);
   }
 
+  #makeAgreement(): DocumentAgreement {
+    return new DocumentAgreement({
+      node: this.nodeName,
+      document: () => this.#document,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      agreed: (peer) => {
+        for (const connection of this.#links?.connections(peer) ?? [])
+          for (const group of this.#groups.values()) group.connectionUp(connection);
+      },
+      differs: (difference) =>
+        this.#event(
+          null,
+          'document',
+          `${difference}: the two nodes have nothing to do with each other until that is mended and one is started again`,
+        ),
+    });
+  }
+
+  /** By what another node is known to live, without a store. */
+  #heard(node: string): string | null {
+    if (this.#links?.reachable(node).state === 'up') return 'its replication link is up';
+    const peer = this.#options.pulse?.snapshot?.peers.find((candidate) => candidate.node === node);
+    return peer !== undefined && isHeard(peer) ? 'its heartbeats arrive' : null;
+  }
+
   async #called(peer: string, method: string, params: unknown): Promise<unknown> {
     switch (method) {
+      case documentMethod:
+        return this.#agreement?.answer() ?? null;
+      case exchangeMethod: {
+        const { group, account } = z.object({ group: z.string(), account: z.unknown() }).parse(params);
+        const exchange = this.#groups.get(group)?.exchange ?? null;
+        if (exchange === null || this.#agreement?.agrees(peer) !== true)
+          throw new HoldfastError('E_REFUSED', this.#agreement?.problem(peer) ?? `group ${group} is not known here`);
+        return exchange.offered(peer, account);
+      }
+      case 'group.resolve':
+        return this.resolveSplitBrain(
+          z.object({ group: z.string(), keep: z.string(), yes: z.boolean() }).parse(params),
+        );
       case 'node.status':
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
       case 'node.present':
@@ -532,6 +607,9 @@ export class Node implements NodeControl {
       case 'log.mark':
       case 'log.moments':
         return this.#logs.called(method, params);
+      case 'heartbeatMirror.list':
+      case 'heartbeatMirror.do':
+        return this.heartbeatMirrors.called(method, params);
       default:
         throw new HoldfastError('E_PROTOCOL', `this version knows no request ${method}`);
     }
@@ -563,6 +641,13 @@ export class Node implements NodeControl {
     };
     add(this.nodeName, this.#groupStatuses());
     for (const { name, answer } of answers) add(name, answer.groups);
+    if (this.#agreement !== null) {
+      notes.push(withoutStoreRisk);
+      for (const { name } of others) {
+        const problem = this.#agreement.problem(name);
+        if (problem !== null) notes.push(`${name} is not dealt with: ${problem}`);
+      }
+    }
     if (this.#storeProblem !== null) notes.push(`the coordination store does not answer: ${this.#storeProblem}`);
     return {
       schema: 1,
@@ -710,6 +795,16 @@ export class Node implements NodeControl {
     return group.moves.takeOver(force, lastConsistent).then((moved) => ({ group: name, owner: node, ...moved }));
   }
 
+  resolveSplitBrain(request: ResolveRequest): Promise<ResolveResult> {
+    const { group: name, keep, yes } = request;
+    const group = this.#mustKnow(name);
+    this.#mustBeNode(keep);
+    if (keep !== this.nodeName)
+      return this.#request(keep, 'group.resolve', request, moveTimeoutMs) as Promise<ResolveResult>;
+    if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${keep} has no copy of it`);
+    return group.moves.resolve(yes).then((resolved) => ({ group: name, kept: keep, ...resolved }));
+  }
+
   decisions(request: { group: string; count: number }): Promise<Decisions> {
     return this.#agents.decisions(request);
   }
@@ -792,6 +887,7 @@ export class Node implements NodeControl {
   }
 
   async #mirror(method: string, name: string, to: string, forward: boolean): Promise<void> {
+    if (method === 'mirror.pause') await this.heartbeatMirrors.requireProduction(name, 'pause');
     const group = this.#mustKnow(name);
     this.#mustBeNode(to);
     if (group?.role === 'primary') {
@@ -839,18 +935,28 @@ export class Node implements NodeControl {
     change: (document: ClusterDocument) => ClusterDocument,
     remove: readonly string[] = [],
   ): Promise<void> {
-    const { store } = this.#options;
+    const { store, storeless } = this.#options;
+    if (storeless) {
+      throw new HoldfastError(
+        'E_REFUSED',
+        'there is no coordination store to keep the change: write it into the configuration file of every node, then ' +
+          'start the nodes again',
+      );
+    }
     for (let attempt = 0; attempt < 5; attempt++) {
       const entry = await store.read(documentKey);
       if (entry === null) throw new HoldfastError('E_STORE_DAMAGED', 'the store has no cluster document');
       const before = parseDocument(entry.value);
       const after = { ...change(before), version: before.version + 1 };
+      const value = JSON.stringify(after);
       const outcome = await store.commit({
         require: [{ key: documentKey, revision: entry.revision }],
-        put: [{ key: documentKey, value: JSON.stringify(after) }],
+        put: [{ key: documentKey, value }],
         remove,
       });
-      if (outcome.kind === 'committed') {
+      // R11: of an unknown outcome it is read what became of it; else the change would be made twice.
+      const happened = outcome.kind === 'unknown' && (await store.read(documentKey))?.value === value;
+      if (outcome.kind === 'committed' || happened) {
         this.#learnDocument(after);
         for (const { name } of after.nodes) {
           if (name !== this.nodeName) this.#request(name, 'node.refresh', {}, statusTimeoutMs).catch(() => {});
@@ -863,6 +969,7 @@ export class Node implements NodeControl {
   }
 
   async #refreshDocument(): Promise<void> {
+    if (this.#agreement !== null) return;
     const entry = await this.#options.store.read(documentKey);
     if (entry !== null) this.#learnDocument(parseDocument(entry.value));
   }
@@ -918,13 +1025,38 @@ export class Node implements NodeControl {
       throughput: this.#ratesOf(group).rates,
       reachable: (node) => {
         const { state, reason } = this.#links?.reachable(node) ?? { state: 'down', reason: null };
-        return { up: state === 'up', reason };
+        const problem = this.#agreement?.problem(node) ?? null;
+        return state === 'up' && problem !== null ? { up: false, reason: problem } : { up: state === 'up', reason };
       },
+    };
+  }
+
+  #linkHeard(): ReadonlyMap<string, number> {
+    const now = this.#environment.clock.monotonicMs();
+    return new Map(
+      this.#peers().flatMap(({ name }): [string, number][] => {
+        const { lastHeardMs = null } = this.#links?.reachable(name) ?? {};
+        return lastHeardMs === null ? [] : [[name, now - lastHeardMs]];
+      }),
+    );
+  }
+
+  #word(): ReturnType<NodePulseContext['word']> {
+    const owned = [...this.#groups.values()].filter(({ record }) => record?.owner === this.nodeName);
+    const text = owned.map(({ name, record }) => `${name} ${record?.generation ?? 0}`).join();
+    if (text !== this.#ownedText) this.#ownedVersion++;
+    this.#ownedText = text;
+    return {
+      automatic: this.#agent.state.current.automatic,
+      lease: this.#lease.state,
+      ownedVersion: this.#ownedVersion,
+      serving: owned.filter((group) => group.serving).length,
     };
   }
 
   /** A failure, or its end, seen here (HM-16). */
   #indicate(indication: Indication): void {
+    this.#pulse.indicate(indication);
     this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text);
   }
 

@@ -9,7 +9,20 @@ import { EtcdStore, etcdTimeoutMs, type EtcdUser } from '../store/etcd-store.ts'
 import { FileStore } from '../store/file-store.ts';
 import { defaultLeaseTtlMs } from '../store/lease.ts';
 import type { Store } from '../store/store.ts';
-import { etcdPasswordVariable, type EtcdStoreConfiguration, type StoreConfiguration } from './configuration-store.ts';
+import {
+  etcdPasswordVariable,
+  type EtcdStoreConfiguration,
+  type FileStoreConfiguration,
+  type StoreConfiguration,
+} from './configuration-store.ts';
+
+/** Where a node keeps what it knows: where the nodes have no store in common, a folder of its own. */
+export function storeOfNode(
+  configuration: StoreConfiguration,
+  dataFolder: string,
+): FileStoreConfiguration | EtcdStoreConfiguration {
+  return configuration.kind === 'none' ? { kind: 'file', path: `${dataFolder}/store` } : configuration;
+}
 
 /**
  * Does not wait for a store that cannot be reached. Rejects with what its files bring, `E_FILE_MISSING` or `E_IO`, and
@@ -18,7 +31,7 @@ import { etcdPasswordVariable, type EtcdStoreConfiguration, type StoreConfigurat
  * @param leaseTtlMs of the leases that are to be renewed in time; gives the default time for a request.
  */
 export async function openStore(
-  configuration: StoreConfiguration,
+  configuration: FileStoreConfiguration | EtcdStoreConfiguration,
   cluster: string,
   environment: Environment,
   leaseTtlMs = defaultLeaseTtlMs,

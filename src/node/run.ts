@@ -11,8 +11,11 @@ import { nodeConfiguration, type Configuration } from './configuration.ts';
 import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
 import { Node } from './node.ts';
-import { openStore } from './open-store.ts';
+import { openStore, storeOfNode } from './open-store.ts';
+import { productionAt } from './production-places.ts';
 import { productVersion } from './product-version.ts';
+import { pulseKeyVariable, readPulseKey } from './pulse-key.ts';
+import { WorkerPulseHost } from './pulse-worker.ts';
 
 export interface RunningNode {
   readonly control: NodeControl;
@@ -49,11 +52,20 @@ export async function runNode(options: {
   });
   const sparse = sparseSupport();
   if (!sparse.available) log.warn(`holes in backing files are not seen or made: ${sparse.reason}`);
-  const store = await openStore(configuration.store, configuration.cluster, environment);
+  // A node whose file has no pulse section may be of a cluster that has one: the key can be in the environment.
+  const asked = configuration.pulse !== null || (process.env[pulseKeyVariable] ?? '') !== '';
+  const key = asked ? readPulseKey(configuration.pulse?.keyFile ?? null, process.env, log) : null;
+  const store = await openStore(storeOfNode(configuration.store, own.dataFolder), configuration.cluster, environment);
   const node = new Node({
     environment,
     devices: new NodeDeviceProvider(environment.turn),
     store,
+    pulse: new WorkerPulseHost({
+      environment,
+      store: configuration.store,
+      cluster: configuration.cluster,
+      local: { dataFolder: own.dataFolder, key },
+    }),
     name: nodeName,
     declared: toClusterDocument(configuration, environment.random),
     dataFolder: own.dataFolder,
@@ -62,6 +74,8 @@ export async function runNode(options: {
     softwareVersion: productVersion,
     pid: process.pid,
     bitsSlotBytes,
+    productionAt: (document, path) => productionAt(document, { node: nodeName, dataFolder: own.dataFolder }, path),
+    storeless: configuration.store.kind === 'none',
   });
   const nbd = new NbdServer(environment, node.exports);
   let nbdAddresses: Address[];

@@ -4,6 +4,7 @@
  */
 import type { Group } from '../group/group.ts';
 import { Node } from '../node/node.ts';
+import { InProcessPulseHost } from '../node/pulse-in-process.ts';
 import {
   defaultGroupSettings,
   defaultTakeOverSettings,
@@ -109,6 +110,12 @@ export class Cluster {
       environment,
       devices,
       store,
+      pulse: new InProcessPulseHost({
+        environment,
+        store,
+        maker: null,
+        local: { dataFolder: '/data', key: null },
+      }),
       name,
       declared: this.document,
       dataFolder: '/data',

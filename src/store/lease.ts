@@ -47,6 +47,22 @@ export type LeaseState =
   /** Not acquired since the start. */
   | 'unknown';
 
+/** A moment on both clocks. */
+export interface Moment {
+  readonly monotonicMs: number;
+  readonly wallMs: number;
+}
+
+/** What the holder says at one moment. */
+export interface LeaseView {
+  readonly state: LeaseState;
+  readonly reason: string | null;
+  /** Null unless valid. */
+  readonly leaseId: string | null;
+  /** From then on, by either clock, it is valid no more. Null unless valid. */
+  readonly deadline: Moment | null;
+}
+
 /**
  * The lease of this node as those see it who act on it. `LeaseHolder` is one; where the holder lives in another thread, a view
  * of it in shared memory.
@@ -65,6 +81,11 @@ export interface LeaseEvents {
   acquired(leaseId: string): void;
   /** Once for each lease acquired, unless it is released. A new one is being acquired already. */
   lapsed(reason: string): void;
+  /**
+   * State, reason, identity or deadline are others than before. Called at once, in the middle of whatever changed them: for
+   * those who only write it down.
+   */
+  changed?(): void;
 }
 
 export interface LeaseOptions {
@@ -77,12 +98,11 @@ export interface LeaseOptions {
   /** Of this process. */
   readonly incarnation: string;
   readonly ttlMs?: number;
-}
-
-/** A moment on both clocks. */
-interface Moment {
-  readonly monotonicMs: number;
-  readonly wallMs: number;
+  /**
+   * Why this node shall not keep its lease any longer, such as an engine that is stuck; null when it shall. As long as there
+   * is a reason it is neither renewed nor acquired anew, and lapses at its deadline.
+   */
+  readonly withheld?: () => string | null;
 }
 
 /** The identity held or being acquired; `counter` and `sentAt` are those of the last attempt. */
@@ -132,6 +152,17 @@ export class LeaseHolder implements Lease {
     return this.isValid() ? (this.#lease?.id ?? null) : null;
   }
 
+  /** As it was last settled: whether the deadline has passed meanwhile is the reader's to see. */
+  get view(): LeaseView {
+    const valid = this.#state === 'valid';
+    return {
+      state: this.#state,
+      reason: this.#reason,
+      leaseId: valid ? (this.#lease?.id ?? null) : null,
+      deadline: valid ? this.#deadline : null,
+    };
+  }
+
   /** For the transactions that rely on the lease being there still. */
   get revision(): number | null {
     return this.isValid() ? (this.#lease?.revision ?? null) : null;
@@ -160,6 +191,7 @@ export class LeaseHolder implements Lease {
     this.#deadlineTimer?.cancel();
     if (this.#state === 'valid') this.#state = 'lapsed';
     this.#reason = 'released';
+    this.#options.events.changed?.();
     await this.#step;
     const lease = this.#lease;
     if (lease === null || lease.revision === 0) return;
@@ -184,14 +216,17 @@ export class LeaseHolder implements Lease {
   async #run(): Promise<void> {
     if (this.#stopped) return;
     const wasValid = this.#state === 'valid';
+    const withheld = this.#options.withheld?.() ?? null;
     try {
-      if (!this.isValid()) await this.#acquire();
+      if (withheld !== null) this.#reason = `neither renewed nor acquired: ${withheld}`;
+      else if (!this.isValid()) await this.#acquire();
       else if (this.#inDoubt) await this.#readBack();
       else await this.#renew();
     } catch (error) {
       this.#reason = `store: ${messageOf(error)}`;
     }
     const isValid = this.isValid();
+    this.#options.events.changed?.();
     if (isValid && this.#reason === null) {
       const sinceSentMs = this.#options.clock.monotonicMs() - (this.#lease?.sentAt.monotonicMs ?? 0);
       this.#schedule(Math.max(0, this.#ttlMs / 3 - sinceSentMs));
@@ -281,6 +316,7 @@ export class LeaseHolder implements Lease {
     this.#deadlineTimer?.cancel();
     const leftMs = this.#deadline.monotonicMs - this.#options.clock.monotonicMs();
     this.#deadlineTimer = this.#options.clock.after(leftMs, () => void this.isValid());
+    this.#options.events.changed?.();
     if (!wasValid) {
       this.#options.turn.defer(() => this.#options.events.acquired(lease.id));
     }
@@ -291,6 +327,7 @@ export class LeaseHolder implements Lease {
     this.#reason = reason;
     this.#inDoubt = false;
     this.#deadlineTimer?.cancel();
+    this.#options.events.changed?.();
     this.#options.turn.defer(() => this.#options.events.lapsed(reason));
     this.#schedule(0);
   }

@@ -7,6 +7,9 @@
  *   digit  1      NAA, 6
  *   digits 2–7    IEEE company id
  *   digits 8–32   100 random bits, so that clusters that never met do not collide
+ *
+ * Without a coordination store nobody can keep what was drawn once for all nodes: there the 100 bits are derived from the
+ * names of cluster, group and volume (`node/identities.ts`), which must not be changed then.
  */
 import { type Random, randomHex } from '../base/random.ts';
 
@@ -18,6 +21,11 @@ const companyId = '024846';
 
 export function makeWwid(random: Random): string {
   return `6${companyId}${randomHex(random, 13).slice(1)}`;
+}
+
+/** @param digits at least 25 hex digits. */
+export function wwidOf(digits: string): string {
+  return `6${companyId}${digits.slice(0, 25)}`;
 }
 
 /** Any NAA 6 identity, not only of our making: one may have been taken over from another product's volume. */

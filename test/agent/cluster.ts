@@ -3,7 +3,15 @@
  * product's own.
  */
 import { Node } from '../../src/node/node.ts';
-import type { PulsePort } from '../../src/node/pulse-port.ts';
+import type {
+  PulseAnswers,
+  PulseHost,
+  PulseHostEvents,
+  PulseQuestion,
+  PulseStart,
+  QuestionOf,
+} from '../../src/node/pulse-host.ts';
+import { InProcessPulseHost } from '../../src/node/pulse-in-process.ts';
 import type { Indication } from '../../src/pulse/indication.ts';
 import type { PulseSettings } from '../../src/pulse/settings.ts';
 import type { Enable, Heard, Hearing, NodeWord, PulseSnapshot } from '../../src/pulse/snapshot.ts';
@@ -45,12 +53,14 @@ const word: NodeWord = {
   hears: {},
 };
 
-export class ScriptedPulse implements PulsePort {
+/** The lease is the product's own. */
+export class ScriptedPulse implements PulseHost {
   snapshot: PulseSnapshot | null = null;
   muted: string | null = null;
   left = false;
   readonly indicated: Indication[] = [];
-  readonly #listeners: (() => void)[] = [];
+  readonly #host: InProcessPulseHost;
+  #events: PulseHostEvents | null = null;
   readonly #process: SimProcess;
   readonly #node: string;
   readonly #heard = new Map<string, Map<string, Heard>>();
@@ -59,6 +69,12 @@ export class ScriptedPulse implements PulsePort {
   constructor(process: SimProcess, node: string, others: readonly string[], hears: Hearing) {
     this.#process = process;
     this.#node = node;
+    this.#host = new InProcessPulseHost({
+      environment: process.environment,
+      store: process.store,
+      maker: null,
+      local: { dataFolder: '/data', key: null },
+    });
     for (const other of others) this.hear(other, 'network', hears);
     this.#beat();
   }
@@ -76,11 +92,27 @@ export class ScriptedPulse implements PulsePort {
     this.#tell();
   }
 
-  onSnapshot(listener: () => void): void {
-    this.#listeners.push(listener);
+  get lease(): PulseHost['lease'] {
+    return this.#host.lease;
   }
 
-  onIndication(): void {}
+  start(start: PulseStart, events: PulseHostEvents): Promise<void> {
+    this.#events = events;
+    return this.#host.start({ ...start, pulse: null }, events);
+  }
+
+  heard(): void {}
+
+  async ask<Kind extends PulseQuestion['kind']>(asked: QuestionOf<Kind>): Promise<PulseAnswers[Kind]> {
+    const question: PulseQuestion = asked;
+    if (question.kind !== 'leave') throw new Error(`a scripted pulse knows no ${question.kind}`);
+    this.left = true;
+    return null as PulseAnswers[Kind];
+  }
+
+  stop(): Promise<void> {
+    return this.#host.stop();
+  }
 
   say(): void {}
 
@@ -90,10 +122,6 @@ export class ScriptedPulse implements PulsePort {
 
   mute(reason: string | null): void {
     this.muted = reason;
-  }
-
-  async leave(): Promise<void> {
-    this.left = true;
   }
 
   #beat(): void {
@@ -117,9 +145,8 @@ export class ScriptedPulse implements PulsePort {
         said: this.#words.get(node) ?? word,
       })),
     };
-    this.#process.call(() => {
-      for (const listener of this.#listeners) listener();
-    });
+    const { snapshot } = this;
+    this.#process.call(() => this.#events?.changed(snapshot));
   }
 }
 

@@ -48,6 +48,7 @@ describe('answers', () => {
     expect(await client.takeOver({ group: 'g1', node: 'west', force: true, lastConsistent: true })).toMatchObject({
       owner: 'west',
     });
+    expect(await client.resolveSplitBrain({ group: 'g1', keep: 'east', yes: true })).toMatchObject({ kept: 'east' });
     await client.pauseMirror({ group: 'g1', to: 'west' });
     await client.resumeMirror({ group: 'g1', to: 'west' });
     await client.resyncMirror({ group: 'g1', to: 'west' });
@@ -57,6 +58,7 @@ describe('answers', () => {
       ['deleteVolume', { name: 'v', force: true }],
       ['switchOver', { group: 'g1', to: 'west' }],
       ['takeOver', { group: 'g1', node: 'west', force: true, lastConsistent: true }],
+      ['resolveSplitBrain', { group: 'g1', keep: 'east', yes: true }],
       ['pauseMirror', { group: 'g1', to: 'west' }],
       ['resumeMirror', { group: 'g1', to: 'west' }],
       ['resyncMirror', { group: 'g1', to: 'west' }],
@@ -112,11 +114,16 @@ describe('answers', () => {
       '/v1/groups/{group}/mirrors/{node}/pause',
       '/v1/groups/{group}/mirrors/{node}/resume',
       '/v1/groups/{group}/mirrors/{node}/resync',
+      '/v1/groups/{group}/resolve',
       '/v1/groups/{group}/switch-over',
       '/v1/groups/{group}/take-over',
       '/v1/logs',
       '/v1/nodes/{node}/automatic',
       '/v1/pulse',
+      '/v1/pulse/mirrors',
+      '/v1/pulse/mirrors/{name}',
+      '/v1/pulse/mirrors/{name}/install',
+      '/v1/pulse/mirrors/{name}/remove',
       '/v1/pulse/tables',
       '/v1/pulse/use',
       '/v1/status',

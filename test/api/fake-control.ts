@@ -34,6 +34,15 @@ const leg = (node: string, more: Partial<LegStatus>): LegStatus => ({
   ...more,
 });
 
+export const fakeMirror = {
+  name: 'hb1',
+  from: 'east',
+  to: 'west',
+  primary: '/data/east/heartbeat/hb1.img',
+  secondary: '/dev/sdc',
+  state: 'installed',
+} as const;
+
 export function fakeGroup(westLeg: Partial<LegStatus> = {}, more: Partial<GroupStatus> = {}): GroupStatus {
   return {
     name: 'g1',
@@ -252,6 +261,30 @@ export function fakeControl(): FakeControl {
       asked.push(['takeOver', request]);
       if (!request.force) throw new HoldfastError('E_REFUSED', 'east owns g1 and is alive; use group switch-over');
       return moved(request.group, request.node, 3500, 'Nothing acknowledged was lost.');
+    },
+    async resolveSplitBrain(request) {
+      find(request.group);
+      asked.push(['resolveSplitBrain', request]);
+      if (!request.yes) throw new HoldfastError('E_REFUSED', '2 host sessions are open at west');
+      return { group: request.group, kept: request.keep, generation: 3, text: 'What west wrote is given up there.' };
+    },
+    heartbeatMirrors: {
+      async list() {
+        return { mirrors: [fakeMirror], notes: [] };
+      },
+      async create(request) {
+        asked.push(['heartbeatMirrors.create', request]);
+      },
+      async install(request) {
+        asked.push(['heartbeatMirrors.install', request]);
+      },
+      async remove(request) {
+        asked.push(['heartbeatMirrors.remove', request]);
+      },
+      async delete(request) {
+        if (request.name === fakeMirror.name) throw new HoldfastError('E_REFUSED', 'hb1 is installed');
+        asked.push(['heartbeatMirrors.delete', request]);
+      },
     },
     async decisions(request) {
       find(request.group);

@@ -350,6 +350,20 @@ describe('why, volumes, groups', () => {
   });
 });
 
+describe('a resolution of a split brain', () => {
+  it('BY-1: says whose history is kept, and is refused while hosts are connected at the other node', async () => {
+    expect((await run('group resolve g1 --keep east --yes')).out).toBe(
+      'the history of east is kept for g1 (generation 3)\nWhat west wrote is given up there.\n',
+    );
+    const refused = await run('group resolve g1 --keep east');
+    expect(refused.status).toBe(3);
+    expect(control.asked).toEqual([
+      ['resolveSplitBrain', { group: 'g1', keep: 'east', yes: true }],
+      ['resolveSplitBrain', { group: 'g1', keep: 'east', yes: false }],
+    ]);
+  });
+});
+
 describe('a take-over', () => {
   it('asks for what was said', async () => {
     await run('group take-over g1 --node west --last-consistent');

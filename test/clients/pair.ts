@@ -44,6 +44,8 @@ export interface PairOptions {
   readonly data?: Partial<Record<NodeName, string>>;
   /** The nodes reach each other over a network that can be cut. */
   readonly cuttable?: boolean;
+  /** `store: none`. */
+  readonly storeless?: boolean;
 }
 
 interface NodePorts {
@@ -81,7 +83,7 @@ export class Pair {
     const pair = new Pair(folder, ports, data);
     const declarationFor = (reader: NodeName | null) => ({
       cluster: 'pair',
-      store: { kind: 'file', path: join(folder, 'store') },
+      store: options.storeless ? { kind: 'none' } : { kind: 'file', path: join(folder, 'store') },
       sites: nodeNames,
       nodes: nodeNames.map((name) => ({
         name,
@@ -107,7 +109,7 @@ export class Pair {
   static async start(options: PairOptions = {}): Promise<Pair> {
     const pair = await Pair.declare(options);
     try {
-      if (options.cuttable) await pair.layPaths();
+      if (options.cuttable) await pair.layPaths(options.storeless === true);
       await Promise.all(nodeNames.map((name) => pair.startNode(name)));
       await pair.untilEstablished();
       return pair;
@@ -280,7 +282,15 @@ export class Pair {
   }
 
   /** The first node to start declares where all are reached; that is the near ends of the paths from then on. */
-  private async layPaths(): Promise<void> {
+  private async layPaths(storeless: boolean): Promise<void> {
+    // Without a store everybody declares for itself.
+    if (!storeless) await this.declareNearEnds();
+    for (const { replication, replicationBehind } of Object.values(this.ports)) {
+      this.paths.push(await NetworkPath.open(replication, replicationBehind));
+    }
+  }
+
+  private async declareNearEnds(): Promise<void> {
     await this.startNode('east', this.configurationPath);
     await until('east serves alone', 60_000, async () => {
       const status = await this.tryStatus('east');
@@ -288,9 +298,6 @@ export class Pair {
       return own.length > 0 && own.every(({ service }) => service === 'Serving') ? true : null;
     });
     await this.endNode('east');
-    for (const { replication, replicationBehind } of Object.values(this.ports)) {
-      this.paths.push(await NetworkPath.open(replication, replicationBehind));
-    }
   }
 
   /** What the node itself reads: it listens at the far end of the path to it. */

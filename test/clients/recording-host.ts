@@ -18,7 +18,9 @@ const replyInfo = 3;
 const commandWrite = 1;
 
 export interface RecordingHostOptions {
-  readonly port: number;
+  /** Of loopback; or `path`, of a Unix socket. */
+  readonly port?: number;
+  readonly path?: string;
   readonly volume: string;
   readonly blocks: number;
   readonly depth: number;
@@ -92,7 +94,7 @@ export class RecordingHost {
   private readonly record: WriteRecord;
   private readonly busy = new Map<number, number>();
   private stopping = false;
-  private lastAnswerMs = performance.now();
+  lastAnswerMs = performance.now();
   private pending: Buffer<ArrayBufferLike> = Buffer.alloc(0);
 
   private constructor(socket: Socket, options: RecordingHostOptions, record: WriteRecord) {
@@ -108,7 +110,8 @@ export class RecordingHost {
 
   /** Rejects with the server's words when the export is refused. */
   static async start(options: RecordingHostOptions, record: WriteRecord): Promise<RecordingHost> {
-    const socket = connect(options.port, '127.0.0.1');
+    const { port = 0, path } = options;
+    const socket = path === undefined ? connect(port, '127.0.0.1') : connect(path);
     await once(socket, 'connect');
     const host = new RecordingHost(socket, options, record);
     await handshake(socket, options.volume);
@@ -122,6 +125,11 @@ export class RecordingHost {
     this.stopping = true;
     if (this.busy.size === 0) this.socket.destroy();
     await this.ended;
+  }
+
+  /** Ends the session; what it owed stays in doubt. */
+  giveUp(): void {
+    this.socket.destroy();
   }
 
   private fill(): void {
@@ -166,6 +174,57 @@ export class RecordingHost {
     }
     if (this.stopping && this.busy.size === 0) this.socket.destroy();
     else this.fill();
+  }
+}
+
+/** One NBD session that reads the same block again and again, `depth` times at once, until the session ends. */
+export class ReadingHost {
+  readonly ended: Promise<void>;
+  /** First number of each answer that came. */
+  readonly answers: number[] = [];
+  private readonly socket: Socket;
+  private readonly block: number;
+  private pending: Buffer<ArrayBufferLike> = Buffer.alloc(0);
+
+  private constructor(socket: Socket, block: number) {
+    this.socket = socket;
+    this.block = block;
+    socket.on('error', () => {});
+    this.ended = new Promise((resolve) => void socket.on('close', () => resolve()));
+  }
+
+  static async start(options: { port: number; volume: string; block: number; depth: number }): Promise<ReadingHost> {
+    const socket = connect(options.port, '127.0.0.1');
+    await once(socket, 'connect');
+    const host = new ReadingHost(socket, options.block);
+    await handshake(socket, options.volume);
+    socket.on('data', (chunk) => host.received(chunk));
+    for (let count = 0; count < options.depth; count++) host.ask();
+    return host;
+  }
+
+  stop(): void {
+    this.socket.destroy();
+  }
+
+  private ask(): void {
+    const header = Buffer.alloc(28);
+    header.writeUInt32BE(requestMagic, 0);
+    header.writeBigUInt64BE(BigInt(this.block * blockBytes), 16);
+    header.writeUInt32BE(blockBytes, 24);
+    this.socket.write(header);
+  }
+
+  private received(chunk: Buffer): void {
+    this.pending = Buffer.concat([this.pending, chunk]);
+    while (this.pending.length >= 16) {
+      const failed = this.pending.readUInt32BE(4) !== 0;
+      const length = failed ? 16 : 16 + blockBytes;
+      if (this.pending.length < length) return;
+      if (!failed) this.answers.push(Number(this.pending.readBigUInt64LE(16)));
+      this.pending = this.pending.subarray(length);
+      this.ask();
+    }
   }
 }
 

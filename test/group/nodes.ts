@@ -18,7 +18,12 @@ import {
   type GroupSettings,
   type MirrorMode,
 } from '../../src/store/document.ts';
+import { exchangeMethod } from '../../src/group/record-exchange.ts';
+import type { SplitBrainPolicy } from '../../src/store/document.ts';
+import { FileStore } from '../../src/store/file-store.ts';
 import { LeaseHolder, LeaseObserver } from '../../src/store/lease.ts';
+import { MemoryStore, StoreMemory } from '../../src/store/memory-store.ts';
+import type { Store } from '../../src/store/store.ts';
 import { End } from '../mirror/pair.ts';
 import { diskOf, MiB, volumeEntry, volumePath } from '../volume/legs.ts';
 
@@ -34,6 +39,19 @@ export interface NodesOptions {
   readonly logBytes?: number;
   /** Of the volume. Default 4 MiB. */
   readonly sizeBytes?: number;
+  /** `store: none`: every node has one of its own, in its files. */
+  readonly storeless?: boolean;
+  readonly afterSplitBrain?: Partial<SplitBrainPolicy>;
+}
+
+/** A store that is still being opened when it is first used. */
+function opening(opened: Promise<Store>): Store {
+  return {
+    read: (key) => opened.then((store) => store.read(key)),
+    readAll: (prefix) => opened.then((store) => store.readAll(prefix)),
+    commit: (transaction) => opened.then((store) => store.commit(transaction)),
+    close: () => opened.then((store) => store.close()),
+  };
 }
 
 /** One incarnation of a node. */
@@ -45,6 +63,7 @@ export class Node {
   /** Dialled by this node, by peer. */
   readonly outs = new Map<string, End>();
   readonly events: string[] = [];
+  readonly store: Store;
   readonly #nodes: Nodes;
   readonly #observers = new Map<string, LeaseObserver>();
   #ids = 0;
@@ -54,12 +73,17 @@ export class Node {
     this.name = name;
     const process = nodes.world.machine(name).start('holdfast');
     this.process = process;
-    const { environment, store, devices } = process;
+    const { environment, devices } = process;
+    const { storeless } = nodes;
+    const store = storeless
+      ? opening(FileStore.open(environment.files, '/data/store', environment.random, environment.log))
+      : process.store;
+    this.store = store;
     this.lease = new LeaseHolder({
       clock: environment.clock,
       turn: environment.turn,
       random: environment.random,
-      store,
+      store: storeless ? new MemoryStore(new StoreMemory()) : store,
       node: name,
       incarnation: `${process.number}`,
       events: { acquired: () => this.group.leaseAcquired(), lapsed: () => this.group.leaseLapsed() },
@@ -85,7 +109,11 @@ export class Node {
         leaseOf: (node) => this.#observers.get(node) ?? null,
         document: () => document,
         connectionTo: (node) => this.out(node),
-        request: (node, method, params) => nodes.answer(node, method, params),
+        request: (node, method, params, timeoutMs) =>
+          storeless ? nodes.ask(this, node, method, params, timeoutMs) : nodes.answer(node, method, params),
+        ...(storeless
+          ? { storeless: { heard: (node) => (nodes.linked(name, node) ? 'its link is up' : null) } }
+          : {}),
         metadataFolder: '/data/g1',
         forkFolder: '/forks',
         logFolders: () => ['/log'],
@@ -120,7 +148,7 @@ export class Node {
   #poll(): void {
     const { version } = this.group.keeper;
     const { clock } = this.process.environment;
-    void this.process.store
+    void this.store
       .readAll('')
       .then((entries) => {
         const found = (key: string): (typeof entries)[number] | null =>
@@ -136,6 +164,7 @@ export class Node {
 export class Nodes {
   readonly world: World;
   readonly entry: GroupEntry;
+  readonly storeless: boolean;
   readonly #nodes = new Map<string, Node>();
   /** Nodes without links: to the others, and among themselves. */
   readonly #cut = new Set<string>();
@@ -148,7 +177,10 @@ export class Nodes {
     settings = {},
     sizeBytes = 4 * MiB,
     logBytes,
+    storeless = false,
+    afterSplitBrain = {},
   }: NodesOptions) {
+    this.storeless = storeless;
     this.world = new World({ seed });
     this.entry = {
       name: 'g1',
@@ -158,7 +190,10 @@ export class Nodes {
       legs: legs.map((node) => ({ node, mode: modes[node] ?? mode })),
       log: logBytes === undefined ? null : { sizeBytes: logBytes, places: {}, retentionMs: 0, retentionBytes: 0 },
       settings: { ...defaultGroupSettings, ...settings },
-      takeOver: defaultTakeOverSettings,
+      takeOver: {
+        ...defaultTakeOverSettings,
+        afterSplitBrain: { ...defaultTakeOverSettings.afterSplitBrain, ...afterSplitBrain },
+      },
       resources: [],
     };
   }
@@ -264,6 +299,36 @@ export class Nodes {
     other.other = out;
     node.outs.set(to, out);
     node.group.connectionUp(out);
+    peer.group.connectionUp(other);
+  }
+
+  /** Whether a connection stands between the two, in either direction. */
+  linked(name: string, peer: string): boolean {
+    return this.#nodes.get(name)?.out(peer) != null || this.#nodes.get(peer)?.out(name) != null;
+  }
+
+  /** A request over the link: it takes turns at both ends, and is never answered when either ends. */
+  ask(from: Node, to: string, method: string, params: unknown, timeoutMs: number): Promise<unknown> {
+    const asker = from.process;
+    return new Promise((resolve, reject) => {
+      if (!this.linked(from.name, to)) {
+        reject(new Error('no link'));
+        return;
+      }
+      const { process, group } = this.node(to);
+      asker.environment.clock.after(timeoutMs, () => reject(new Error('no answer')));
+      process.call(() => {
+        const account: unknown = structuredClone((params as { account?: unknown }).account);
+        const answer =
+          method === exchangeMethod && group.exchange !== null
+            ? group.exchange.offered(from.name, account)
+            : this.answer(to, method, params);
+        answer.then(
+          (value) => asker.call(() => resolve(value)),
+          (error: unknown) => asker.call(() => reject(error instanceof Error ? error : new Error(String(error)))),
+        );
+      });
+    });
   }
 
   answer(name: string, method: string, params: unknown): Promise<unknown> {

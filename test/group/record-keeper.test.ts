@@ -18,6 +18,8 @@ class Bench {
   /** Of the next commit: whether it happens and what is said of it; then it is as ever. */
   next: { happens: boolean; outcome: CommitOutcome } | null = null;
   unreadable = 0;
+  /** Of all commits the outcome is unknown; none happens. */
+  silent = false;
   reads = 0;
   readonly keeper = new RecordKeeper(this.world.machine('east').start('a').environment, this.#way(), 'g1');
 
@@ -30,6 +32,7 @@ class Bench {
       },
       readAll: (prefix) => this.store.readAll(prefix),
       commit: async (transaction: Transaction): Promise<CommitOutcome> => {
+        if (this.silent) return { kind: 'unknown', reason: 'no space' };
         const { next } = this;
         this.next = null;
         if (next === null) return this.store.commit(transaction);
@@ -119,6 +122,45 @@ describe('the keeper of a record', () => {
     expect((await bench.world.settle(change)).kind).toBe('done');
     expect(bench.keeper.busy).toBe(false);
   });
+
+  test.each([true, false])(
+    'R11: of an unknown outcome the first record there is was written once (it happened: %s)',
+    async (happens) => {
+      const bench = new Bench();
+      await bench.keeper.refresh();
+      bench.next = { happens, outcome: { kind: 'unknown', reason: 'no answer' } };
+      expect((await bench.change((before) => claimed(before, claim))).kind).toBe('done');
+      expect(await bench.inStore()).toEqual(bench.keeper.record);
+      expect((await bench.store.read(key))?.revision).toBe(1);
+      // What it goes on from is what is there.
+      expect((await bench.change()).kind).toBe('done');
+    },
+  );
+
+  test('R11: a first record whose other conditions do not hold any more is lost', async () => {
+    const bench = new Bench();
+    await bench.keeper.refresh();
+    bench.next = { happens: false, outcome: { kind: 'unknown', reason: 'no answer' } };
+    const extra = { require: [{ key: 'leases/west', revision: 1 }] };
+    const change = bench.keeper.change((before) => claimed(before, claim), extra);
+    expect(await bench.world.settle(change)).toMatchObject({ kind: 'lost' });
+  });
+
+  test.each([true, false])(
+    'a store that reads but cannot say what it writes is asked now and then (a record is there: %s)',
+    async (there) => {
+      const bench = new Bench();
+      if (there) await bench.claimed();
+      else await bench.keeper.refresh();
+      bench.silent = true;
+      const change = bench.keeper.change((before) => (before === null ? claimed(before, claim) : pausing(before)));
+      await bench.world.run(60_000);
+      expect(bench.reads).toBeLessThan(250);
+      bench.silent = false;
+      const { kind } = await bench.world.settle(change);
+      expect(kind).toBe(there ? 'unreachable' : 'done');
+    },
+  );
 
   test('a store that cannot be reached changed nothing', async () => {
     const bench = new Bench();

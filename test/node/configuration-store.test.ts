@@ -68,8 +68,8 @@ describe('the store is refused', () => {
   test.each([
     ['', '1:1 store: is missing; it should be the store, beginning with the key kind'],
     ['store: file', '2:8 store: "file" is not the store; write the key kind, and those of the kind'],
-    ['store: { path: s }', '2:8 store.kind: is missing; it should be one of file, etcd'],
-    ['store: { kind: ectd }', '2:16 store.kind: "ectd" is not one of file, etcd (did you mean "etcd"?)'],
+    ['store: { path: s }', '2:8 store.kind: is missing; it should be one of file, etcd, none'],
+    ['store: { kind: ectd }', '2:16 store.kind: "ectd" is not one of file, etcd, none (did you mean "etcd"?)'],
     ['store: { kind: file }', '2:8 store.path: is missing; it should be the path of a file or folder'],
     ['store: { kind: etcd }', '2:8 store.endpoints: is missing; it should be a list of endpoints'],
     [

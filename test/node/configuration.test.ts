@@ -228,7 +228,7 @@ describe('a wrong configuration is refused with place, fault and what would be r
       'store of no kind there is',
       'kind: file',
       'kind: files',
-      ['2:16 store.kind: "files" is not one of file, etcd (did you mean "file"?)'],
+      ['2:16 store.kind: "files" is not one of file, etcd, none (did you mean "file"?)'],
     ],
     [
       'mode',
@@ -412,7 +412,7 @@ describe('a wrong configuration is refused with place, fault and what would be r
       .replace('owner: east', 'owner: esat')
       .replace('kind: file', 'kind: x');
     expect(problemsIn(text)).toEqual([
-      '2:16 store.kind: "x" is not one of file, etcd',
+      '2:16 store.kind: "x" is not one of file, etcd, none',
       '19:12 groups[0].owner: there is no node "esat" (did you mean "east"?)',
       '22:15 groups[0].volumes[0].size: "big" is not a size such as 512MiB, 1GiB or 4TiB',
       '33:17 groups[0].log.places.east: "east" has no copy of the group; its nodes are esat, west',

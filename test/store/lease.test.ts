@@ -103,6 +103,8 @@ const random: Random = { bytes: (count) => new Uint8Array(count).fill(++identiti
 function setUp(memory = new StoreMemory(), clock = new HandClock(), incarnation = 'i1') {
   const store = new FaultyStore(new MemoryStore(memory));
   const events: string[] = [];
+  const withheld: { reason: string | null } = { reason: null };
+  const views: { valid: boolean; deadlineMs: number | null; reason: string | null }[] = [];
   let inIsValid = false;
   const holder = new LeaseHolder({
     clock,
@@ -112,7 +114,14 @@ function setUp(memory = new StoreMemory(), clock = new HandClock(), incarnation 
     store,
     node: 'east',
     incarnation,
+    withheld: () => withheld.reason,
     events: {
+      changed: () =>
+        void views.push({
+          valid: holder.view.state === 'valid',
+          deadlineMs: holder.view.deadline?.monotonicMs ?? null,
+          reason: holder.view.reason,
+        }),
       acquired: (id) => void (expect(inIsValid).toBe(false), events.push(`acquired ${id.slice(0, 2)}`)),
       lapsed: (reason) => void (expect(inIsValid).toBe(false), events.push(`lapsed ${reason}`)),
     },
@@ -124,7 +133,7 @@ function setUp(memory = new StoreMemory(), clock = new HandClock(), incarnation 
     return valid;
   };
   const stored = async () => parseLease((await new MemoryStore(memory).read('leases/east'))?.value ?? '');
-  return { memory, clock, store, events, holder, isValid, stored };
+  return { memory, clock, store, events, holder, isValid, stored, withheld, views };
 }
 
 async function started(...parameters: Parameters<typeof setUp>) {
@@ -301,6 +310,52 @@ describe('the holder of a lease', () => {
     const second = await started(first.memory, new HandClock(), 'i2');
     expect(second.holder.leaseId).not.toBe(first.holder.leaseId);
     expect(await second.stored()).toMatchObject({ leaseId: second.holder.leaseId, incarnation: 'i2' });
+  });
+
+  test('withheld, it is neither renewed nor acquired anew until it is not withheld any more', async () => {
+    const { clock, holder, store, events, isValid, withheld } = await started();
+    const { leaseId } = holder;
+    withheld.reason = 'the engine is stuck';
+    await clock.pass(2999);
+    expect(isValid()).toBe(true);
+    expect(holder.reason).toContain('the engine is stuck');
+    await clock.pass(2);
+    expect(holder.state).toBe('lapsed');
+    expect(events[1]).toContain('the engine is stuck');
+    await clock.pass(60_000);
+    expect(store.commits).toBe(1);
+    withheld.reason = null;
+    await clock.pass(300);
+    expect(holder).toMatchObject({ state: 'valid', reason: null });
+    expect(holder.leaseId).not.toBe(leaseId);
+  });
+
+  test('withheld for a moment only, it is renewed in time and keeps its identity', async () => {
+    const { clock, holder, events, withheld } = await started();
+    const { leaseId } = holder;
+    withheld.reason = 'the engine is stuck';
+    await clock.pass(2500);
+    withheld.reason = null;
+    await clock.pass(10_000);
+    expect(holder).toMatchObject({ state: 'valid', reason: null, leaseId });
+    expect(events).toHaveLength(1);
+  });
+
+  test('whoever writes it down hears of each deadline, of the lapse and of the release', async () => {
+    const { clock, store, holder, views } = await started();
+    expect(views[0]).toEqual({ valid: true, deadlineMs: 4000, reason: null });
+    await clock.pass(1000);
+    expect(views.at(-1)).toEqual({ valid: true, deadlineMs: 5000, reason: null });
+    store.fault = 'unreachable';
+    await clock.pass(1100);
+    expect(views.at(-1)).toMatchObject({ valid: true, deadlineMs: 5000, reason: expect.stringContaining('store') });
+    await clock.pass(2000);
+    expect(views.at(-1)).toMatchObject({ valid: false, deadlineMs: null });
+    store.fault = 'none';
+    await clock.pass(1000);
+    expect(views.at(-1)).toMatchObject({ valid: true, reason: null });
+    await holder.release();
+    expect(views.at(-1)).toEqual({ valid: false, deadlineMs: null, reason: 'released' });
   });
 
   test('released, it is gone from the store at once, and nothing is renewed or reported', async () => {

@@ -1,6 +1,6 @@
-import { spawnSync } from 'node:child_process';
+import { execFile, type ChildProcess } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { ReadStream } from 'node:tty';
 import { HoldfastError, messageOf } from '../errors.ts';
@@ -52,39 +52,44 @@ function bindError(where: string, error: Error): HoldfastError {
 /** What is written and not taken by the line is bounded: beyond that it is dropped, the newest heartbeat alone matters. */
 const unsentBytesMax = 64 * 1024;
 
+/** Longer than `stty` takes on a device that answers. */
+const settingMsMax = 2000;
+
 class SerialStream implements ByteStream {
   readonly remote: string;
+  readonly #events: StreamEvents;
+  /** While it sets the line: a device that hangs must not hold up whoever else runs in this thread. */
+  #setting: ChildProcess | null;
   #line: ReadStream | null = null;
   #unsentBytes = 0;
   #closed = false;
-  readonly #events: StreamEvents;
 
   constructor(path: string, baudRate: number, events: StreamEvents) {
     this.remote = path;
     this.#events = events;
-    // Events never come inside the call that opens.
-    setImmediate(() => this.#open(path, baudRate));
+    const modes = [String(baudRate), 'raw', '-echo', 'clocal', '-hupcl', 'min', '1'];
+    this.#setting = execFile('stty', ['-F', path, ...modes], { timeout: settingMsMax }, (error, _out, complaint) => {
+      this.#setting = null;
+      if (this.#closed) return;
+      if (error === null) this.#open(path);
+      else this.#close(complaint.trim() || (error.killed === true ? `${path} does not answer` : error.message));
+    });
   }
 
   get unsentBytes(): number {
     return this.#unsentBytes;
   }
 
-  #open(path: string, baudRate: number): void {
-    if (this.#closed) return;
+  #open(path: string): void {
     try {
-      const set = spawnSync('stty', ['-F', path, String(baudRate), 'raw', '-echo', 'clocal', '-hupcl', 'min', '1'], {
-        encoding: 'utf8',
-        timeout: 2000,
-      });
-      if (set.status !== 0) throw new Error(set.stderr.trim() || set.error?.message || 'stty failed');
       const fd = openSync(path, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
       // A tty stream is polled; an ordinary file stream would hold a thread of the pool for as long as the line is silent.
       this.#line = new ReadStream(fd);
+      closeUnlessOwned(fd, this.#line);
       this.#line.on('data', (data: Buffer) => this.#events.received(data));
       this.#line.on('end', () => this.#close('the line was closed'));
       this.#line.on('error', (error) => this.#close(error.message));
-      this.#line.on('close', () => this.#close('closed'));
+      this.#line.on('close', () => this.#close('the line was closed'));
       this.#events.opened?.();
     } catch (error) {
       this.#close(messageOf(error));
@@ -97,6 +102,7 @@ class SerialStream implements ByteStream {
       this.#unsentBytes += part.length;
       this.#line.write(part, () => {
         this.#unsentBytes -= part.length;
+        if (this.#unsentBytes === 0 && !this.#closed) this.#events.drained?.();
       });
     }
   }
@@ -118,8 +124,16 @@ class SerialStream implements ByteStream {
   #close(reason: string): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#setting?.kill();
     this.#line?.destroy();
     this.#line = null;
     setImmediate(() => this.#events.closed(reason));
   }
+}
+
+/** Of a pseudo-terminal the stream opens a file of its own, and never closes the one it was given (libuv, `uv_tty_init`). */
+function closeUnlessOwned(fd: number, line: ReadStream): void {
+  // `Reflect`, because the types do not know it.
+  const handle: unknown = Reflect.get(line, '_handle');
+  if (typeof handle === 'object' && handle !== null && 'fd' in handle && handle.fd !== fd) closeSync(fd);
 }

@@ -1,0 +1,338 @@
+/**
+ * One of the two backing stores of a heartbeat mirror: a file or a block device (HM-2). Of each region it keeps two slots
+ * (`mirror-slot.ts`); only the newest write counts, so while one is under way a newer one takes the place of what waits.
+ *
+ * Nothing here waits for a disk without end. A disk that has not answered for `limitMs` is a problem, and is asked for
+ * nothing more until it has: at most one write and one flush of a volume hang, whatever it is asked for.
+ *
+ * A write is not flushed before it counts: a heartbeat tells that its sender lives, and after a loss of power what it
+ * told before is worth nothing. But a disk's errors are hidden behind the page cache, so the volume is flushed now and
+ * then, beside the writes, and what the flush says is believed.
+ */
+import type { Clock, Timer } from '../base/clock.ts';
+import { HoldfastError, messageOf } from '../base/errors.ts';
+import type { FileHandle, Files } from '../base/files.ts';
+import {
+  decodeSlot,
+  encodeSlot,
+  firstSector,
+  mirrorVolumeBytes,
+  recognise,
+  regions,
+  type RegionName,
+  type Slot,
+} from './mirror-slot.ts';
+
+export interface VolumeWorld {
+  readonly clock: Clock;
+  readonly files: Files;
+}
+
+export interface VolumeOptions {
+  readonly path: string;
+  /** A disk that has not answered for so long counts as failed; milliseconds. */
+  readonly limitMs: number;
+  /** Between two flushes. Default 5000. */
+  readonly flushEveryMs?: number;
+}
+
+export type WriteOutcome =
+  /** As read back from the volume. */
+  | { readonly kind: 'written'; readonly slot: Slot }
+  | { readonly kind: 'failed'; readonly problem: string }
+  /** A newer one took its place before it was begun. */
+  | { readonly kind: 'replaced' };
+
+interface Waiting {
+  readonly payload: Uint8Array;
+  readonly done: (outcome: WriteOutcome) => void;
+}
+
+interface RegionState {
+  newest: Slot | null;
+  /** Index of the slot that is written next: never that of the newest. */
+  nextSlot: 0 | 1;
+  waiting: Waiting | null;
+}
+
+const order: readonly RegionName[] = ['message', 'table'];
+
+export class MirrorVolume {
+  readonly path: string;
+  readonly #world: VolumeWorld;
+  readonly #flushEveryMs: number;
+  /** What is broken has become another; null: nothing is. */
+  readonly #changed: (problem: string | null) => void;
+  readonly #regions: Readonly<Record<RegionName, RegionState>> = {
+    message: { newest: null, nextSlot: 0, waiting: null },
+    table: { newest: null, nextSlot: 0, waiting: null },
+  };
+  #handle: FileHandle | null = null;
+  /** Sequence numbers that the other end has seen: ours go on above them. */
+  readonly #floors: Record<RegionName, number> = { message: 0, table: 0 };
+  readonly #writing: Lane;
+  readonly #flushing: Lane;
+  #writeProblem: string | null = null;
+  #flushProblem: string | null = null;
+  #flushedMs: number;
+  #problem: string | null = null;
+  #closed = false;
+
+  constructor(world: VolumeWorld, options: VolumeOptions, changed: (problem: string | null) => void) {
+    this.path = options.path;
+    this.#world = world;
+    this.#flushEveryMs = options.flushEveryMs ?? 5000;
+    this.#changed = changed;
+    this.#flushedMs = world.clock.monotonicMs();
+    this.#writing = new Lane(world.clock, options.limitMs);
+    this.#flushing = new Lane(world.clock, options.limitMs);
+  }
+
+  get problem(): string | null {
+    return this.#problem;
+  }
+
+  /** As last read or written here; null: nothing yet. */
+  newest(region: RegionName): Slot | null {
+    return this.#regions[region].newest;
+  }
+
+  /** Opens it, so that what is wrong with it shows before the first write. Resolves when it is open, or known not to be. */
+  open(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#handle !== null || this.#closed) return resolve();
+      const begun = this.#writing.run(
+        () => this.#opened(),
+        (problem) => {
+          this.#settled(problem);
+          resolve();
+          this.#pump();
+        },
+      );
+      // What is under way opens it, or is a write to what is open.
+      if (!begun) void this.#writing.idle().then(resolve);
+    });
+  }
+
+  /** `done` is called once, never inside the call. */
+  write(region: RegionName, payload: Uint8Array, done: (outcome: WriteOutcome) => void): void {
+    const state = this.#regions[region];
+    state.waiting?.done({ kind: 'replaced' });
+    state.waiting = { payload, done };
+    this.#pump();
+  }
+
+  raiseSequence(region: RegionName, floor: number): void {
+    this.#floors[region] = Math.max(this.#floors[region], floor);
+  }
+
+  /** Waits for what is under way, but no longer than the limit. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const region of order) this.#regions[region].waiting = null;
+    await Promise.all([this.#writing.idle(), this.#flushing.idle()]);
+    this.#dropHandle();
+  }
+
+  #pump(): void {
+    if (this.#closed) return;
+    if (this.#writing.isOverdue) return this.#refuseWaiting();
+    if (this.#writing.isBusy) return;
+    const region = order.find((name) => this.#regions[name].waiting !== null);
+    if (region === undefined) return;
+    const state = this.#regions[region];
+    const { waiting } = state;
+    if (waiting === null) return;
+    state.waiting = null;
+    let written: Slot | null = null;
+    this.#writing.run(
+      async () => {
+        written = await this.#writeSlot(region, waiting.payload);
+      },
+      (problem) => {
+        this.#settled(problem);
+        if (written !== null && problem === null) waiting.done({ kind: 'written', slot: written });
+        else waiting.done({ kind: 'failed', problem: this.#problem ?? problem ?? 'it was closed' });
+        this.#pump();
+      },
+      () => {
+        // It has answered after all: what came meanwhile was refused, the next write will show.
+        this.#pump();
+      },
+    );
+  }
+
+  #refuseWaiting(): void {
+    for (const region of order) {
+      const { waiting } = this.#regions[region];
+      this.#regions[region].waiting = null;
+      const problem = this.#writeProblem ?? 'it does not answer';
+      if (waiting !== null) this.#world.clock.after(0, () => waiting.done({ kind: 'failed', problem }));
+    }
+  }
+
+  async #writeSlot(region: RegionName, payload: Uint8Array): Promise<Slot> {
+    if (this.#handle === null) await this.#opened();
+    const handle = this.#handle;
+    if (handle === null) throw new HoldfastError('E_IO', `${this.path} was closed`);
+    const state = this.#regions[region];
+    const { slotsAt, slotBytes } = regions[region];
+    const sequence = Math.max(state.newest?.sequence ?? 0, this.#floors[region]) + 1;
+    const at = slotsAt[state.nextSlot];
+    await handle.writeAt(at, encodeSlot(region, { sequence, payload }));
+    const read = decodeSlot(region, await handle.readAt(at, slotBytes));
+    if (read?.sequence !== sequence) {
+      throw new HoldfastError('E_IO', `${this.path} does not hold what was written to it`);
+    }
+    state.newest = { sequence, payload: read.payload.slice() };
+    state.nextSlot = state.nextSlot === 0 ? 1 : 0;
+    this.#flushNowAndThen(handle);
+    return state.newest;
+  }
+
+  /** Of one that is empty the first sector is made ours and flushed: no crash leaves it half written and unrecognisable. */
+  async #opened(): Promise<void> {
+    const handle = await openBacking(this.#world.files, this.path);
+    try {
+      const volume = await handle.readAt(0, mirrorVolumeBytes);
+      const kind = recognise(volume);
+      if (kind === 'foreign') {
+        throw new HoldfastError(
+          'E_REFUSED',
+          `${this.path} holds something else than a heartbeat mirror; it is not overwritten. Name another place, or clear its first ${mirrorVolumeBytes} bytes`,
+        );
+      }
+      if (kind === 'empty') {
+        await handle.writeAt(0, firstSector());
+        await handle.sync();
+      }
+      for (const region of order) this.#load(region, volume);
+    } catch (error) {
+      handle.close().catch(() => {});
+      throw error;
+    }
+    this.#handle = handle;
+    if (this.#closed) this.#dropHandle();
+  }
+
+  #load(region: RegionName, volume: Uint8Array): void {
+    const { slotsAt, slotBytes } = regions[region];
+    const state = this.#regions[region];
+    const slots = slotsAt.map((at) => decodeSlot(region, volume.subarray(at, at + slotBytes)));
+    const newest = (slots[1]?.sequence ?? 0) > (slots[0]?.sequence ?? 0) ? 1 : 0;
+    const slot = slots[newest] ?? null;
+    state.newest = slot === null ? null : { ...slot, payload: slot.payload.slice() };
+    state.nextSlot = slot === null || newest === 1 ? 0 : 1;
+  }
+
+  #flushNowAndThen(handle: FileHandle): void {
+    const nowMs = this.#world.clock.monotonicMs();
+    // Soon again while one has failed: its next success is what ends the problem.
+    const everyMs = this.#flushProblem === null ? this.#flushEveryMs : Math.min(this.#flushEveryMs, 1000);
+    if (this.#flushing.isBusy || nowMs - this.#flushedMs < everyMs) return;
+    this.#flushedMs = nowMs;
+    this.#flushing.run(
+      () => handle.sync(),
+      (problem) => {
+        this.#flushProblem = problem === null ? null : `${this.path}: ${problem}`;
+        if (problem !== null) this.#dropHandle();
+        this.#tell();
+      },
+    );
+  }
+
+  #settled(problem: string | null): void {
+    this.#writeProblem = problem === null ? null : this.#named(problem);
+    // A device that went and came back is another one: the handle of the old one fails for ever.
+    if (problem !== null) this.#dropHandle();
+    this.#tell();
+  }
+
+  #dropHandle(): void {
+    const handle = this.#handle;
+    if (handle === null || this.#writing.isOverdue || this.#flushing.isOverdue) return;
+    this.#handle = null;
+    handle.close().catch(() => {});
+  }
+
+  #named(problem: string): string {
+    return problem.includes(this.path) ? problem : `${this.path}: ${problem}`;
+  }
+
+  #tell(): void {
+    const problem = this.#writeProblem ?? this.#flushProblem;
+    if (problem === this.#problem || this.#closed) return;
+    this.#problem = problem;
+    this.#changed(problem);
+  }
+}
+
+/** One piece of work at a time, none of which is waited for longer than the limit. */
+class Lane {
+  readonly #clock: Clock;
+  readonly #limitMs: number;
+  #busy = false;
+  #overdue = false;
+  #idle: (() => void)[] = [];
+
+  constructor(clock: Clock, limitMs: number) {
+    this.#clock = clock;
+    this.#limitMs = limitMs;
+  }
+
+  /** Work is under way, or was given up and has not returned yet. */
+  get isBusy(): boolean {
+    return this.#busy;
+  }
+
+  get isOverdue(): boolean {
+    return this.#overdue;
+  }
+
+  /**
+   * Calls `done` once: with null when the work is done, with what went wrong, or, after the limit, with that; in this last
+   * case `late` follows when the work has returned all the same. False, and nothing is begun, while other work is.
+   */
+  run(work: () => Promise<void>, done: (problem: string | null) => void, late: () => void = () => {}): boolean {
+    if (this.#busy) return false;
+    this.#busy = true;
+    const timer: Timer = this.#clock.after(this.#limitMs, () => {
+      this.#overdue = true;
+      this.#becomeIdle();
+      done(`it has not answered for ${this.#limitMs} ms`);
+    });
+    const returned = (problem: string | null): void => {
+      timer.cancel();
+      const wasOverdue = this.#overdue;
+      this.#busy = false;
+      this.#overdue = false;
+      this.#becomeIdle();
+      if (wasOverdue) late();
+      else done(problem);
+    };
+    work().then(
+      () => returned(null),
+      (error: unknown) => returned(messageOf(error)),
+    );
+    return true;
+  }
+
+  /** Resolves when nothing is under way, or what is is overdue. */
+  idle(): Promise<void> {
+    if (!this.#busy || this.#overdue) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  #becomeIdle(): void {
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+}
+
+/** A missing file is made, with its folder; a missing device is not: an ordinary file of its name would take its place. */
+async function openBacking(files: Files, path: string): Promise<FileHandle> {
+  const there = await files.openRaw(path);
+  if (there !== null) return there;
+  if (path.startsWith('/dev/')) throw new HoldfastError('E_FILE_MISSING', `${path}: there is no such device`);
+  await files.makeFolder(path.slice(0, Math.max(path.lastIndexOf('/'), 1)));
+  return files.open(path);
+}
