@@ -9,6 +9,7 @@ import { errorKinds, HoldfastError, messageOf, type ErrorCode } from '../base/er
 import type { NodeControl, NodeEvent } from '../node/control.ts';
 import { heartbeatMirrorCalls } from './heartbeat-mirror-routes.ts';
 import * as pulse from './pulse-schemas.ts';
+import { agentList, checkStatus, resourcesStatus } from './resource-schemas.ts';
 import * as schemas from './schemas.ts';
 
 /** What of `NodeControl` goes over the wire as a request and its answer. */
@@ -96,6 +97,9 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
       ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/take-over`, request),
     resolveSplitBrain: ({ group, ...request }) =>
       ask(schemas.resolveResult, 'POST', `/v1/groups/${part(group)}/resolve`, request),
+    listAlerts: ({ all }) => ask(schemas.alertList, 'GET', `/v1/alerts?all=${all}`),
+    testAlerts: (request) => ask(schemas.testResults, 'POST', '/v1/alerts/test', request),
+    acknowledgeAlerts: (request) => ask(schemas.acknowledged, 'POST', '/v1/alerts/acknowledge', request),
     decisions: ({ group, count }) =>
       ask(schemas.decisions, 'GET', `/v1/groups/${part(group)}/decisions?count=${count}`),
     setGroupAutomatic: ({ group, automatic }) => tell('PUT', `/v1/groups/${part(group)}/automatic`, { automatic }),
@@ -106,6 +110,13 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
       ask(pulse.pulseTables, 'GET', `/v1/pulse/tables${site === undefined ? '' : `?site=${part(site)}`}`),
     usePulse: (change) => ask(pulse.usePulseResult, 'POST', '/v1/pulse/use', change),
     giveBack: ({ group }) => ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/give-back`, {}),
+    groupResources: ({ group }) => ask(resourcesStatus, 'GET', `/v1/groups/${part(group)}/resources`),
+    startResources: ({ group }) => ask(resourcesStatus, 'POST', `/v1/groups/${part(group)}/resources/start`),
+    groupCheck: ({ group, again, serve }) =>
+      again || serve
+        ? ask(checkStatus, 'POST', `/v1/groups/${part(group)}/check`, { again, serve })
+        : ask(checkStatus, 'GET', `/v1/groups/${part(group)}/check`),
+    listAgents: () => ask(agentList, 'GET', '/v1/agents'),
     pauseMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/pause`),
     resumeMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resume`),
     resyncMirror: ({ group, to }) => tell('POST', `${mirror(group, to)}/resync`),

@@ -55,6 +55,11 @@ const kinds = {
     cure: 'Do not restore it from a backup while nodes run; the message says what was found.',
     exitStatus: 1,
   },
+  E_CHECK_FAILED: {
+    meaning: 'The integrity check of a group that was taken over has failed; hosts are kept out.',
+    cure: 'See what it wrote with `holdfast group check`; then run it again there, or let hosts in.',
+    exitStatus: 1,
+  },
   E_TIMEOUT: {
     meaning: 'It took longer than allowed.',
     cure: 'See `holdfast why` for what it waits for.',

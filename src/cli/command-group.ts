@@ -3,6 +3,7 @@ import { Argument, type Command } from 'commander';
 import { formatDuration } from '../base/units.ts';
 import type { MoveResult } from '../node/control.ts';
 import { clientOf, nodeVerb, noun, writeJson, type Building, type NodeVerbOptions } from './command.ts';
+import { addResourceVerbs } from './command-resources.ts';
 import type { Io } from './io.ts';
 import { renderTable } from './table.ts';
 
@@ -80,6 +81,7 @@ export function addGroupCommands(program: Command, building: Building): void {
       io.out.write(`the history of ${kept} is kept for ${resolvedGroup} (generation ${generation})\n${text}\n`);
     });
   addAutomatic(group, building);
+  addResourceVerbs(group, building);
 }
 
 function addAutomatic(group: Command, { io }: Building): void {

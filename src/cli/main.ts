@@ -5,6 +5,8 @@
 import { Command, CommanderError } from 'commander';
 import { errorKinds, HoldfastError, type ErrorCode } from '../base/errors.ts';
 import type { Building } from './command.ts';
+import { addAgentCommands } from './command-agent.ts';
+import { addAlertCommands } from './command-alerts.ts';
 import { addConfigCommands } from './command-config.ts';
 import { addDumpCommand } from './command-dump.ts';
 import { addGroupCommands } from './command-group.ts';
@@ -58,6 +60,8 @@ export function createProgram(building: Building): Command {
   addLogCommands(program, building);
   addPulseCommands(program, building);
   addJudgeCommands(program, building);
+  addAgentCommands(program, building);
+  addAlertCommands(program, building);
   addNodeCommands(program, building);
   addConfigCommands(program, building);
   addDumpCommand(program, building);

@@ -59,7 +59,10 @@ export function describeGroup(group: Group, context: DescribeContext): GroupStat
       wwid,
       sizeBytes,
       blockSizeBytes,
-      exports: group.role === 'primary' ? context.exportBases.map((base) => exportUri(base, name)) : [],
+      exports:
+        group.role === 'primary' && group.withheld === null
+          ? context.exportBases.map((base) => exportUri(base, name))
+          : [],
     })),
     log: logOf(group, context.node),
     legs: entry.legs.map((leg) => {
@@ -71,13 +74,15 @@ export function describeGroup(group: Group, context: DescribeContext): GroupStat
   };
 }
 
-function exportUri(base: string, volume: string): string {
+/** How hosts name a volume to a server at `base`. */
+export function exportUri(base: string, volume: string): string {
   return base.startsWith('nbd+unix:') ? base.replace('///', `///${volume}`) : `${base}/${volume}`;
 }
 
 function serviceOf(group: Group): ServiceState {
   switch (group.role) {
     case 'primary':
+      if (group.withheld !== null) return 'Opening';
       return group.serving || group.owner?.onlyPaced === true ? 'Serving' : 'Suspended';
     case 'opening':
       return 'Opening';
@@ -91,6 +96,12 @@ function serviceOf(group: Group): ServiceState {
 
 function serviceWords(group: Group, service: ServiceState, context: DescribeContext): Words {
   const { name, owner, record } = group;
+  if (group.withheld !== null) {
+    return {
+      reason: `hosts are kept out at ${context.node}: ${group.withheld}`,
+      nextStep: `holdfast group check ${name}: what it found; then --again, or --serve to let hosts in all the same.`,
+    };
+  }
   if (service === 'Opening')
     return {
       reason: `${context.node} is opening it: ${group.problem ?? 'about to serve'}`,

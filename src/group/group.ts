@@ -40,6 +40,7 @@ import { accountOf } from './own-account.ts';
 import type { Account } from './accounts.ts';
 import { RecordExchange } from './record-exchange.ts';
 import { claimed, established, overruling, withLeg, type GroupRecord } from './record.ts';
+import type { GroupService, OpenedBy } from './service.ts';
 
 export type GroupRole =
   /** The local leg is not open: not yet, or `problem` says why. */
@@ -76,6 +77,8 @@ export interface GroupContext {
   readonly newId: (group: string, replaces: number) => number;
   readonly forgetId: (id: number) => void;
   readonly event: (group: string, kind: string, message: string) => void;
+  /** What goes with the serving; absent: nothing does. */
+  readonly service?: GroupService;
   /** `store: none`: the store given is this node's alone. Absent where the nodes share one. */
   readonly storeless?: StorelessContext;
 }
@@ -98,6 +101,8 @@ export class Group {
   problem: string | null = 'not opened yet';
   /** What the last opening may have lost, in a sentence. */
   missing: string | null = null;
+  /** AS-9: why hosts are kept out though it could serve them; null: they are not. */
+  withheld: string | null = null;
   leg: LocalLeg | null = null;
   owner: Owner | null = null;
   target: TargetLeg | null = null;
@@ -120,6 +125,9 @@ export class Group {
   #regaining = false;
   /** The next generation of this node's must be above: another one has seen it (R12). */
   #generationAbove = 0;
+  #openedBy: OpenedBy = 'start';
+  /** Resolves when hosts have been let in or are kept out, with why. */
+  #lettingIn: Promise<string | null> = Promise.resolve(null);
   #changing: Promise<void> = Promise.resolve();
 
   constructor(context: GroupContext, entry: GroupEntry) {
@@ -607,9 +615,45 @@ export class Group {
     if (opened.missing !== null) this.#event('missing', opened.missing);
     // R11: the lease the record stands on may have lapsed meanwhile, and another be held now.
     if (this.#context.lease.leaseId !== current.leaseId) owner.hold('lease', true);
+    this.#openedBy = excluded === null ? 'start' : excluded.length === 0 ? 'handedOver' : 'takeOver';
+    // Held before it is opened: mirrors go on under it, and nothing but the hosts waits for the check.
+    void this.letIn(() => this.#context.service?.beforeServing(this.name, this.#openedBy) ?? null);
     owner.open();
-    this.#event('primary', `${this.#context.node} serves the group, generation ${record.generation}`);
+    const hosts = this.withheld === null ? 'serves' : 'owns';
+    this.#event('primary', `${this.#context.node} ${hosts} the group, generation ${record.generation}`);
     this.#membership?.review();
+  }
+
+  /** Resolves when hosts have been let in (null), or are kept out: why. */
+  get letInOrKept(): Promise<string | null> {
+    return this.#lettingIn;
+  }
+
+  /**
+   * AS-9: hosts wait for the verdict, null being a good one. At the owner only (`E_REFUSED`).
+   * @param check null: there is nothing to wait for.
+   */
+  letIn(check: () => Promise<string | null> | null): Promise<string | null> {
+    const { owner } = this;
+    if (owner === null || this.role !== 'primary')
+      throw new HoldfastError('E_REFUSED', `group ${this.name}: it is not owned by ${this.#context.node}`);
+    const verdict = check();
+    if (verdict === null) {
+      this.#context.service?.serving(this.name, this.#openedBy);
+      return Promise.resolve(null);
+    }
+    this.withheld = 'it is being checked';
+    owner.hold('check', true);
+    this.#lettingIn = verdict.then((problem) => {
+      if (this.owner !== owner) return `${this.#context.node} does not own it any more`;
+      this.withheld = problem;
+      if (problem === null) {
+        owner.hold('check', false);
+        this.#context.service?.serving(this.name, this.#openedBy);
+      } else this.#event('withheld', `hosts are kept out: ${problem}`);
+      return problem;
+    });
+    return this.#lettingIn;
   }
 
   #logSettings(): LogSettings | null {
@@ -721,6 +765,8 @@ export class Group {
     const { owner, leg } = this;
     this.#attempt++;
     this.role = 'leaving';
+    this.withheld = null;
+    this.#lettingIn = Promise.resolve(null);
     this.#opened = 0;
     this.#membership?.close();
     this.#membership = null;
@@ -744,6 +790,7 @@ export class Group {
       }
     }
     this.#event('secondary', `${this.#context.node} no longer serves the group: ${reason}`);
+    this.#context.service?.left(this.name, reason);
     this.#becomeSecondary();
   }
 

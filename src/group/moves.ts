@@ -57,6 +57,8 @@ export class Moves {
   readonly #group: Group;
   readonly #steps: MoveSteps;
   #underWay = false;
+  /** A hand-over is about to begin: what runs on the volumes is being stopped. */
+  #preparing = false;
   /** Id of a generation of this node's that it has given up, and until when it leaves the next to another. */
   #released = '';
   #yieldUntilMs = 0;
@@ -93,7 +95,7 @@ export class Moves {
           `\`holdfast why ${this.#group.name}\``,
       );
     }
-    if (this.#underWay) throw this.#error('E_BUSY', 'another move is under way');
+    await this.#prepared(to, () => this.#group.owner === owner && this.#group.role === 'primary' && target.complete);
     this.#underWay = true;
     const startedMs = this.#environment.clock.monotonicMs();
     owner.hold('switchOver', true);
@@ -149,6 +151,7 @@ export class Moves {
       if (this.#group.owner === owner && keeper.record?.id === owner.lineage.id) {
         for (const other of owner.legs) if (other.phase === 'detached') other.attach();
         owner.hold('switchOver', false);
+        this.#context.service?.handOverFailed(this.#group.name);
       }
       void this.#steps.look();
     }
@@ -164,6 +167,24 @@ export class Moves {
     const entry = await this.#context.store.read(key);
     if (entry === null) return { holder: null, require: [] };
     return { holder: parseLease(entry.value)?.leaseId ?? null, require: [{ key, revision: entry.revision }] };
+  }
+
+  /** What runs on the volumes is stopped, before hosts' requests are held: it may have much to write yet (HM-18). */
+  async #prepared(to: string, possible: () => boolean): Promise<void> {
+    if (this.#underWay || this.#preparing) throw this.#error('E_BUSY', 'another move is under way');
+    const { service } = this.#context;
+    if (service === undefined) return;
+    this.#preparing = true;
+    try {
+      const obstacle = await service.beforeHandOver(this.#group.name, to);
+      if (obstacle !== null)
+        throw this.#refused(`what runs on it does not stop: ${obstacle}; it goes on serving here`);
+      if (possible() && !this.#underWay) return;
+      service.handOverFailed(this.#group.name);
+      throw this.#refused(`while what runs on it was being stopped, it became impossible to hand it over to ${to}`);
+    } finally {
+      this.#preparing = false;
+    }
   }
 
   /** Everything acknowledged and flushed at both ends. */
@@ -190,10 +211,24 @@ export class Moves {
   }
 
   /**
-   * Unplanned: the owner is gone. Refused while it lives, and for a leg that is not safe unless forced.
+   * Unplanned: the owner is gone. Refused while it lives, and for a leg that is not safe unless forced. Rejects with
+   * `E_CHECK_FAILED` when it was taken over and hosts are kept out (AS-9).
    * @param lastConsistent with the image kept of an `Inconsistent` leg instead of the leg.
    */
   async takeOver(force: boolean, lastConsistent = false): Promise<Moved> {
+    const startedMs = this.#environment.clock.monotonicMs();
+    const moved = await this.#takeOver(force, lastConsistent);
+    const kept = await this.#group.letInOrKept;
+    if (kept !== null) {
+      throw this.#error(
+        'E_CHECK_FAILED',
+        `${this.#context.node} has taken it over, but hosts are kept out: ${kept}. ${moved.loss.text}`,
+      );
+    }
+    return { ...moved, pauseMs: this.#environment.clock.monotonicMs() - startedMs };
+  }
+
+  async #takeOver(force: boolean, lastConsistent: boolean): Promise<Moved> {
     const { keeper } = this.#group;
     let { leg } = this.#group;
     const { node, lease } = this.#context;
@@ -402,10 +437,11 @@ export class Moves {
     if (keeper.record?.id !== id || this.#underWay || this.#steps.closing()) return false;
     const failed = this.#group.role === 'primary' && leg !== null && leg.fault !== null;
     const stuck = this.#group.role === 'opening' && leg?.state.condition === 'inconsistent';
-    if (!failed && !stuck && this.#group.role !== 'frozen' && this.#group.role !== 'closed') return false;
+    const kept = this.#group.role === 'primary' && this.#group.withheld !== null;
+    if (!failed && !stuck && !kept && this.#group.role !== 'frozen' && this.#group.role !== 'closed') return false;
     this.#released = id;
     this.#yieldUntilMs = this.#environment.clock.monotonicMs() + yieldMs;
-    if (failed || stuck) await this.#steps.leave('another node takes over: this one cannot serve');
+    if (failed || stuck || kept) await this.#steps.leave('another node takes over: this one cannot serve');
     return true;
   }
 

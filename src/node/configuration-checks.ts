@@ -6,7 +6,9 @@ import { normalize } from 'node:path';
 import { z } from 'zod';
 import { formatAddress, parseAddress, type Address } from '../base/network.ts';
 import { formatSize, parseDurationMs, parseSize } from '../base/units.ts';
+import { checkAgents } from './configuration-agents.ts';
 import { didYouMean } from './configuration-positions.ts';
+import { checkResources } from './configuration-resources.ts';
 import type { Finding } from './configuration-schema.ts';
 import { checkPulse } from './configuration-pulse.ts';
 import { checkStore } from './configuration-store.ts';
@@ -66,7 +68,18 @@ export function crossCheck(declared: unknown): readonly Finding[] {
     ...checkLogs(configuration),
     ...checkStore(configuration.store),
     ...checkPulse(declared),
+    ...itemsOf(declared, 'groups').flatMap((group, index) => {
+      const sketched = configuration.groups[index];
+      return checkResources(group, sketched === undefined ? [] : legsOf(sketched), ['groups', index]);
+    }),
+    ...itemsOf(declared, 'nodes').flatMap((node, index) => checkAgents(node, ['nodes', index])),
   ];
+}
+
+/** As they are declared, for sections that are sketched where they are read. */
+function itemsOf(declared: unknown, key: 'groups' | 'nodes'): readonly unknown[] {
+  const list: unknown = typeof declared === 'object' && declared !== null ? Reflect.get(declared, key) : null;
+  return Array.isArray(list) ? list : [];
 }
 
 function* checkNames({ sites, nodes, groups }: Sketch): Generator<Finding> {

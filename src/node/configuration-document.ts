@@ -1,7 +1,7 @@
 /** The first cluster document of an installation, as its configuration declares it: identities are made here, once. */
 import { formatAddress } from '../base/network.ts';
 import type { Random } from '../base/random.ts';
-import { defaultTakeOverSettings, type ClusterDocument, type LegEntry } from '../store/document.ts';
+import type { ClusterDocument, LegEntry } from '../store/document.ts';
 import { hostPortText } from './configuration-pulse.ts';
 import type { Configuration, GroupConfiguration } from './configuration.ts';
 import { derivedIdentities, drawnIdentities } from './identities.ts';
@@ -34,8 +34,8 @@ export function toClusterDocument(configuration: Configuration, random: Random):
       legs: legsOf(group),
       log: group.log,
       settings: group.settings,
-      takeOver: defaultTakeOverSettings,
-      resources: [],
+      takeOver: group.takeOver,
+      resources: group.resources,
     })),
     pulse: configuration.pulse?.settings ?? null,
   };

@@ -7,6 +7,8 @@ import { parseAddress } from '../base/network.ts';
 import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
 import { intentEntriesMax, intentEntriesMin } from '../volume/intent-map.ts';
+import { agentsSchema } from './configuration-agents.ts';
+import { alertsSchema } from './configuration-alerts.ts';
 import {
   duration,
   field,
@@ -24,6 +26,7 @@ import {
   Wrong,
 } from './configuration-fields.ts';
 import { nodePulseFields, pulseSchema } from './configuration-pulse.ts';
+import { resourceSchema, takeOverSchema } from './configuration-resources.ts';
 import { storeSchema } from './configuration-store.ts';
 
 /** A mistake, by its path in the file. */
@@ -121,6 +124,8 @@ const group = section('a group', {
   mirrors: list(section('a mirror', { to: name, mode: mode.optional() }), 'mirrors', { min: 0 }).optional(),
   log: log.optional(),
   settings: settings.optional(),
+  'take-over': takeOverSchema.optional(),
+  resources: list(resourceSchema, 'resources', { min: 0 }).optional(),
 });
 
 const node = section('a node', {
@@ -132,6 +137,7 @@ const node = section('a node', {
   api,
   nbd: list(nbdAddress, 'addresses', { min: 1 }),
   ...nodePulseFields,
+  agents: agentsSchema.optional(),
 });
 
 export const configurationSchema = section('the configuration', {
@@ -141,6 +147,7 @@ export const configurationSchema = section('the configuration', {
   nodes: list(node, 'nodes', { min: 1 }),
   groups: list(group, 'groups', { min: 0 }).optional(),
   pulse: pulseSchema.optional(),
+  alerts: alertsSchema.optional(),
 });
 
 export type DeclaredConfiguration = z.infer<typeof configurationSchema>;

@@ -8,9 +8,24 @@ import { dirname, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { formatAddress, type Address, type HostPort } from '../base/network.ts';
-import { defaultGroupSettings, type GroupSettings, type LogEntry, type MirrorMode } from '../store/document.ts';
+import {
+  defaultGroupSettings,
+  type GroupSettings,
+  type LogEntry,
+  type MirrorMode,
+  type ResourceEntry,
+  type TakeOverSettings,
+} from '../store/document.ts';
+import { agentsConfiguration, describeAgents, type AgentsConfiguration } from './configuration-agents.ts';
+import { alertsConfiguration, describeAlerts, type AlertsConfiguration } from './configuration-alerts.ts';
 import { crossCheck } from './configuration-checks.ts';
 import { positionOf } from './configuration-positions.ts';
+import {
+  automaticByDefault,
+  describeResources,
+  describeTakeOver,
+  takeOverSettings,
+} from './configuration-resources.ts';
 import { retentionOf } from './log-changes.ts';
 import { configurationSchema, type DeclaredConfiguration, type Finding } from './configuration-schema.ts';
 import { describePulse, hostPortText, toPulseConfiguration, type PulseConfiguration } from './configuration-pulse.ts';
@@ -26,6 +41,8 @@ export interface Configuration {
   readonly sites: readonly string[];
   readonly nodes: readonly NodeConfiguration[];
   readonly groups: readonly GroupConfiguration[];
+  /** Of each node for itself; never part of the cluster document. */
+  readonly alerts: AlertsConfiguration;
 }
 
 /** What only one node needs; never part of the cluster document, except for `replication`. */
@@ -45,6 +62,8 @@ export interface NodeConfiguration {
   /** Where it is reached by heartbeats: UDP, each on a path of its own; TCP, for heartbeat mirrors to it. */
   readonly pulse: readonly HostPort[];
   readonly heartbeat: HostPort | null;
+  /** Where it listens for application agents. */
+  readonly agents: AgentsConfiguration;
 }
 
 export interface GroupConfiguration {
@@ -55,6 +74,8 @@ export interface GroupConfiguration {
   /** Folders are absolute. Null: none. */
   readonly log: LogEntry | null;
   readonly settings: GroupSettings;
+  readonly takeOver: TakeOverSettings;
+  readonly resources: readonly ResourceEntry[];
 }
 
 export interface VolumeConfiguration {
@@ -167,6 +188,7 @@ export function describeConfiguration(configuration: Configuration): unknown {
       nbd: node.nbd.map(formatAddress),
       ...(node.pulse.length === 0 ? {} : { pulse: node.pulse.map(hostPortText) }),
       ...(node.heartbeat === null ? {} : { heartbeat: hostPortText(node.heartbeat) }),
+      agents: describeAgents(node.agents),
     })),
     groups: configuration.groups.map((group) => ({
       name: group.name,
@@ -191,7 +213,10 @@ export function describeConfiguration(configuration: Configuration): unknown {
         'on-log-full': group.settings.onLogFull,
         'merge-gain': group.settings.mergeGain,
       },
+      'take-over': describeTakeOver(group.takeOver),
+      resources: describeResources(group.resources),
     })),
+    alerts: describeAlerts(configuration.alerts),
   };
 }
 
@@ -220,6 +245,7 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
       nbd: node.nbd.map((at) => (at.kind === 'unix' ? { kind: 'unix', path: resolve(folder, at.path) } : at)),
       pulse: (node.pulse ?? []).map(({ host, port }) => ({ host, port })),
       heartbeat: node.heartbeat === undefined ? null : { host: node.heartbeat.host, port: node.heartbeat.port },
+      agents: agentsConfiguration(node.agents, resolve(folder, node.data), folder),
     })),
     groups: (declared.groups ?? []).map((group) => {
       const set = group.settings ?? {};
@@ -248,8 +274,11 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
           onLogFull: set['on-log-full'] ?? defaultGroupSettings.onLogFull,
           mergeGain: set['merge-gain'] ?? defaultGroupSettings.mergeGain,
         },
+        takeOver: takeOverSettings(group['take-over'], automaticByDefault(declared)),
+        resources: group.resources ?? [],
       };
     }),
+    alerts: alertsConfiguration(declared.alerts, folder),
   };
 }
 

@@ -32,6 +32,9 @@ export class NodeExports implements ExportCatalogue {
       const entry = group.entry.volumes.find((volume) => volume.name === name);
       if (entry === undefined) continue;
       const { owner } = group;
+      if (group.withheld !== null) {
+        return { refused: 'unavailable', message: `volume ${name} is closed to hosts: ${group.withheld}` };
+      }
       if (group.role === 'primary' && owner?.leg.has(entry.index) === true) {
         group.addSession(session, name);
         return hostVolume(entry, owner);

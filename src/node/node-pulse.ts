@@ -8,12 +8,13 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import { MirrorInstaller } from '../pulse/installer.ts';
 import type { Indication } from '../pulse/indication.ts';
 import type { ControlMessage } from '../pulse/message.ts';
-import type { PulseStatus, SpokenWord, UseChange, UseResult } from '../pulse/service.ts';
+import type { SpokenWord } from '../pulse/service.ts';
 import type { PulseSnapshot } from '../pulse/snapshot.ts';
 import { decodeTable, encodeTable, type StatusTable } from '../pulse/status-table.ts';
 import type { ClusterDocument } from '../store/document.ts';
 import { defaultLeaseTtlMs } from '../store/lease.ts';
 import { defaultStallMs } from './progress.ts';
+import type { PulseAsked } from './pulse-control.ts';
 import type { PulseConfiguration, PulseHost } from './pulse-host.ts';
 
 export interface NodePulseContext {
@@ -82,6 +83,16 @@ export class NodePulse {
     return this.#context.host.snapshot;
   }
 
+  /** As an administrator asks it; null: there is none. */
+  get asked(): PulseAsked | null {
+    if (!this.#beats) return null;
+    const { host } = this.#context;
+    return {
+      status: () => host.ask<'status'>({ kind: 'status' }),
+      use: (change) => host.ask<'use'>({ kind: 'use', change }),
+    };
+  }
+
   /** Whether a pulse is configured, and beats. */
   get beats(): boolean {
     return this.#beats;
@@ -134,15 +145,6 @@ export class NodePulse {
   /** HM-16: the other nodes are told. */
   indicate(indication: Indication): void {
     if (this.#beats) this.#context.host.indicate(indication);
-  }
-
-  status(): Promise<PulseStatus> {
-    return this.#context.host.ask({ kind: 'status' });
-  }
-
-  /** HM-14. */
-  use(change: UseChange): Promise<UseResult> {
-    return this.#context.host.ask({ kind: 'use', change });
   }
 
   mute(reason: string | null): void {

@@ -7,12 +7,14 @@ import { Agent, isHeard } from '../agent/agent.ts';
 import type { Remembered } from '../agent/agent-state.ts';
 import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
+import { Alerts, type AlertSettings, type TestResult } from '../alerts/alerts.ts';
+import type { AlertSink } from '../alerts/sink.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { parseAddress, type Address } from '../base/network.ts';
 import { randomHex } from '../base/random.ts';
 import type { DeviceProvider } from '../block/device.ts';
-import { describeGroup, type DescribeContext } from '../group/describe.ts';
+import { describeGroup, exportUri, type DescribeContext } from '../group/describe.ts';
 import { Group } from '../group/group.ts';
 import { exchangeMethod } from '../group/record-exchange.ts';
 import { GroupLog } from '../group/group-log.ts';
@@ -52,6 +54,16 @@ import type {
   TakeOverRequest,
 } from './control.ts';
 import { DocumentAgreement, documentMethod } from './document-agreement.ts';
+import {
+  acknowledgeMethod,
+  AlertControlPart,
+  alertNotes,
+  heardNodes,
+  type Acknowledged,
+  type AcknowledgeAlertsRequest,
+  type AlertList,
+  type TestAlertsRequest,
+} from './alert-control.ts';
 import { AgentControlPart, type Decisions } from './agent-control.ts';
 import { DataPathWatch } from './data-path.ts';
 import { NodeExports } from './exports.ts';
@@ -63,6 +75,8 @@ import { NodePulse, type NodePulseContext } from './node-pulse.ts';
 import { PulseControlPart, type PulseTableRow } from './pulse-control.ts';
 import type { PulseHost } from './pulse-host.ts';
 import { Rates } from './rates.ts';
+import { ResourceControl, type ResourceWorld } from './resource-control.ts';
+import type { AgentList, CheckRequest, CheckStatus, ResourcesStatus } from './resource-status.ts';
 import { differs, parseDocument } from './stored-document.ts';
 import { withMode, withoutVolume, withVolume } from './volume-changes.ts';
 
@@ -87,6 +101,10 @@ export interface NodeOptions {
   readonly productionAt?: (document: ClusterDocument, path: string) => Promise<string | null>;
   /** `store: none`: `store` is this node's alone, and `declared` is the document. Default false. */
   readonly storeless?: boolean;
+  /** Absent: nothing but the volumes moves with a group. */
+  readonly resources?: ResourceWorld;
+  /** How people are told of failures; null: nobody is, and nothing is kept. */
+  readonly alerts?: { readonly settings: AlertSettings; readonly sinks: readonly AlertSink[] } | null;
 }
 
 const withoutStoreRisk =
@@ -118,6 +136,9 @@ export class Node implements NodeControl {
   readonly #logs: LogControl;
   readonly #agent: Agent;
   readonly #agents: AgentControlPart;
+  readonly #resources: ResourceControl | null;
+  readonly #alertControl: AlertControlPart;
+  #alerts: Alerts | null = null;
   readonly #pulseControl: PulseControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #pulse: NodePulse;
@@ -177,8 +198,11 @@ export class Node implements NodeControl {
         this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
         for (const group of this.#groups.values()) group.leaseLapsed();
       },
-      changed: () => this.#agent.look(),
-      indicated: (indication) => this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text),
+      changed: () => {
+        this.#agent.look();
+        this.#alerts?.heardNodesChanged();
+      },
+      indicated: (indication) => this.#note(indication),
     });
     this.#agreement = options.storeless ? this.#makeAgreement() : null;
     this.heartbeatMirrors = new MirrorControl({
@@ -204,6 +228,12 @@ export class Node implements NodeControl {
       mute: (reason) => this.#pulse.mute(reason),
       stalled: (group) => this.#dataPath.reasonOf(group),
     });
+    this.#alertControl = new AlertControlPart({
+      node: options.name,
+      otherNodes: () => this.#document.nodes.flatMap(({ name }) => (name === this.nodeName ? [] : [name])),
+      alerts: () => this.#alerts,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+    });
     this.#agents = new AgentControlPart({
       node: options.name,
       document: () => this.#document,
@@ -212,11 +242,12 @@ export class Node implements NodeControl {
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
       switchOver: (request) => this.switchOver(request),
     });
+    this.#resources = options.resources === undefined ? null : this.#makeResources(options.resources);
     this.#pulseControl = new PulseControlPart({
       node: options.name,
       clock: options.environment.clock,
       document: () => this.#document,
-      pulse: () => (this.#pulse.beats ? this.#pulse : null),
+      pulse: () => this.#pulse.asked,
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
   }
@@ -271,8 +302,10 @@ export class Node implements NodeControl {
         call: (peer, method, params) => this.#called(peer, method, params),
       },
     );
+    if (this.#resources !== null) await this.#resources.start();
     this.#syncGroups();
     await this.#links.start();
+    await this.#openAlerts();
     await this.#pulse.start();
     this.#tick();
     void this.#poll();
@@ -286,10 +319,26 @@ export class Node implements NodeControl {
     this.#poller?.cancel();
     await this.#announceStop();
     await this.#agent.stop();
+    await this.#resources?.close();
     for (const group of this.#groups.values()) await group.close();
     await this.#links?.close();
     await this.#pulse.stop();
     await this.#options.store.close();
+    await this.#alerts?.close();
+  }
+
+  async #openAlerts(): Promise<void> {
+    const { environment, alerts, dataFolder } = this.#options;
+    if (alerts == null) return;
+    this.#alerts = await Alerts.open({
+      environment,
+      node: this.nodeName,
+      cluster: this.#document.cluster,
+      folder: `${dataFolder}/alerts`,
+      ...alerts,
+      heardNodes: () => heardNodes(this.#pulse.snapshot),
+      spread: (indication) => this.#pulse.indicate(indication),
+    });
   }
 
   /** AS-7: the others know that it is no failure, by heartbeat and by link. */
@@ -389,6 +438,7 @@ export class Node implements NodeControl {
     this.#event(null, 'document', `the cluster document is at version ${document.version}`);
     this.#links?.setPeers(this.#peers());
     this.#syncGroups();
+    this.#resources?.documentChanged();
   }
 
   #observer(node: string): LeaseObserver {
@@ -474,9 +524,35 @@ export class Node implements NodeControl {
         forgetId: (id) => this.#router.forget(id),
         event: (group, kind, message) => this.#event(group, kind, message),
         ...(this.#agreement === null ? {} : { storeless: { heard: (node) => this.#heard(node) } }),
+        ...(this.#resources === null ? {} : { service: this.#resources }),
       },
       entry,
     );
+  }
+
+  #makeResources(world: ResourceWorld): ResourceControl {
+    return new ResourceControl({
+      environment: this.#environment,
+      node: this.nodeName,
+      dataFolder: this.#options.dataFolder,
+      world,
+      document: () => this.#document,
+      group: (name) => this.#groups.get(name),
+      ownerOf: (name) => this.#ownerOf(name),
+      pathOf: (volume) => this.#pathOf(volume),
+      exportsOf: (volume) => this.exportBases.map((base) => exportUri(base, volume)),
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      gaveUp: (group, reason) => this.#agent.applicationGaveUp(group, reason),
+      indicate: (indication) => this.#indicate(indication),
+      event: (group, kind, message) => this.#event(group, kind, message),
+    });
+  }
+
+  /** Who asks for what this node was not given. */
+  get #resourcesHere(): ResourceControl {
+    if (this.#resources === null)
+      throw new HoldfastError('E_REFUSED', `${this.nodeName} runs nothing beside its volumes`);
+    return this.#resources;
   }
 
   #metadataFolder(group: string): string {
@@ -564,6 +640,8 @@ export class Node implements NodeControl {
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
       case 'node.present':
         return this.nodeName;
+      case acknowledgeMethod:
+        return this.#alertControl.called(params);
       case 'agent.decisions':
       case 'agent.automatic':
       case 'agent.leaving':
@@ -604,6 +682,11 @@ export class Node implements NodeControl {
         await this.#mirror(method, group, node, false);
         return null;
       }
+      case 'resources.status':
+      case 'resources.start':
+      case 'check.look':
+      case 'agents.list':
+        return this.#resourcesHere.called(method, params);
       case 'log.mark':
       case 'log.moments':
         return this.#logs.called(method, params);
@@ -649,6 +732,7 @@ export class Node implements NodeControl {
       }
     }
     if (this.#storeProblem !== null) notes.push(`the coordination store does not answer: ${this.#storeProblem}`);
+    if (this.#alerts !== null) notes.push(...alertNotes(this.nodeName, this.#alerts.summary));
     return {
       schema: 1,
       cluster: this.#document.cluster,
@@ -805,6 +889,18 @@ export class Node implements NodeControl {
     return group.moves.resolve(yes).then((resolved) => ({ group: name, kept: keep, ...resolved }));
   }
 
+  listAlerts(request: { all: boolean }): Promise<AlertList> {
+    return this.#alertControl.listAlerts(request);
+  }
+
+  testAlerts(request: TestAlertsRequest): Promise<readonly TestResult[]> {
+    return this.#alertControl.testAlerts(request);
+  }
+
+  acknowledgeAlerts(request: AcknowledgeAlertsRequest): Promise<Acknowledged> {
+    return this.#alertControl.acknowledgeAlerts(request);
+  }
+
   decisions(request: { group: string; count: number }): Promise<Decisions> {
     return this.#agents.decisions(request);
   }
@@ -819,6 +915,22 @@ export class Node implements NodeControl {
 
   giveBack(request: { group: string }): Promise<MoveResult> {
     return this.#agents.giveBack(request);
+  }
+
+  async groupResources(request: { group: string }): Promise<ResourcesStatus> {
+    return this.#resourcesHere.groupResources(request);
+  }
+
+  async startResources(request: { group: string }): Promise<ResourcesStatus> {
+    return this.#resourcesHere.startResources(request);
+  }
+
+  async groupCheck(request: CheckRequest): Promise<CheckStatus> {
+    return this.#resourcesHere.groupCheck(request);
+  }
+
+  async listAgents(): Promise<AgentList> {
+    return this.#resourcesHere.listAgents();
   }
 
   pulseStatus(request: { node?: string }): Promise<PulseStatus> {
@@ -1057,7 +1169,13 @@ export class Node implements NodeControl {
   /** A failure, or its end, seen here (HM-16). */
   #indicate(indication: Indication): void {
     this.#pulse.indicate(indication);
+    this.#note(indication);
+  }
+
+  #note(indication: Indication): void {
     this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text);
+    if (indication.node === this.nodeName) this.#alerts?.raise(indication);
+    else this.#alerts?.heard(indication);
   }
 
   #event(group: string | null, kind: string, message: string): void {

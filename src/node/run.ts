@@ -7,10 +7,13 @@ import { lockPath } from '../block/lock.ts';
 import { NodeDeviceProvider } from '../block/node-device-provider.ts';
 import { sparseSupport } from '../block/sparse.ts';
 import { NbdServer } from '../hosts/nbd/server.ts';
+import { createSinks } from './alert-sinks/create-sinks.ts';
 import { nodeConfiguration, type Configuration } from './configuration.ts';
 import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
 import { Node } from './node.ts';
+import { NodeAddresses } from './node-addresses.ts';
+import { NodeCommands } from './node-commands.ts';
 import { openStore, storeOfNode } from './open-store.ts';
 import { productionAt } from './production-places.ts';
 import { productVersion } from './product-version.ts';
@@ -56,6 +59,7 @@ export async function runNode(options: {
   const asked = configuration.pulse !== null || (process.env[pulseKeyVariable] ?? '') !== '';
   const key = asked ? readPulseKey(configuration.pulse?.keyFile ?? null, process.env, log) : null;
   const store = await openStore(storeOfNode(configuration.store, own.dataFolder), configuration.cluster, environment);
+  const commands = new NodeCommands();
   const node = new Node({
     environment,
     devices: new NodeDeviceProvider(environment.turn),
@@ -76,6 +80,11 @@ export async function runNode(options: {
     bitsSlotBytes,
     productionAt: (document, path) => productionAt(document, { node: nodeName, dataFolder: own.dataFolder }, path),
     storeless: configuration.store.kind === 'none',
+    resources: { commands, networkDevices: new NodeAddresses(commands), agents: own.agents },
+    alerts: {
+      settings: configuration.alerts,
+      sinks: createSinks(configuration.alerts.sinks, environment, `${own.dataFolder}/alerts`),
+    },
   });
   const nbd = new NbdServer(environment, node.exports);
   let nbdAddresses: Address[];

@@ -99,6 +99,9 @@ describe('answers', () => {
     const document = (await (await fetch(`${url}/openapi.json`)).json()) as { openapi: string; paths: object };
     expect(document.openapi).toBe('3.1.0');
     expect(Object.keys(document.paths).sort()).toEqual([
+      '/v1/alerts',
+      '/v1/alerts/acknowledge',
+      '/v1/alerts/test',
       '/v1/document',
       '/v1/events',
       '/v1/groups/{group}/automatic',

@@ -1,5 +1,7 @@
 /** A node of a small invented cluster, for the rooms above `node/`: answers from a table, remembers what it was asked. */
 import type { ReadDecision } from '../../src/agent/decision-book.ts';
+import type { Alert } from '../../src/alerts/alert.ts';
+import type { SinkStatus } from '../../src/alerts/sink.ts';
 import { HoldfastError } from '../../src/base/errors.ts';
 import type { LogMoment } from '../../src/group/log-moments.ts';
 import { fakePulse, fakeTable } from './fake-pulse.ts';
@@ -202,6 +204,37 @@ const fakeDecision: ReadDecision = {
   outcome: null,
 };
 
+export const fakeAlert: Alert = {
+  number: 12,
+  component: 'link',
+  id: 'link east-west',
+  code: 'link-down',
+  level: 'SERIOUS',
+  node: 'east',
+  group: null,
+  text: 'no connection to west is up',
+  firstAtMs: Date.UTC(2026, 0, 2, 3, 4, 5),
+  lastAtMs: Date.UTC(2026, 0, 2, 3, 4, 6),
+  count: 2,
+  seenBy: ['east'],
+  endedAtMs: null,
+  acknowledged: null,
+};
+
+export const fakeSink: SinkStatus = {
+  name: 'nms',
+  kind: 'snmp',
+  levels: ['SYSTEM DOWN', 'SERIOUS'],
+  state: 'failing',
+  sent: 3,
+  queued: 1,
+  heldBack: 0,
+  lastSentAtMs: null,
+  failingSinceMs: Date.UTC(2026, 0, 2, 3, 4, 5),
+  problem: 'no route to host',
+  nextTryAtMs: null,
+};
+
 export function fakeControl(): FakeControl {
   const listeners = new Set<(event: NodeEvent) => void>();
   const asked: [string, unknown][] = [];
@@ -314,6 +347,37 @@ export function fakeControl(): FakeControl {
       asked.push(['giveBack', request]);
       return moved(request.group, 'east', 42, 'Nothing was lost.');
     },
+    async groupResources({ group }) {
+      find(group);
+      const problem = 'health command pg_isready ended with status 2';
+      return {
+        group,
+        node: 'east',
+        state: 'running',
+        problem: null,
+        resources: [
+          { kind: 'address', name: '10.0.0.9/24', state: 'running', problem: null, output: '' },
+          { kind: 'application', name: 'postgres', state: 'restarting', problem, output: '--- start\nready\n' },
+        ],
+      };
+    },
+    async startResources(request) {
+      asked.push(['startResources', request]);
+      return this.groupResources(request);
+    },
+    async groupCheck(request) {
+      find(request.group);
+      asked.push(['groupCheck', request]);
+      const atMs = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
+      const state = request.again ? 'ok' : 'failed';
+      const problem = request.again ? null : 'the integrity check e2fsck ended with status 4';
+      const withheld = request.serve ? null : problem;
+      return { group: request.group, node: 'east', atMs, state, problem, output: 'bad superblock\n', withheld };
+    },
+    async listAgents() {
+      const agent = { node: 'east', agent: 'database', remote: 'unix:/data/agents.sock', groups: ['g1'], unknown: 0 };
+      return { agents: [{ ...agent, sinceMs: Date.UTC(2026, 0, 2, 3, 4, 5, 678) }], notes: [] };
+    },
     async pauseMirror(request) {
       find(request.group);
       asked.push(['pauseMirror', request]);
@@ -366,6 +430,17 @@ export function fakeControl(): FakeControl {
     async setMirror(request) {
       find(request.group);
       asked.push(['setMirror', request]);
+    },
+    async listAlerts() {
+      return { node: 'east', alerts: [fakeAlert], sinks: [fakeSink] };
+    },
+    async testAlerts(request) {
+      asked.push(['testAlerts', request]);
+      return [{ sink: 'nms', outcome: 'sent', detail: 'at level SYSTEM DOWN' }];
+    },
+    async acknowledgeAlerts(request) {
+      asked.push(['acknowledgeAlerts', request]);
+      return { alerts: [{ ...fakeAlert, acknowledged: { by: request.by, atMs: 7 } }], notes: [] };
     },
     onEvent(listener) {
       listeners.add(listener);

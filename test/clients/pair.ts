@@ -29,6 +29,8 @@ export interface GroupDeclaration {
   /** Without it the group has none. */
   readonly log?: string | { readonly size: string; readonly places?: Partial<Record<NodeName, string>> };
   readonly settings?: Readonly<Record<string, string | number>>;
+  readonly 'take-over'?: Readonly<Record<string, unknown>>;
+  readonly resources?: readonly Readonly<Record<string, unknown>>[];
 }
 
 /** What `holdfast try` sets up. */
@@ -42,6 +44,8 @@ export interface PairOptions {
   readonly parent?: string;
   /** A node's data folder, where it is not in the temporary folder. */
   readonly data?: Partial<Record<NodeName, string>>;
+  /** The coordination store, as `holdfast.yaml` declares it; else a folder in the temporary one. */
+  readonly store?: Readonly<Record<string, unknown>>;
   /** The nodes reach each other over a network that can be cut. */
   readonly cuttable?: boolean;
   /** `store: none`. */
@@ -83,7 +87,7 @@ export class Pair {
     const pair = new Pair(folder, ports, data);
     const declarationFor = (reader: NodeName | null) => ({
       cluster: 'pair',
-      store: options.storeless ? { kind: 'none' } : { kind: 'file', path: join(folder, 'store') },
+      store: options.store ?? (options.storeless ? { kind: 'none' } : { kind: 'file', path: join(folder, 'store') }),
       sites: nodeNames,
       nodes: nodeNames.map((name) => ({
         name,

@@ -5,6 +5,7 @@
 import { Group } from '../../src/group/group.ts';
 import type { HostFault } from '../../src/group/host-access.ts';
 import type { GroupRecord } from '../../src/group/record.ts';
+import type { GroupService } from '../../src/group/service.ts';
 import type { SimDisk } from '../../src/sim/world/disk.ts';
 import type { SimProcess } from '../../src/sim/world/process.ts';
 import { World } from '../../src/sim/world/world.ts';
@@ -39,6 +40,8 @@ export interface NodesOptions {
   readonly logBytes?: number;
   /** Of the volume. Default 4 MiB. */
   readonly sizeBytes?: number;
+  /** What goes with the serving at a node; default: nothing does. */
+  readonly service?: (node: string) => GroupService;
   /** `store: none`: every node has one of its own, in its files. */
   readonly storeless?: boolean;
   readonly afterSplitBrain?: Partial<SplitBrainPolicy>;
@@ -122,6 +125,7 @@ export class Node {
         newId: () => ++this.#ids,
         forgetId: () => {},
         event: (_group, kind, message) => this.events.push(`${kind}: ${message}`),
+        ...(nodes.service === undefined ? {} : { service: nodes.service(name) }),
       },
       nodes.entry,
     );
@@ -165,6 +169,7 @@ export class Nodes {
   readonly world: World;
   readonly entry: GroupEntry;
   readonly storeless: boolean;
+  readonly service: NodesOptions['service'];
   readonly #nodes = new Map<string, Node>();
   /** Nodes without links: to the others, and among themselves. */
   readonly #cut = new Set<string>();
@@ -179,8 +184,10 @@ export class Nodes {
     logBytes,
     storeless = false,
     afterSplitBrain = {},
+    service,
   }: NodesOptions) {
     this.storeless = storeless;
+    this.service = service;
     this.world = new World({ seed });
     this.entry = {
       name: 'g1',
