@@ -186,6 +186,7 @@ export class Nodes {
     afterSplitBrain = {},
     service,
   }: NodesOptions) {
+    this.service = service;
     this.storeless = storeless;
     this.service = service;
     this.world = new World({ seed });
