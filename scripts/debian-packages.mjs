@@ -22,10 +22,16 @@ const packageOf = {
   e2fsck: 'e2fsprogs',
   fusermount3: 'fuse3',
   losetup: 'mount',
+  socat: 'socat',
   mount: 'mount',
+  etcd: 'etcd-server',
+  etcdctl: 'etcd-client',
+  openssl: 'openssl',
   initdb: 'postgresql',
   pgbench: 'postgresql',
   pg_amcheck: 'postgresql',
+  snmptrapd: 'snmptrapd',
+  snmptranslate: 'snmp',
 };
 
 // A user's PATH may lack the folders where file system tools are.

@@ -7,8 +7,9 @@ import { json } from 'node:stream/consumers';
 import type { z } from '@hono/zod-openapi';
 import { errorKinds, HoldfastError, messageOf, type ErrorCode } from '../base/errors.ts';
 import type { NodeControl, NodeEvent } from '../node/control.ts';
-import { agentList, checkStatus, resourcesStatus } from './resource-schemas.ts';
 import { heartbeatMirrorCalls } from './heartbeat-mirror-routes.ts';
+import * as pulse from './pulse-schemas.ts';
+import { agentList, checkStatus, resourcesStatus } from './resource-schemas.ts';
 import * as schemas from './schemas.ts';
 
 /** What of `NodeControl` goes over the wire as a request and its answer. */
@@ -96,10 +97,18 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
       ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/take-over`, request),
     resolveSplitBrain: ({ group, ...request }) =>
       ask(schemas.resolveResult, 'POST', `/v1/groups/${part(group)}/resolve`, request),
+    listAlerts: ({ all }) => ask(schemas.alertList, 'GET', `/v1/alerts?all=${all}`),
+    testAlerts: (request) => ask(schemas.testResults, 'POST', '/v1/alerts/test', request),
+    acknowledgeAlerts: (request) => ask(schemas.acknowledged, 'POST', '/v1/alerts/acknowledge', request),
     decisions: ({ group, count }) =>
       ask(schemas.decisions, 'GET', `/v1/groups/${part(group)}/decisions?count=${count}`),
     setGroupAutomatic: ({ group, automatic }) => tell('PUT', `/v1/groups/${part(group)}/automatic`, { automatic }),
     setNodeAutomatic: ({ node, on }) => tell('PUT', `/v1/nodes/${part(node)}/automatic`, { on }),
+    pulseStatus: ({ node }) =>
+      ask(pulse.pulseStatus, 'GET', `/v1/pulse${node === undefined ? '' : `?node=${part(node)}`}`),
+    pulseTables: ({ site }) =>
+      ask(pulse.pulseTables, 'GET', `/v1/pulse/tables${site === undefined ? '' : `?site=${part(site)}`}`),
+    usePulse: (change) => ask(pulse.usePulseResult, 'POST', '/v1/pulse/use', change),
     giveBack: ({ group }) => ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/give-back`, {}),
     groupResources: ({ group }) => ask(resourcesStatus, 'GET', `/v1/groups/${part(group)}/resources`),
     startResources: ({ group }) => ask(resourcesStatus, 'POST', `/v1/groups/${part(group)}/resources/start`),

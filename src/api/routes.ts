@@ -11,8 +11,10 @@ import type { NodeControl } from '../node/control.ts';
 import { EventQueue } from './event-queue.ts';
 import { guard, limitBody } from './guard.ts';
 import { addAgentRoutes } from './agent-routes.ts';
+import { addAlertRoutes } from './alert-routes.ts';
 import { addHeartbeatMirrorRoutes } from './heartbeat-mirror-routes.ts';
 import { addLogRoutes } from './log-routes.ts';
+import { addPulseRoutes } from './pulse-routes.ts';
 import { addResourceRoutes } from './resource-routes.ts';
 import { body, done, fails, groupPath, json } from './route-parts.ts';
 import * as schemas from './schemas.ts';
@@ -202,8 +204,10 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
 
   addLogRoutes(app, control);
   addAgentRoutes(app, control);
-  addResourceRoutes(app, control);
+  addAlertRoutes(app, control);
   addHeartbeatMirrorRoutes(app, control.heartbeatMirrors);
+  addResourceRoutes(app, control);
+  addPulseRoutes(app, control);
 
   let eventClients = 0;
   app.openapi(routes.events, (context) => {

@@ -5,9 +5,11 @@
  */
 import { decisionSchema } from '../agent/decision-book.ts';
 import { z } from '@hono/zod-openapi';
+import { componentNames } from '../alerts/alert-files.ts';
 import { markNameBytesMax } from '../journal/entry.ts';
 import { namePattern } from '../node/configuration-fields.ts';
 import { logFoldersMax, logRetentionMsMax, volumeBytesMin } from '../node/configuration-schema.ts';
+import { alertCodes } from '../pulse/indication.ts';
 import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
 
@@ -383,6 +385,60 @@ export const logMoments = z
     more: z.boolean(),
   })
   .openapi('LogMoments');
+
+export const alertLevel = z.enum(['SYSTEM DOWN', 'SERIOUS', 'MODERATE', 'TEMPORARY']);
+const person = z.string().min(1).max(64);
+
+const alert = z
+  .object({
+    number: count,
+    component: z.enum(componentNames),
+    id: z.string(),
+    code: z.enum(alertCodes),
+    level: alertLevel,
+    node: z.string(),
+    group: z.string().nullable(),
+    text: z.string(),
+    firstAtMs: z.number(),
+    lastAtMs: z.number(),
+    count,
+    seenBy: listOf(z.string()),
+    endedAtMs: z.number().nullable(),
+    acknowledged: z.object({ by: z.string(), atMs: z.number() }).nullable(),
+  })
+  .openapi('Alert');
+const sinkStatus = z
+  .object({
+    name: z.string(),
+    kind: z.string(),
+    levels: listOf(alertLevel),
+    state: z.enum(['ok', 'failing']),
+    sent: count,
+    queued: count,
+    heldBack: count,
+    lastSentAtMs: z.number().nullable(),
+    failingSinceMs: z.number().nullable(),
+    problem: z.string().nullable(),
+    nextTryAtMs: z.number().nullable(),
+  })
+  .openapi('AlertSink');
+export const alertList = z
+  .object({ node: z.string(), alerts: listOf(alert), sinks: listOf(sinkStatus) })
+  .openapi('AlertList');
+export const testAlertsRequest = z
+  .strictObject({ sink: z.string().exactOptional(), level: alertLevel.exactOptional(), by: person })
+  .openapi('TestAlertsRequest');
+export const testResults = listOf(
+  z.object({ sink: z.string(), outcome: z.enum(['sent', 'failed', 'refused']), detail: z.string() }),
+);
+export const acknowledgeAlertsRequest = z
+  .strictObject({
+    numbers: z.union([z.array(z.int().min(1)).min(1).max(1000).readonly(), z.literal('all')]),
+    by: person,
+    end: z.boolean().default(false),
+  })
+  .openapi('AcknowledgeAlertsRequest');
+export const acknowledged = z.object({ alerts: listOf(alert), notes: listOf(z.string()) }).openapi('Acknowledged');
 
 export const versionInformation = z.object({ version: z.string(), node: z.string() });
 

@@ -36,11 +36,11 @@ import { Moves } from './moves.ts';
 import { openLeg } from './opening.ts';
 import { Owner } from './owner.ts';
 import { RecordKeeper } from './record-keeper.ts';
-import type { GroupService, OpenedBy } from './service.ts';
 import { accountOf } from './own-account.ts';
 import type { Account } from './accounts.ts';
 import { RecordExchange } from './record-exchange.ts';
 import { claimed, established, overruling, withLeg, type GroupRecord } from './record.ts';
+import type { GroupService, OpenedBy } from './service.ts';
 
 export type GroupRole =
   /** The local leg is not open: not yet, or `problem` says why. */
@@ -123,11 +123,11 @@ export class Group {
   /** Counts openings, so that a superseded one notices. */
   #attempt = 0;
   #regaining = false;
+  /** The next generation of this node's must be above: another one has seen it (R12). */
+  #generationAbove = 0;
   #openedBy: OpenedBy = 'start';
   /** Resolves when hosts have been let in or are kept out, with why. */
   #lettingIn: Promise<string | null> = Promise.resolve(null);
-  /** The next generation of this node's must be above: another one has seen it (R12). */
-  #generationAbove = 0;
   #changing: Promise<void> = Promise.resolve();
 
   constructor(context: GroupContext, entry: GroupEntry) {

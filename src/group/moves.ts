@@ -157,6 +157,18 @@ export class Moves {
     }
   }
 
+  /** The lease another node can be handed the group on, and what a transaction that does must require. */
+  async #leaseAt(
+    to: string,
+  ): Promise<{ holder: string | null; require: readonly { readonly key: string; readonly revision: number }[] }> {
+    const { exchange } = this.#group;
+    if (exchange !== null) return { holder: (await exchange.hear(to)).leaseId, require: [] };
+    const key = leaseKey(to);
+    const entry = await this.#context.store.read(key);
+    if (entry === null) return { holder: null, require: [] };
+    return { holder: parseLease(entry.value)?.leaseId ?? null, require: [{ key, revision: entry.revision }] };
+  }
+
   /** What runs on the volumes is stopped, before hosts' requests are held: it may have much to write yet (HM-18). */
   async #prepared(to: string, possible: () => boolean): Promise<void> {
     if (this.#underWay || this.#preparing) throw this.#error('E_BUSY', 'another move is under way');
@@ -173,18 +185,6 @@ export class Moves {
     } finally {
       this.#preparing = false;
     }
-  }
-
-  /** The lease another node can be handed the group on, and what a transaction that does must require. */
-  async #leaseAt(
-    to: string,
-  ): Promise<{ holder: string | null; require: readonly { readonly key: string; readonly revision: number }[] }> {
-    const { exchange } = this.#group;
-    if (exchange !== null) return { holder: (await exchange.hear(to)).leaseId, require: [] };
-    const key = leaseKey(to);
-    const entry = await this.#context.store.read(key);
-    if (entry === null) return { holder: null, require: [] };
-    return { holder: parseLease(entry.value)?.leaseId ?? null, require: [{ key, revision: entry.revision }] };
   }
 
   /** Everything acknowledged and flushed at both ends. */

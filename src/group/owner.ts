@@ -394,6 +394,7 @@ export class Owner implements SourceOwner, EndTask {
       this.#holds.add(why);
     } else {
       this.#holds.delete(why);
+      if (why === 'lease') this.#tellAwaiting();
       if (this.#holds.size === 0) for (const request of this.#held.drain()) request();
     }
     if (!writeHolds.has(why)) this.#options.review();
@@ -479,7 +480,7 @@ export class Owner implements SourceOwner, EndTask {
     for (const leg of this.#legList) leg.suspend(reason);
   }
 
-  /** The lease was lost and is valid again under a new generation: what was not told yet may be told now. */
+  /** The lease was lost and is valid again under a new generation: once `lease` holds no more, what waits for it is told. */
   beginGeneration(lineage: Lineage): void {
     this.lineage = lineage;
     this.#kept(this.leg.intents.beginGeneration(lineage.generation));
@@ -487,9 +488,6 @@ export class Owner implements SourceOwner, EndTask {
     this.log?.beginGeneration(lineage);
     this.history.beginGeneration(lineage.generation);
     this.established = true;
-    const replies = this.#awaitingLease;
-    this.#awaitingLease = [];
-    for (const reply of replies) this.#reply(reply);
     for (const leg of this.#legList) leg.attach();
     this.reconsider();
   }
@@ -875,6 +873,10 @@ export class Owner implements SourceOwner, EndTask {
     this.#askForTurn();
   }
 
+  #tellAwaiting(): void {
+    for (const reply of this.#awaitingLease.splice(0)) this.#reply(reply);
+  }
+
   #askForTurn(): void {
     if (this.#turnAsked) return;
     this.#turnAsked = true;
@@ -993,7 +995,7 @@ export class Owner implements SourceOwner, EndTask {
     const due = this.history.next - 1 > this.#localDurableOrdinal || (this.leg.hot.size > 0 && uncovered);
     if (due && (idle || now - this.#lastCheckpointAtMs >= checkpointUnderLoadMs)) void this.checkpoint();
     if (this.#awaitingLease.length > 0 && this.#options.leaseValid() && !this.#holds.has('lease')) {
-      for (const reply of this.#awaitingLease.splice(0)) this.#reply(reply);
+      this.#tellAwaiting();
     }
   }
 

@@ -153,9 +153,8 @@ export function handedOver(
     const other = to.equal.has(node) ? leg.class : 'behind';
     legs[node] = { ...leg, class: kept ? 'inSync' : other, ...(node === to.node ? { paused: false } : {}) };
   }
-  const { ownedSinceMs: _, ...kept } = record;
   return {
-    ...kept,
+    ...record,
     ...ownedSince(record, to.node, to.atMs),
     generation: to.lineage.generation,
     id: to.id,

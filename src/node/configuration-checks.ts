@@ -66,14 +66,14 @@ export function crossCheck(declared: unknown): readonly Finding[] {
     ...checkAddresses(configuration),
     ...checkVolumes(configuration),
     ...checkLogs(configuration),
+    ...checkStore(configuration.store),
+    ...checkPulse(declared),
     ...itemsOf(declared, 'groups').flatMap((group, index) => {
       const sketched = configuration.groups[index];
       return checkResources(group, sketched === undefined ? [] : legsOf(sketched), ['groups', index]);
     }),
     ...checkTakeOver(declared),
     ...itemsOf(declared, 'nodes').flatMap((node, index) => checkAgents(node, ['nodes', index])),
-    ...checkStore(configuration.store),
-    ...checkPulse(declared),
   ];
 }
 

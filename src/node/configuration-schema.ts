@@ -8,6 +8,7 @@ import { logBytesMin } from '../store/document.ts';
 import { volumeBytesMax } from '../volume/change-bitmap.ts';
 import { intentEntriesMax, intentEntriesMin } from '../volume/intent-map.ts';
 import { agentsSchema } from './configuration-agents.ts';
+import { alertsSchema } from './configuration-alerts.ts';
 import {
   duration,
   field,
@@ -24,8 +25,8 @@ import {
   whole,
   Wrong,
 } from './configuration-fields.ts';
-import { resourceSchema, takeOverSchema } from './configuration-resources.ts';
 import { nodePulseFields, pulseSchema } from './configuration-pulse.ts';
+import { resourceSchema, takeOverSchema } from './configuration-resources.ts';
 import { storeSchema } from './configuration-store.ts';
 
 /** A mistake, by its path in the file. */
@@ -135,8 +136,8 @@ const node = section('a node', {
   connections: whole(1, 16).optional(),
   api,
   nbd: list(nbdAddress, 'addresses', { min: 1 }),
-  agents: agentsSchema.optional(),
   ...nodePulseFields,
+  agents: agentsSchema.optional(),
 });
 
 export const configurationSchema = section('the configuration', {
@@ -146,6 +147,7 @@ export const configurationSchema = section('the configuration', {
   nodes: list(node, 'nodes', { min: 1 }),
   groups: list(group, 'groups', { min: 0 }).optional(),
   pulse: pulseSchema.optional(),
+  alerts: alertsSchema.optional(),
 });
 
 export type DeclaredConfiguration = z.infer<typeof configurationSchema>;

@@ -17,6 +17,7 @@ import {
   type TakeOverSettings,
 } from '../store/document.ts';
 import { agentsConfiguration, describeAgents, type AgentsConfiguration } from './configuration-agents.ts';
+import { alertsConfiguration, describeAlerts, type AlertsConfiguration } from './configuration-alerts.ts';
 import { crossCheck } from './configuration-checks.ts';
 import { positionOf } from './configuration-positions.ts';
 import {
@@ -40,6 +41,8 @@ export interface Configuration {
   readonly sites: readonly string[];
   readonly nodes: readonly NodeConfiguration[];
   readonly groups: readonly GroupConfiguration[];
+  /** Of each node for itself; never part of the cluster document. */
+  readonly alerts: AlertsConfiguration;
 }
 
 /** What only one node needs; never part of the cluster document, except for `replication`. */
@@ -56,11 +59,11 @@ export interface NodeConfiguration {
   readonly api: TcpAddress;
   /** Where it serves hosts. */
   readonly nbd: readonly Address[];
-  /** Where it listens for application agents. */
-  readonly agents: AgentsConfiguration;
   /** Where it is reached by heartbeats: UDP, each on a path of its own; TCP, for heartbeat mirrors to it. */
   readonly pulse: readonly HostPort[];
   readonly heartbeat: HostPort | null;
+  /** Where it listens for application agents. */
+  readonly agents: AgentsConfiguration;
 }
 
 export interface GroupConfiguration {
@@ -183,9 +186,9 @@ export function describeConfiguration(configuration: Configuration): unknown {
       connections: node.connectionsPerLink,
       api: formatAddress(node.api),
       nbd: node.nbd.map(formatAddress),
-      agents: describeAgents(node.agents),
       ...(node.pulse.length === 0 ? {} : { pulse: node.pulse.map(hostPortText) }),
       ...(node.heartbeat === null ? {} : { heartbeat: hostPortText(node.heartbeat) }),
+      agents: describeAgents(node.agents),
     })),
     groups: configuration.groups.map((group) => ({
       name: group.name,
@@ -213,6 +216,7 @@ export function describeConfiguration(configuration: Configuration): unknown {
       'take-over': describeTakeOver(group.takeOver),
       resources: describeResources(group.resources),
     })),
+    alerts: describeAlerts(configuration.alerts),
   };
 }
 
@@ -239,9 +243,9 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
       connectionsPerLink: node.connections ?? 2,
       api: node.api,
       nbd: node.nbd.map((at) => (at.kind === 'unix' ? { kind: 'unix', path: resolve(folder, at.path) } : at)),
-      agents: agentsConfiguration(node.agents, resolve(folder, node.data), folder),
       pulse: (node.pulse ?? []).map(({ host, port }) => ({ host, port })),
       heartbeat: node.heartbeat === undefined ? null : { host: node.heartbeat.host, port: node.heartbeat.port },
+      agents: agentsConfiguration(node.agents, resolve(folder, node.data), folder),
     })),
     groups: (declared.groups ?? []).map((group) => {
       const set = group.settings ?? {};
@@ -274,6 +278,7 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
         resources: group.resources ?? [],
       };
     }),
+    alerts: alertsConfiguration(declared.alerts, folder),
   };
 }
 

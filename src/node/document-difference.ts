@@ -18,15 +18,18 @@ export function documentDifference(
 
 /** Lists by name, as objects: what is missing is then named, not what stands in its place. */
 function comparable(document: ClusterDocument): unknown {
-  const { version: _, nodes, groups, ...rest } = document;
+  const { nodes, groups, ...rest } = document;
   return {
     ...rest,
+    version: 0,
     nodes: Object.fromEntries(nodes.map(({ name, site }) => [name, { site }])),
     groups: Object.fromEntries(
-      groups.map(({ name, volumes, legs, nextVolumeIndex: _, ...group }) => [
+      groups.map(({ name, volumes, legs, ...group }) => [
         name,
         {
           ...group,
+          // Follows from the volumes, which say better what differs.
+          nextVolumeIndex: 0,
           volumes: Object.fromEntries(volumes.map((volume) => [volume.name, volume])),
           legs: Object.fromEntries(legs.map((leg, place) => [leg.node, { place, mode: leg.mode }])),
         },

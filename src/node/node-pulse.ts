@@ -14,6 +14,7 @@ import { decodeTable, encodeTable, type StatusTable } from '../pulse/status-tabl
 import type { ClusterDocument } from '../store/document.ts';
 import { defaultLeaseTtlMs } from '../store/lease.ts';
 import { defaultStallMs } from './progress.ts';
+import type { PulseAsked } from './pulse-control.ts';
 import type { PulseConfiguration, PulseHost } from './pulse-host.ts';
 
 export interface NodePulseContext {
@@ -80,6 +81,16 @@ export class NodePulse {
 
   get snapshot(): PulseSnapshot | null {
     return this.#context.host.snapshot;
+  }
+
+  /** As an administrator asks it; null: there is none. */
+  get asked(): PulseAsked | null {
+    if (!this.#beats) return null;
+    const { host } = this.#context;
+    return {
+      status: () => host.ask<'status'>({ kind: 'status' }),
+      use: (change) => host.ask<'use'>({ kind: 'use', change }),
+    };
   }
 
   /** Whether a pulse is configured, and beats. */

@@ -7,6 +7,8 @@ import { Agent, isHeard } from '../agent/agent.ts';
 import type { Remembered } from '../agent/agent-state.ts';
 import type { KeptDecision } from '../agent/decision-book.ts';
 import type { Timer } from '../base/clock.ts';
+import { Alerts, type AlertSettings, type TestResult } from '../alerts/alerts.ts';
+import type { AlertSink } from '../alerts/sink.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { parseAddress, type Address } from '../base/network.ts';
@@ -31,6 +33,7 @@ import {
   type VolumeEntry,
 } from '../store/document.ts';
 import type { Indication } from '../pulse/indication.ts';
+import type { PulseStatus, UseChange, UseResult } from '../pulse/service.ts';
 import { LeaseObserver, type Lease } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { imagePathOf } from '../volume/last-image.ts';
@@ -51,6 +54,16 @@ import type {
   TakeOverRequest,
 } from './control.ts';
 import { DocumentAgreement, documentMethod } from './document-agreement.ts';
+import {
+  acknowledgeMethod,
+  AlertControlPart,
+  alertNotes,
+  heardNodes,
+  type Acknowledged,
+  type AcknowledgeAlertsRequest,
+  type AlertList,
+  type TestAlertsRequest,
+} from './alert-control.ts';
 import { AgentControlPart, type Decisions } from './agent-control.ts';
 import { DataPathWatch } from './data-path.ts';
 import { NodeExports } from './exports.ts';
@@ -59,6 +72,7 @@ import { LogControl } from './log-control.ts';
 import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
 import { NodePulse, type NodePulseContext } from './node-pulse.ts';
+import { PulseControlPart, type PulseTableRow } from './pulse-control.ts';
 import type { PulseHost } from './pulse-host.ts';
 import { Rates } from './rates.ts';
 import { ResourceControl, type ResourceWorld } from './resource-control.ts';
@@ -83,12 +97,14 @@ export interface NodeOptions {
   readonly softwareVersion: string;
   readonly pid: number | null;
   readonly bitsSlotBytes: number;
-  /** Absent: nothing but the volumes moves with a group. */
-  readonly resources?: ResourceWorld;
   /** What of production lies at a path of this machine (HM-3); absent: nothing does. */
   readonly productionAt?: (document: ClusterDocument, path: string) => Promise<string | null>;
   /** `store: none`: `store` is this node's alone, and `declared` is the document. Default false. */
   readonly storeless?: boolean;
+  /** Absent: nothing but the volumes moves with a group. */
+  readonly resources?: ResourceWorld;
+  /** How people are told of failures; null: nobody is, and nothing is kept. */
+  readonly alerts?: { readonly settings: AlertSettings; readonly sinks: readonly AlertSink[] } | null;
 }
 
 const withoutStoreRisk =
@@ -121,6 +137,9 @@ export class Node implements NodeControl {
   readonly #agent: Agent;
   readonly #agents: AgentControlPart;
   readonly #resources: ResourceControl | null;
+  readonly #alertControl: AlertControlPart;
+  #alerts: Alerts | null = null;
+  readonly #pulseControl: PulseControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #pulse: NodePulse;
   readonly #lease: Lease;
@@ -179,8 +198,11 @@ export class Node implements NodeControl {
         this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
         for (const group of this.#groups.values()) group.leaseLapsed();
       },
-      changed: () => this.#agent.look(),
-      indicated: (indication) => this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text),
+      changed: () => {
+        this.#agent.look();
+        this.#alerts?.heardNodesChanged();
+      },
+      indicated: (indication) => this.#note(indication),
     });
     this.#agreement = options.storeless ? this.#makeAgreement() : null;
     this.heartbeatMirrors = new MirrorControl({
@@ -206,6 +228,12 @@ export class Node implements NodeControl {
       mute: (reason) => this.#pulse.mute(reason),
       stalled: (group) => this.#dataPath.reasonOf(group),
     });
+    this.#alertControl = new AlertControlPart({
+      node: options.name,
+      otherNodes: () => this.#document.nodes.flatMap(({ name }) => (name === this.nodeName ? [] : [name])),
+      alerts: () => this.#alerts,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+    });
     this.#agents = new AgentControlPart({
       node: options.name,
       document: () => this.#document,
@@ -215,6 +243,13 @@ export class Node implements NodeControl {
       switchOver: (request) => this.switchOver(request),
     });
     this.#resources = options.resources === undefined ? null : this.#makeResources(options.resources);
+    this.#pulseControl = new PulseControlPart({
+      node: options.name,
+      clock: options.environment.clock,
+      document: () => this.#document,
+      pulse: () => this.#pulse.asked,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+    });
   }
 
   get groups(): ReadonlyMap<string, Group> {
@@ -270,6 +305,7 @@ export class Node implements NodeControl {
     if (this.#resources !== null) await this.#resources.start();
     this.#syncGroups();
     await this.#links.start();
+    await this.#openAlerts();
     await this.#pulse.start();
     this.#tick();
     void this.#poll();
@@ -288,6 +324,21 @@ export class Node implements NodeControl {
     await this.#links?.close();
     await this.#pulse.stop();
     await this.#options.store.close();
+    await this.#alerts?.close();
+  }
+
+  async #openAlerts(): Promise<void> {
+    const { environment, alerts, dataFolder } = this.#options;
+    if (alerts == null) return;
+    this.#alerts = await Alerts.open({
+      environment,
+      node: this.nodeName,
+      cluster: this.#document.cluster,
+      folder: `${dataFolder}/alerts`,
+      ...alerts,
+      heardNodes: () => heardNodes(this.#pulse.snapshot),
+      spread: (indication) => this.#pulse.indicate(indication),
+    });
   }
 
   /** AS-7: the others know that it is no failure, by heartbeat and by link. */
@@ -471,8 +522,8 @@ export class Node implements NodeControl {
         newId: (group, replaces) => this.#router.newId(group, replaces),
         forgetId: (id) => this.#router.forget(id),
         event: (group, kind, message) => this.#event(group, kind, message),
-        ...(this.#resources === null ? {} : { service: this.#resources }),
         ...(this.#agreement === null ? {} : { storeless: { heard: (node) => this.#heard(node) } }),
+        ...(this.#resources === null ? {} : { service: this.#resources }),
       },
       entry,
     );
@@ -590,10 +641,15 @@ export class Node implements NodeControl {
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
       case 'node.present':
         return this.nodeName;
+      case acknowledgeMethod:
+        return this.#alertControl.called(params);
       case 'agent.decisions':
       case 'agent.automatic':
       case 'agent.leaving':
         return this.#agents.called(method, peer, params);
+      case 'pulse.status':
+      case 'pulse.table':
+        return this.#pulseControl.called(method, params);
       case 'node.refresh':
         await this.#refreshDocument();
         return null;
@@ -677,6 +733,7 @@ export class Node implements NodeControl {
       }
     }
     if (this.#storeProblem !== null) notes.push(`the coordination store does not answer: ${this.#storeProblem}`);
+    if (this.#alerts !== null) notes.push(...alertNotes(this.nodeName, this.#alerts.summary));
     return {
       schema: 1,
       cluster: this.#document.cluster,
@@ -833,6 +890,18 @@ export class Node implements NodeControl {
     return group.moves.resolve(yes).then((resolved) => ({ group: name, kept: keep, ...resolved }));
   }
 
+  listAlerts(request: { all: boolean }): Promise<AlertList> {
+    return this.#alertControl.listAlerts(request);
+  }
+
+  testAlerts(request: TestAlertsRequest): Promise<readonly TestResult[]> {
+    return this.#alertControl.testAlerts(request);
+  }
+
+  acknowledgeAlerts(request: AcknowledgeAlertsRequest): Promise<Acknowledged> {
+    return this.#alertControl.acknowledgeAlerts(request);
+  }
+
   decisions(request: { group: string; count: number }): Promise<Decisions> {
     return this.#agents.decisions(request);
   }
@@ -863,6 +932,18 @@ export class Node implements NodeControl {
 
   async listAgents(): Promise<AgentList> {
     return this.#resourcesHere.listAgents();
+  }
+
+  pulseStatus(request: { node?: string }): Promise<PulseStatus> {
+    return this.#pulseControl.pulseStatus(request);
+  }
+
+  pulseTables(request: { site?: string }): Promise<readonly PulseTableRow[]> {
+    return this.#pulseControl.pulseTables(request);
+  }
+
+  usePulse(change: UseChange): Promise<UseResult> {
+    return this.#pulseControl.usePulse(change);
   }
 
   pauseMirror({ group, to }: { group: string; to: string }): Promise<void> {
@@ -1089,7 +1170,13 @@ export class Node implements NodeControl {
   /** A failure, or its end, seen here (HM-16). */
   #indicate(indication: Indication): void {
     this.#pulse.indicate(indication);
+    this.#note(indication);
+  }
+
+  #note(indication: Indication): void {
     this.#event(indication.group, indication.over ? 'over' : 'alert', indication.text);
+    if (indication.node === this.nodeName) this.#alerts?.raise(indication);
+    else this.#alerts?.heard(indication);
   }
 
   #event(group: string | null, kind: string, message: string): void {

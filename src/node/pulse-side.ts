@@ -131,7 +131,8 @@ export class PulseSide {
       case 'stop':
         this.#watch?.close();
         await this.#endService();
-        await this.lease.release();
+        // What cannot be given back lapses.
+        await this.lease.release().catch(() => {});
         return null;
       default:
         return assertNever(question);

@@ -7,6 +7,7 @@ import { lockPath } from '../block/lock.ts';
 import { NodeDeviceProvider } from '../block/node-device-provider.ts';
 import { sparseSupport } from '../block/sparse.ts';
 import { NbdServer } from '../hosts/nbd/server.ts';
+import { createSinks } from './alert-sinks/create-sinks.ts';
 import { nodeConfiguration, type Configuration } from './configuration.ts';
 import { toClusterDocument } from './configuration-document.ts';
 import type { NodeControl } from './control.ts';
@@ -54,11 +55,11 @@ export async function runNode(options: {
   });
   const sparse = sparseSupport();
   if (!sparse.available) log.warn(`holes in backing files are not seen or made: ${sparse.reason}`);
-  const commands = new NodeCommands();
   // A node whose file has no pulse section may be of a cluster that has one: the key can be in the environment.
   const asked = configuration.pulse !== null || (process.env[pulseKeyVariable] ?? '') !== '';
   const key = asked ? readPulseKey(configuration.pulse?.keyFile ?? null, process.env, log) : null;
   const store = await openStore(storeOfNode(configuration.store, own.dataFolder), configuration.cluster, environment);
+  const commands = new NodeCommands();
   const node = new Node({
     environment,
     devices: new NodeDeviceProvider(environment.turn),
@@ -77,9 +78,13 @@ export async function runNode(options: {
     softwareVersion: productVersion,
     pid: process.pid,
     bitsSlotBytes,
-    resources: { commands, networkDevices: new NodeAddresses(commands), agents: own.agents },
     productionAt: (document, path) => productionAt(document, { node: nodeName, dataFolder: own.dataFolder }, path),
     storeless: configuration.store.kind === 'none',
+    resources: { commands, networkDevices: new NodeAddresses(commands), agents: own.agents },
+    alerts: {
+      settings: configuration.alerts,
+      sinks: createSinks(configuration.alerts.sinks, environment, `${own.dataFolder}/alerts`),
+    },
   });
   const nbd = new NbdServer(environment, node.exports);
   let nbdAddresses: Address[];

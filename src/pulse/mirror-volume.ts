@@ -129,14 +129,14 @@ export class MirrorVolume {
   /** Waits for what is under way, but no longer than the limit. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const region of order) this.#regions[region].waiting = null;
+    this.#refuseWaiting('it was closed');
     await Promise.all([this.#writing.idle(), this.#flushing.idle()]);
     this.#dropHandle();
   }
 
   #pump(): void {
-    if (this.#closed) return;
-    if (this.#writing.isOverdue) return this.#refuseWaiting();
+    if (this.#closed) return this.#refuseWaiting('it was closed');
+    if (this.#writing.isOverdue) return this.#refuseWaiting(this.#writeProblem ?? 'it does not answer');
     if (this.#writing.isBusy) return;
     const region = order.find((name) => this.#regions[name].waiting !== null);
     if (region === undefined) return;
@@ -162,11 +162,10 @@ export class MirrorVolume {
     );
   }
 
-  #refuseWaiting(): void {
+  #refuseWaiting(problem: string): void {
     for (const region of order) {
       const { waiting } = this.#regions[region];
       this.#regions[region].waiting = null;
-      const problem = this.#writeProblem ?? 'it does not answer';
       if (waiting !== null) this.#world.clock.after(0, () => waiting.done({ kind: 'failed', problem }));
     }
   }

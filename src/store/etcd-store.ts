@@ -212,7 +212,7 @@ export class EtcdStore implements Store {
       if (reply.kind !== 'token') return reply;
       const { user } = this.#options;
       if (!user) {
-        const reason = `${endpoint}: ${reply.reason}: it wants a user and a password`;
+        const reason = `${endpoint}: ${reply.reason}: ${wantsUser}`;
         return { kind: 'nothing', elsewhere: false, reason };
       }
       if (this.#token === token) this.#token = null;
@@ -262,18 +262,33 @@ export class EtcdStore implements Store {
     if (result.kind === 'lost') return { kind: 'unsure', reason: `${endpoint}: ${result.reason}` };
     if (result.status === 200) return { kind: 'answer', body: result.body };
     const error = decodeError(result.body);
-    const reason = `${endpoint}: ${error?.message ?? `HTTP status ${result.status}; is it etcd, 3.4 or later?`}`;
+    const reason = `${endpoint}: ${error?.message ?? noError(result.status, result.body)}`;
     const verdict = verdictOn(error);
     switch (verdict) {
       case 'token':
         return { kind: 'token', reason: error?.message ?? '' };
       case 'refused':
-      case 'busy':
-        return { kind: 'nothing', elsewhere: verdict === 'busy', reason };
+      case 'busy': {
+        // To those it takes for nobody etcd denies permission, too, not only to users.
+        const unnamed = verdict === 'refused' && error?.code === 7 && !this.#options.user;
+        return {
+          kind: 'nothing',
+          elsewhere: verdict === 'busy',
+          reason: unnamed ? `${reason}: ${wantsUser}` : reason,
+        };
+      }
       case 'unsure':
         return { kind: 'unsure', reason };
     }
   }
+}
+
+const wantsUser = 'it wants a user and a password';
+
+/** Its first words, for what stands before etcd, and etcd itself where it looks at certificates, say why in plain text. */
+function noError(status: number, body: string): string {
+  const words = body.replaceAll(/\s+/g, ' ').trim().slice(0, 200);
+  return `HTTP status ${status}${words === '' ? '' : `: ${words}`} (is it etcd, 3.4 or later?)`;
 }
 
 const notUnderstood = (endpoint: string): string => `${endpoint}: its answer is none of etcd, 3.4 or later`;

@@ -100,6 +100,9 @@ describe('answers', () => {
     expect(document.openapi).toBe('3.1.0');
     expect(Object.keys(document.paths).sort()).toEqual([
       '/v1/agents',
+      '/v1/alerts',
+      '/v1/alerts/acknowledge',
+      '/v1/alerts/test',
       '/v1/document',
       '/v1/events',
       '/v1/groups/{group}/automatic',
@@ -123,10 +126,13 @@ describe('answers', () => {
       '/v1/groups/{group}/take-over',
       '/v1/logs',
       '/v1/nodes/{node}/automatic',
+      '/v1/pulse',
       '/v1/pulse/mirrors',
       '/v1/pulse/mirrors/{name}',
       '/v1/pulse/mirrors/{name}/install',
       '/v1/pulse/mirrors/{name}/remove',
+      '/v1/pulse/tables',
+      '/v1/pulse/use',
       '/v1/status',
       '/v1/version',
       '/v1/volumes',

@@ -1,7 +1,10 @@
 /** A node of a small invented cluster, for the rooms above `node/`: answers from a table, remembers what it was asked. */
 import type { ReadDecision } from '../../src/agent/decision-book.ts';
+import type { Alert } from '../../src/alerts/alert.ts';
+import type { SinkStatus } from '../../src/alerts/sink.ts';
 import { HoldfastError } from '../../src/base/errors.ts';
 import type { LogMoment } from '../../src/group/log-moments.ts';
+import { fakePulse, fakeTable } from './fake-pulse.ts';
 import type { ClusterStatus, GroupStatus, LegStatus, LogStatus } from '../../src/group/status.ts';
 import type { MoveResult, NodeControl, NodeEvent } from '../../src/node/control.ts';
 import { defaultGroupSettings, defaultTakeOverSettings, type ClusterDocument } from '../../src/store/document.ts';
@@ -201,6 +204,37 @@ const fakeDecision: ReadDecision = {
   outcome: null,
 };
 
+export const fakeAlert: Alert = {
+  number: 12,
+  component: 'link',
+  id: 'link east-west',
+  code: 'link-down',
+  level: 'SERIOUS',
+  node: 'east',
+  group: null,
+  text: 'no connection to west is up',
+  firstAtMs: Date.UTC(2026, 0, 2, 3, 4, 5),
+  lastAtMs: Date.UTC(2026, 0, 2, 3, 4, 6),
+  count: 2,
+  seenBy: ['east'],
+  endedAtMs: null,
+  acknowledged: null,
+};
+
+export const fakeSink: SinkStatus = {
+  name: 'nms',
+  kind: 'snmp',
+  levels: ['SYSTEM DOWN', 'SERIOUS'],
+  state: 'failing',
+  sent: 3,
+  queued: 1,
+  heldBack: 0,
+  lastSentAtMs: null,
+  failingSinceMs: Date.UTC(2026, 0, 2, 3, 4, 5),
+  problem: 'no route to host',
+  nextTryAtMs: null,
+};
+
 export function fakeControl(): FakeControl {
   const listeners = new Set<(event: NodeEvent) => void>();
   const asked: [string, unknown][] = [];
@@ -296,6 +330,18 @@ export function fakeControl(): FakeControl {
     async setNodeAutomatic(request) {
       asked.push(['setNodeAutomatic', request]);
     },
+    pulseStatus: async ({ node }) => {
+      asked.push(['pulseStatus', { node }]);
+      return { ...fakePulse, snapshot: { ...fakePulse.snapshot, node: node ?? 'east' } };
+    },
+    pulseTables: async () => [
+      { node: 'east', site: 'here', isMaster: true, table: fakeTable, seenAtMs: null, problem: null },
+      { node: 'west', site: 'there', isMaster: true, table: null, seenAtMs: null, problem: 'no connection' },
+    ],
+    async usePulse(change) {
+      asked.push(['usePulse', change]);
+      return { table: fakeTable, passedOn: [{ node: 'west', confirmed: true, problem: null }] };
+    },
     async giveBack(request) {
       find(request.group);
       asked.push(['giveBack', request]);
@@ -384,6 +430,17 @@ export function fakeControl(): FakeControl {
     async setMirror(request) {
       find(request.group);
       asked.push(['setMirror', request]);
+    },
+    async listAlerts() {
+      return { node: 'east', alerts: [fakeAlert], sinks: [fakeSink] };
+    },
+    async testAlerts(request) {
+      asked.push(['testAlerts', request]);
+      return [{ sink: 'nms', outcome: 'sent', detail: 'at level SYSTEM DOWN' }];
+    },
+    async acknowledgeAlerts(request) {
+      asked.push(['acknowledgeAlerts', request]);
+      return { alerts: [{ ...fakeAlert, acknowledged: { by: request.by, atMs: 7 } }], notes: [] };
     },
     onEvent(listener) {
       listeners.add(listener);

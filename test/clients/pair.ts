@@ -44,6 +44,8 @@ export interface PairOptions {
   readonly parent?: string;
   /** A node's data folder, where it is not in the temporary folder. */
   readonly data?: Partial<Record<NodeName, string>>;
+  /** The coordination store, as `holdfast.yaml` declares it; else a folder in the temporary one. */
+  readonly store?: Readonly<Record<string, unknown>>;
   /** The nodes reach each other over a network that can be cut. */
   readonly cuttable?: boolean;
   /** `store: none`. */
@@ -85,7 +87,7 @@ export class Pair {
     const pair = new Pair(folder, ports, data);
     const declarationFor = (reader: NodeName | null) => ({
       cluster: 'pair',
-      store: options.storeless ? { kind: 'none' } : { kind: 'file', path: join(folder, 'store') },
+      store: options.store ?? (options.storeless ? { kind: 'none' } : { kind: 'file', path: join(folder, 'store') }),
       sites: nodeNames,
       nodes: nodeNames.map((name) => ({
         name,

@@ -13,13 +13,14 @@ import { describe, expect, it } from 'vitest';
 import { startApi } from '../../src/api/api.ts';
 import { createProgram, main } from '../../src/cli/main.ts';
 import { parseConfiguration } from '../../src/node/configuration.ts';
+import { alertCodes } from '../../src/pulse/indication.ts';
 import { fakeControl } from '../api/fake-control.ts';
 import { fakeIo } from '../cli/fake-io.ts';
 import { errorsReference } from './errors-reference.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const manual = join(root, 'docs/manual');
-const pages = readdirSync(manual).filter((name) => name.endsWith('.md'));
+const pages = readdirSync(manual, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.md'));
 
 interface Example {
   readonly page: string;
@@ -101,6 +102,19 @@ describe('the manual', () => {
         for (const option of own)
           expect([command.name(), text]).toEqual([command.name(), expect.stringContaining(option.long ?? '')]);
       }
+    }
+  });
+
+  it('has a page for every alert code, which says what the reader needs, and no other (HM-16)', () => {
+    const runbooks = pages.flatMap((page) => /^alerts\/(.*)\.md$/.exec(page)?.[1] ?? []);
+    expect(runbooks.sort()).toEqual([...alertCodes].sort());
+    const chapter = readFileSync(join(manual, 'alerts.md'), 'utf8');
+    for (const code of alertCodes) {
+      const text = readFileSync(join(manual, 'alerts', `${code}.md`), 'utf8');
+      const parts = ['What it means', 'What Holdfast does by itself', 'What to look at', 'What to do', 'How it ends'];
+      expect(text).toMatch(new RegExp(`^# ${code}\n`));
+      for (const part of parts) expect([code, text]).toEqual([code, expect.stringContaining(`**${part}.** `)]);
+      expect(chapter).toContain(`[${code}](alerts/${code}.md)`);
     }
   });
 

@@ -262,13 +262,23 @@ describe('without a coordination store', () => {
     // East goes through so many tenures alone that its number is above that of the other history.
     const nodes = await split();
     nodes.link(false);
-    nodes.east.process.pause(10_000);
-    await nodes.world.run(30_000);
+    for (let pauses = 0; pauses < 2; pauses++) {
+      await nodes.world.run(15_000);
+      nodes.east.process.pause(10_000);
+      await nodes.world.run(12_000);
+    }
+    expect(nodes.east.group.serving).toBe(true);
+    expect(nodes.east.group.record?.generation).toBe(3);
     nodes.end('west', 'crash');
     nodes.start('west');
     nodes.link(true);
     await nodes.world.run(20_000);
     expect(byte(nodes, nodes.west, 131072)).toBe(3);
     expect(nodes.west.group.serving).toBe(false);
+    expect(nodes.west.group.leg?.state.seen.generation).toBe(2);
+    expect(nodes.west.group.problem).toContain('split brain');
+    await nodes.world.settle(nodes.west.group.moves.resolve(true));
+    await nodes.until(() => nodes.west.group.serving && !nodes.east.group.serving && nodes.whole());
+    expect(byte(nodes, nodes.east, 131072)).toBe(3);
   });
 });

@@ -168,8 +168,8 @@ export class Node {
 export class Nodes {
   readonly world: World;
   readonly entry: GroupEntry;
-  readonly service: NodesOptions['service'];
   readonly storeless: boolean;
+  readonly service: NodesOptions['service'];
   readonly #nodes = new Map<string, Node>();
   /** Nodes without links: to the others, and among themselves. */
   readonly #cut = new Set<string>();
@@ -182,12 +182,13 @@ export class Nodes {
     settings = {},
     sizeBytes = 4 * MiB,
     logBytes,
-    service,
     storeless = false,
     afterSplitBrain = {},
+    service,
   }: NodesOptions) {
     this.service = service;
     this.storeless = storeless;
+    this.service = service;
     this.world = new World({ seed });
     this.entry = {
       name: 'g1',

@@ -173,7 +173,7 @@ describe('a wrong configuration is refused with place, fault and what would be r
       'unknown key, near none',
       'cluster: demo',
       'cluster: demo\nfrobnicate: 1',
-      ['2:1 frobnicate: no such key; the configuration has: cluster, store, sites, nodes, groups, pulse'],
+      ['2:1 frobnicate: no such key; the configuration has: cluster, store, sites, nodes, groups, pulse, alerts'],
     ],
     [
       'missing key',

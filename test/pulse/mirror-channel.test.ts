@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { ByteStream } from '../../src/base/network.ts';
 import { MirrorSourceChannel, MirrorTargetChannel } from '../../src/pulse/mirror-channel.ts';
 import { MirrorFeedListener } from '../../src/pulse/mirror-feed-listener.ts';
+import { encodeSigned, FeedDecoder, FeedKeys } from '../../src/pulse/mirror-feed.ts';
 import { decodeSlot, encodeSlot, regions } from '../../src/pulse/mirror-slot.ts';
 import type { SimProcess } from '../../src/sim/world/process.ts';
 import { World } from '../../src/sim/world/world.ts';
@@ -159,6 +160,11 @@ describe('HM-2: a heartbeat mirror', () => {
       const end = name === 'east' ? scene.source : scene.target;
       expect(end.fault).toMatch(/has not answered for 1000 ms/);
       expect(scene.source.fault).toMatch(/has not answered for 1000 ms/);
+      if (name === 'east') {
+        await expect(scene.world.settle(scene.channel.writeTable(Buffer.from('t')), 100)).rejects.toThrow(
+          /not answered/,
+        );
+      }
       const process = name === 'east' ? scene.east : scene.west;
       const before = process.effects;
       await scene.world.run(10_000);
@@ -321,6 +327,13 @@ describe('HM-5: the status table on the mirrored volume', () => {
     expect(await tableOf(scene, scene.reader)).toBe('kept');
   });
 
+  test('is refused by a mirror that was closed', async () => {
+    const scene = await running('table closed');
+    await scene.world.settle(scene.channel.close());
+    const written = scene.channel.writeTable(Buffer.from('late'));
+    await expect(scene.world.settle(written, 1000)).rejects.toThrow('it was closed');
+  });
+
   test('heartbeats go on while it is written all the time', async () => {
     const scene = await running('table busy');
     const write = (): void => {
@@ -358,6 +371,43 @@ describe('BY-6: the feed of heartbeat mirrors', () => {
     expect(await scene.heard(3000)).toBeGreaterThan(13);
     expect(scene.listener.refused.unknownMirror).toBeGreaterThan(0);
     expect(scene.source.faults).toEqual([]);
+  });
+
+  test('a write that is repeated, or has a wrong MAC, ends the connection, though the key was known at first', async () => {
+    for (const forged of ['repeated', 'wrong'] as const) {
+      const scene = new Scene(`replay ${forged}`);
+      scene.startTarget();
+      await scene.world.run(500);
+      const { clock, network } = scene.east.environment;
+      const answers: string[] = [];
+      let closed = false;
+      let keys: FeedKeys | null = null;
+      const decoder = new FeedDecoder(
+        (frame) => {
+          answers.push(frame.type);
+          const nonce = new Uint8Array(16);
+          if (frame.type === 'challenge') {
+            keys = new FeedKeys(key, frame.nonce, nonce);
+            stream.send([encodeSigned({ type: 'hello', nonce, identity: mirror }, keys.signHello)]);
+          } else if (frame.type === 'welcome' && keys !== null) {
+            const write = { type: 'write', number: 1, region: 'message', payload: Buffer.from('beat') } as const;
+            const bytes = encodeSigned(write, keys.signWrite);
+            stream.send([bytes]);
+            const next = encodeSigned({ ...write, number: 2 }, keys.signAnswer);
+            clock.after(100, () => stream.send([forged === 'repeated' ? bytes : next]));
+          }
+        },
+        () => {},
+      );
+      const stream: ByteStream = network.connect(at, {
+        received: (chunk) => decoder.push(chunk),
+        closed: () => (closed = true),
+      });
+      await scene.world.run(2000);
+      expect(answers).toEqual(['challenge', 'welcome', 'answer']);
+      expect([closed, scene.listener.refused.breaches]).toEqual([true, 1]);
+      expect(scene.target.received).toEqual(['beat']);
+    }
   });
 
   test('ends a connection of a stranger, whatever he sends, and goes on serving', async () => {
