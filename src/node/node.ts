@@ -479,7 +479,6 @@ export class Node implements NodeControl {
     this.#event(null, 'document', `the cluster document is at version ${document.version}`);
     this.#links?.setPeers(this.#peers());
     this.#syncGroups();
-    this.#resources?.documentChanged();
   }
 
   #observer(node: string): LeaseObserver {
@@ -586,6 +585,7 @@ export class Node implements NodeControl {
       pathOf: (volume) => this.#pathOf(volume),
       exportsOf: (volume) => this.exportBases.map((base) => exportUri(base, volume)),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      nodeAutomatic: () => this.#agent.state.current.automatic,
       gaveUp: (group, reason) => this.#agent.applicationGaveUp(group, reason),
       indicate: (indication) => this.#indicate(indication),
       event: (group, kind, message) => this.#event(group, kind, message),
@@ -618,6 +618,7 @@ export class Node implements NodeControl {
   #tick(): void {
     if (this.#stopping) return;
     this.#ticker = this.#environment.clock.after(tickMs, () => this.#tick());
+    this.#resources?.tick();
     this.#agreement?.tick();
     for (const group of this.#groups.values()) {
       group.tick();

@@ -52,6 +52,8 @@ export interface ResourceControlContext {
   /** How hosts reach a volume on this node. */
   readonly exportsOf: (volume: string) => readonly string[];
   readonly request: (node: string, method: string, params: unknown, timeoutMs: number) => Promise<unknown>;
+  /** AS-14: whether this node takes anything over by itself. */
+  readonly nodeAutomatic: () => boolean;
   /** HM-20: an application will not stay up here; null: it does again. */
   readonly gaveUp: (group: string, reason: string | null) => void;
   readonly indicate: (indication: Indication) => void;
@@ -79,7 +81,6 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
   readonly #listeners: Listener[] = [];
   /** Groups for which automatic take-over is switched off, as agents were last told. */
   #withoutTakeOver = new Map<string, string | null>();
-  #nodeMaintenance: string | null = null;
 
   constructor(context: ResourceControlContext) {
     this.#context = context;
@@ -100,7 +101,7 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
     const { environment, dataFolder, world, document } = this.#context;
     const noted = await environment.files.list(`${dataFolder}/resources`).catch(() => []);
     for (const name of new Set([...noted, ...document().groups.map((group) => group.name)])) this.#part(name);
-    this.documentChanged();
+    this.tick();
     for (const at of world.agents.listen) {
       if (at.kind === 'tcp') {
         const { tls } = world.agents;
@@ -127,8 +128,8 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
     this.agents.close();
   }
 
-  /** AS-14: agents are told when automatic take-over of a group is switched off or on. */
-  documentChanged(): void {
+  /** About once a second. AS-14: agents are told when automatic take-over of a group is switched off or on. */
+  tick(): void {
     const before = this.#withoutTakeOver;
     this.#withoutTakeOver = new Map(
       this.#context.document().groups.map(({ name }) => [name, this.#notConfigured(name)]),
@@ -138,12 +139,6 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
       if (was === undefined || (was === null) === (reason === null)) continue;
       this.agents.maintenance(group, reason !== null, reason ?? 'automatic take-over is on again');
     }
-  }
-
-  /** AS-14: this node takes nothing over (text: why), or does again. */
-  nodeMaintenance(reason: string | null): void {
-    this.#nodeMaintenance = reason;
-    this.documentChanged();
   }
 
   // ---- following the groups ----
@@ -402,12 +397,12 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
   }
 
   #notConfigured(name: string): string | null {
-    const { node, document } = this.#context;
+    const { node, document, nodeAutomatic } = this.#context;
     const entry = document().groups.find((group) => group.name === name);
     if (entry === undefined) return `there is no group ${name}`;
     if (!entry.legs.some((leg) => leg.node === node)) return `${node} has no copy of ${name}`;
     if (entry.takeOver.automatic === 'off') return `automatic take-over of ${name} is switched off`;
-    return this.#nodeMaintenance;
+    return nodeAutomatic() ? null : `automatic take-over by ${node} is switched off`;
   }
 
   #entry(name: string): GroupEntry {
