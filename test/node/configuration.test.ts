@@ -78,6 +78,7 @@ describe('a right configuration', () => {
       ],
       pulse: [],
       heartbeat: null,
+      agents: { listen: [{ kind: 'unix', path: '/etc/east/agents.sock' }], releaseMs: 30_000, tls: null },
     });
     expect(configuration.groups).toEqual([
       {
