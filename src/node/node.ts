@@ -67,9 +67,11 @@ import {
   type TestAlertsRequest,
 } from './alert-control.ts';
 import { AgentControlPart, type Decisions } from './agent-control.ts';
+import { Conditions, type LinkSight } from './conditions.ts';
 import { DataPathWatch } from './data-path.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
+import { sightOf } from './group-sight.ts';
 import { LogControl } from './log-control.ts';
 import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
@@ -172,6 +174,9 @@ export class Node implements NodeControl {
   #stopping = false;
   readonly #rates = new Map<string, Rates>();
   readonly #dataPath = new DataPathWatch();
+  readonly #conditions: Conditions;
+  /** Why the pulse was silent since the last look: it may beat again by then. */
+  #wasStuck: string | null = null;
 
   constructor(options: NodeOptions) {
     this.#options = options;
@@ -179,6 +184,7 @@ export class Node implements NodeControl {
     this.nodeName = options.name;
     this.#document = options.declared;
     this.#incarnation = randomHex(options.environment.random, 16);
+    this.#conditions = new Conditions(options.name);
     this.exports = new NodeExports(this.#groups);
     this.#router = new FrameRouter(this.#groups);
     this.#logs = new LogControl({
@@ -626,6 +632,43 @@ export class Node implements NodeControl {
     }
     const stalled = this.#dataPath.look(this.#groups.values(), this.#environment.clock.monotonicMs());
     for (const { group, reason } of stalled) this.#event(group, 'stalled', reason);
+    this.#lookForFailures();
+  }
+
+  /** HM-16. */
+  #lookForFailures(): void {
+    const { clock } = this.#environment;
+    const { state, reason } = this.#lease;
+    const stuck = this.#pulse.snapshot?.muted ?? this.#wasStuck;
+    this.#wasStuck = null;
+    const told = this.#conditions.look({
+      monotonicMs: clock.monotonicMs(),
+      wallMs: clock.wallMs(),
+      groups: [...this.#groups.values()].map((group) =>
+        sightOf(group, {
+          node: this.nodeName,
+          stalled: this.#dataPath.reasonOf(group.name),
+          pathOf: (volume) => this.#pathOf(volume),
+          metadataFolder: this.#metadataFolder(group.name),
+          describe: () => describeGroup(group, this.#describeContext(group)),
+        }),
+      ),
+      links: this.#linkSights(),
+      lease: { state, reason },
+      storeProblem: this.#options.storeless ? null : this.#storeProblem,
+      stuck,
+    });
+    for (const indication of told) this.#indicate(indication);
+  }
+
+  #linkSights(): LinkSight[] {
+    const { planned } = this.#agent.state.current;
+    const peers = new Set([...this.#groups.values()].flatMap(({ entry }) => entry.legs.map(({ node }) => node)));
+    peers.delete(this.nodeName);
+    return [...peers].map((peer) => {
+      const { state = 'connecting', reason = null } = this.#links?.reachable(peer) ?? {};
+      return { peer, up: state === 'up', reason, planned: peer in planned };
+    });
   }
 
   #ratesOf(group: Group): Rates {

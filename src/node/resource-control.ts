@@ -21,7 +21,7 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import { formatAddress, type Listener } from '../base/network.ts';
 import type { Group } from '../group/group.ts';
 import type { GroupService, OpenedBy } from '../group/service.ts';
-import type { Indication } from '../pulse/indication.ts';
+import type { AlertCode, Indication } from '../pulse/indication.ts';
 import type { ClusterDocument, GroupEntry, ResourceEntry, VolumeEntry } from '../store/document.ts';
 import type { AgentsConfiguration } from './configuration-agents.ts';
 import type {
@@ -67,6 +67,11 @@ interface Part {
   recovered: Promise<unknown>;
 }
 
+type Failure = Omit<Indication, 'node' | 'atMs' | 'over'>;
+
+const failureKey = ({ group, code, id }: Pick<Failure, 'group' | 'code' | 'id'>): string =>
+  JSON.stringify([group, code, id]);
+
 const requestTimeoutMs = 5000;
 /** All output of one answer: between nodes it is a mebibyte of JSON at most, and a control character takes six of it. */
 const answerCharactersMax = 128 * 1024;
@@ -81,6 +86,8 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
   readonly #listeners: Listener[] = [];
   /** Groups for which automatic take-over is switched off, as agents were last told. */
   #withoutTakeOver = new Map<string, string | null>();
+  /** Told, and not over. */
+  readonly #failures = new Map<string, Failure>();
 
   constructor(context: ResourceControlContext) {
     this.#context = context;
@@ -168,6 +175,9 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
     const part = this.#part(group);
     part.check.cancel();
     this.#context.gaveUp(group, null);
+    // What failed here may do well where the group is now; if not, that node tells.
+    for (const failure of [...this.#failures.values()])
+      if (failure.group === group) this.#end(group, failure.code, failure.id);
     void this.#stop(part, 'lost');
   }
 
@@ -311,6 +321,7 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
       variables,
       event: (kind, message) => event(group, kind, message),
       startFailed: (reason) => this.#gaveUp(group, group, reason),
+      started: () => this.#end(group, 'application-failed', group),
     });
     const check = new IntegrityCheck({
       clock,
@@ -325,7 +336,15 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
       variables,
       event: (kind, message) => event(group, kind, message),
       failed: (reason) =>
-        this.#indicate(group, 'group', group, 'integrity-check-failed', `group ${group}: ${reason}`, false),
+        this.#begin({
+          component: 'group',
+          id: group,
+          code: 'integrity-check-failed',
+          level: 'SYSTEM DOWN',
+          group,
+          text: `group ${group}: ${reason}`,
+        }),
+      settled: () => this.#end(group, 'integrity-check-failed', group),
     });
     return { resources, check, recovered: Promise.resolve() };
   }
@@ -343,14 +362,7 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
         giveUp: (application, reason) => this.#gaveUp(group, application, reason),
         recovered: (application) => {
           this.#context.gaveUp(group, null);
-          this.#indicate(
-            group,
-            'application',
-            application,
-            'application-failed',
-            `${application} is well again`,
-            true,
-          );
+          this.#end(group, 'application-failed', application);
         },
         event: (kind, message) => event(group, kind, message),
       },
@@ -358,21 +370,33 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
   }
 
   #gaveUp(group: string, application: string, reason: string): void {
-    this.#indicate(group, 'application', application, 'application-failed', `group ${group}: ${reason}`, false);
+    this.#begin({
+      component: 'application',
+      id: application,
+      code: 'application-failed',
+      level: 'SERIOUS',
+      group,
+      text: `group ${group}: ${reason}`,
+    });
     this.#context.gaveUp(group, reason);
   }
 
-  #indicate(
-    group: string,
-    component: Indication['component'],
-    id: string,
-    code: Indication['code'],
-    text: string,
-    over: boolean,
-  ): void {
-    const { environment, node } = this.#context;
-    const atMs = environment.clock.wallMs();
-    this.#context.indicate({ component, id, code, level: 'SERIOUS', node, group, atMs, text, over });
+  /** HM-16. */
+  #begin(failure: Failure): void {
+    this.#failures.set(failureKey(failure), failure);
+    this.#context.indicate({ ...failure, ...this.#seen, over: false });
+  }
+
+  #end(group: string, code: AlertCode, id: string): void {
+    const key = failureKey({ group, code, id });
+    const failure = this.#failures.get(key);
+    if (failure === undefined) return;
+    this.#failures.delete(key);
+    this.#context.indicate({ ...failure, ...this.#seen, text: `over: ${failure.text}`, over: true });
+  }
+
+  get #seen(): { node: string; atMs: number } {
+    return { node: this.#context.node, atMs: this.#context.environment.clock.wallMs() };
   }
 
   #volumes(entry: GroupEntry | undefined): VolumeAccess[] {
