@@ -293,7 +293,8 @@ describe('e-mail', () => {
     mails = [];
     port = await portOf(
       createServer((socket) => {
-        let [login, from, to, text] = [null as string | null, '', [] as string[], null as string | null];
+        const to: string[] = [];
+        let [login, from, text] = [null as string | null, '', null as string | null];
         let rest = '';
         const say = (line: string) => socket.write(`${line}\r\n`);
         const take = (line: string): void => {
