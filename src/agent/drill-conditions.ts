@@ -61,9 +61,12 @@ export function assertFit(facts: DrillFacts): void {
   if (!facts.leaseValid) refuse(`${node} holds no valid lease, so it could not serve`);
   if (!facts.ownerHeard) refuse(`${node} hears no heartbeats of ${owner}: see \`holdfast pulse\``);
   const unmarked = others.filter(({ takeOver }) => !takeOver.drills);
-  if (unmarked.length > 0) refuse(`${owner} owns ${names(unmarked)} as well, which no drill may hurt: not marked for it`);
+  if (unmarked.length > 0)
+    refuse(`${owner} owns ${names(unmarked)} as well, which no drill may hurt: not marked for it`);
   if (others.length > 0 && !facts.yes)
-    refuse(`${owner} owns ${names(others)} as well, hosts of which would wait too; with --yes it is done all the same`);
+    refuse(
+      `${owner} owns ${names(others)} as well, hosts of which would wait too; with --yes it is done all the same`,
+    );
 }
 
 /** Null: served, and every copy has everything. */

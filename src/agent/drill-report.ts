@@ -29,7 +29,7 @@ export const drillReportSchema = z.object({
   servedBy: z.string().nullable(),
   /** The longest time between two answers that the measuring client got. */
   pauseMs: spanMs,
-  /** Each since the last answer before the pause; null: not known, or not a part of this kind of drill. */
+  /** Each since the fault; null: not known, or not a part of this kind of drill. */
   phases: z.object({
     /** Until an agent first noticed. */
     detectedMs: spanMs,
@@ -37,7 +37,7 @@ export const drillReportSchema = z.object({
     lapsedMs: spanMs,
     /** Until another node said that it serves. */
     servingMs: spanMs,
-    /** Until the first answer. */
+    /** Until the answer that ended the pause. */
     answeredMs: spanMs,
   }),
   generations: z.object({ before: z.number(), after: z.number().nullable() }),

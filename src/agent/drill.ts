@@ -31,8 +31,8 @@ export interface DrillProbe {
 export interface DrillContext {
   readonly clock: Clock;
   readonly probe: DrillProbe;
-  /** Has the owner do it to itself, a moment later. */
-  readonly strike: () => Promise<void>;
+  /** Has the owner do it to itself; resolves with how soon, milliseconds. */
+  readonly strike: () => Promise<number>;
   /** Who serves the group now, by the record and its own word. */
   readonly serving: (group: string) => Promise<{ readonly node: string; readonly generation: number } | null>;
   /** Why not every copy of the groups is whole; null: it is. */
@@ -67,6 +67,8 @@ const measuringMs = 10_000;
 /** After the fault has ended. */
 const takeOverMs = 60_000;
 const healingMs = 600_000;
+/** For an agent to write down what became of a take-over. */
+const bookkeepingMs = 5000;
 const giveBackTries = 5;
 const retryMs = 2000;
 const stepsMax = 60;
@@ -77,7 +79,8 @@ export class Drill {
   #report: DrillReport;
   #step: DrillStep = 'measuring';
   #servingAtMs: number | null = null;
-  #struck = false;
+  /** Wall clock; null: nothing was done yet. */
+  #struckAtMs: number | null = null;
   #cancelled = false;
 
   constructor(plan: DrillPlan, context: DrillContext) {
@@ -141,7 +144,10 @@ export class Drill {
     probe.start();
     probe.mark();
     const enough = await this.#until(measuringMs, lookMs, async () => probe.answers >= answersMin);
-    if (!enough) throw new Error(`the measuring client got ${probe.answers} answers in ${measuringMs} ms from ${this.#plan.owner}`);
+    if (!enough)
+      throw new Error(
+        `the measuring client got ${probe.answers} answers in ${measuringMs} ms from ${this.#plan.owner}`,
+      );
   }
 
   async #strike(): Promise<void> {
@@ -154,11 +160,14 @@ export class Drill {
     };
     this.#enter('fault', words[kind]);
     this.#context.probe.mark();
-    this.#struck = true;
+    this.#struckAtMs = this.#wallMs;
     if (kind === 'switch-over') {
       const { loss } = await this.#context.switchOver(group, node);
       this.#change({ loss: loss.text });
-    } else await this.#context.strike();
+    } else {
+      const soonMs = await this.#context.strike();
+      this.#struckAtMs = this.#wallMs + soonMs;
+    }
   }
 
   /** Until another node serves, and the client has its answer. */
@@ -176,45 +185,56 @@ export class Drill {
       // There was an answer since.
       return probe.silentMs < this.#wallMs - this.#servingAtMs;
     });
-    if (!moved && this.#report.servedBy === null) throw new Error(`nobody took over from ${owner} within ${limitMs} ms`);
-    await this.#learnPhases();
+    if (!moved && this.#report.servedBy === null)
+      throw new Error(`nobody took over from ${owner} within ${limitMs} ms`);
+    this.#learnPhases(await this.#settledDecisions());
     if (!moved && probe.silentMs > slowLookMs)
       throw new Error(`${this.#report.servedBy ?? 'nobody'} serves, but the measuring client gets no answer`);
   }
 
-  /** From the measurement, and from what the agents wrote down. */
-  async #learnPhases(): Promise<void> {
-    const { group, kind } = this.#plan;
+  /** What the agents wrote down since the drill began; what became of a take-over they write when it is over. */
+  async #settledDecisions(): Promise<readonly ReadDecision[]> {
+    const { group, kind, owner } = this.#plan;
+    if (kind === 'switch-over') return [];
+    let found: readonly ReadDecision[] = [];
+    await this.#until(bookkeepingMs, slowLookMs, async () => {
+      found = (await this.#context.decisions(group)).filter(
+        ({ evidence, verdict }) =>
+          evidence.atMs >= this.#report.startedAtMs && evidence.owner === owner && verdict.rule !== 'owner-alive',
+      );
+      return found.some(({ verdict, outcome }) => verdict.decision === 'takeOver' && outcome !== null);
+    });
+    return found;
+  }
+
+  /** From the measurement and the decisions. */
+  #learnPhases(decisions: readonly ReadDecision[]): void {
     const { longest } = this.#context.probe;
-    if (longest === null) return;
-    const fromMs = longest.endedAtMs - longest.lengthMs;
+    const fromMs = this.#struckAtMs;
     const since = (atMs: number | null | undefined): number | null =>
-      atMs == null ? null : Math.max(0, Math.round(atMs - fromMs));
-    const answeredMs = Math.round(longest.lengthMs);
-    const servingMs = since(this.#servingAtMs);
-    this.#change({ pauseMs: answeredMs, phases: { detectedMs: null, lapsedMs: null, servingMs, answeredMs } });
-    if (kind === 'switch-over') return;
-    const decisions = (await this.#context.decisions(group).catch(() => [])).filter(
-      ({ evidence, verdict }) =>
-        evidence.atMs >= fromMs && evidence.owner === this.#plan.owner && verdict.rule !== 'owner-alive',
-    );
-    const decided = decisions.find(({ verdict }) => verdict.decision === 'takeOver');
-    const outcome = decisions.findLast(({ verdict }) => verdict.decision === 'takeOver')?.outcome ?? null;
+      atMs == null || fromMs === null ? null : Math.max(0, Math.round(atMs - fromMs));
+    const decided = decisions.filter(({ verdict }) => verdict.decision === 'takeOver');
+    const lapsed = decided.find(({ evidence }) => evidence.store === 'lapsed');
+    const outcome = decided.at(-1)?.outcome?.replace(/^generation \d+\. /, '');
     this.#change({
+      pauseMs: longest === null ? null : Math.round(longest.lengthMs),
       phases: {
         detectedMs: since(decisions[0]?.evidence.atMs),
-        lapsedMs: decided?.evidence.store === 'lapsed' ? since(decided.evidence.atMs) : null,
-        servingMs,
-        answeredMs,
+        lapsedMs: since(lapsed?.evidence.atMs),
+        servingMs: since(this.#servingAtMs),
+        answeredMs: since(longest?.endedAtMs),
       },
-      loss: outcome?.replace(/^generation \d+\. /, '') ?? null,
+      loss: outcome ?? this.#report.loss,
     });
   }
 
   async #heal(): Promise<void> {
     const { group, others } = this.#plan;
     const { pauseMs, servedBy } = this.#report;
-    this.#enter('healing', `${servedBy ?? 'nobody'} serves, hosts waited ${pauseMs ?? '?'} ms; waiting until every copy is whole`);
+    this.#enter(
+      'healing',
+      `${servedBy ?? 'nobody'} serves, hosts waited ${pauseMs ?? '?'} ms; waiting until every copy is whole`,
+    );
     await this.#whole([group, ...others]);
   }
 
@@ -262,13 +282,14 @@ export class Drill {
     const { group, owner, others } = this.#plan;
     const at = this.#step;
     const reason = messageOf(error);
-    if (!this.#struck) {
+    if (this.#struckAtMs === null) {
       this.#end('failed', `Nothing was done: ${reason}.`, `See \`holdfast why ${group}\`.`);
       return;
     }
     const serving = await this.#context.serving(group).catch(() => null);
     const unwell = await this.#context.unwell([group, ...others]).catch(messageOf);
-    const left = serving === null ? 'nobody serves it' : `${serving.node} serves it in generation ${serving.generation}`;
+    const left =
+      serving === null ? 'nobody serves it' : `${serving.node} serves it in generation ${serving.generation}`;
     const copies = unwell === null ? 'every copy is whole' : unwell;
     const settled = serving?.node === owner && unwell === null;
     this.#end(

@@ -7,7 +7,7 @@ import { clientOf, nodeVerb, writeJson, type Building, type NodeVerbOptions } fr
 import { renderDrill, renderDrills, renderStep } from './drill-text.ts';
 import type { CommandStatus, Io } from './io.ts';
 
-type DrillOptions = NodeVerbOptions & { readonly kind: DrillKind; readonly yes?: boolean };
+type DrillOptions = NodeVerbOptions & { readonly kind?: DrillKind; readonly yes?: boolean };
 
 const lookMs = 500;
 /** The node that is asked may be the one that is hurt: it may be away for so long. */
@@ -22,9 +22,7 @@ export function addDrillCommands(program: Command, { io, finish }: Building): vo
   )
     .enablePositionalOptions()
     .argument('<group>')
-    .addOption(
-      new Option('--kind <kind>', 'what happens to its owner').choices(drillKinds).makeOptionMandatory(),
-    )
+    .addOption(new Option('--kind <kind>', 'what happens to its owner').choices(drillKinds))
     .option('--yes', "even where the owner's other groups are hit as well")
     .action(async (group: string, options: DrillOptions) => finish(await run(group, options, io)));
 
@@ -48,8 +46,11 @@ export function addDrillCommands(program: Command, { io, finish }: Building): vo
 }
 
 async function run(group: string, options: DrillOptions, io: Io): Promise<CommandStatus> {
+  const { kind } = options;
+  // Commander would ask for it with `list` and `allow` as well.
+  if (kind === undefined) throw new HoldfastError('E_USAGE', "required option '--kind <kind>' not specified");
   const client = clientOf(options, io);
-  const begun = await client.startDrill({ group, kind: options.kind, yes: options.yes === true });
+  const begun = await client.startDrill({ group, kind, yes: options.yes === true });
   if (!options.json) io.out.write(`drill ${begun.id} of ${group}, run by ${begun.node}\n`);
   const report = await follow(client, begun, options.json !== true, io);
   if (options.json) writeJson(io, report);

@@ -10,7 +10,13 @@ import { z } from 'zod';
 import { DrillBook } from '../agent/drill-book.ts';
 import { assertFit, whyNotWhole } from '../agent/drill-conditions.ts';
 import { Drill } from '../agent/drill.ts';
-import { drillKinds, drillReportSchema, parseDrill, type DrillKind, type DrillReport } from '../agent/drill-report.ts';
+import {
+  drillKinds,
+  drillReportSchema,
+  parseDrill,
+  type DrillKind,
+  type DrillReport,
+} from '../agent/drill-report.ts';
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
@@ -22,7 +28,7 @@ import type { ClusterDocument, GroupEntry } from '../store/document.ts';
 import type { Decisions } from './agent-control.ts';
 import type { MoveResult } from './control.ts';
 import { NbdProbe } from './nbd-probe.ts';
-import type { ProcessFaults } from './process-faults.ts';
+import { faultDelayMs, type ProcessFaults } from './process-faults.ts';
 
 export interface DrillControl {
   /** Returns when the drill has begun; `listDrills` tells how it goes on. Rejects with `E_REFUSED`, `E_BUSY` and the like. */
@@ -127,7 +133,10 @@ export class DrillControlPart implements DrillControl {
         silent.push(messageOf(error));
       }
     }
-    throw new HoldfastError('E_NODE_UNREACHABLE', `group ${entry.name}: nobody can run the drill: ${silent.join('; ')}`);
+    throw new HoldfastError(
+      'E_NODE_UNREACHABLE',
+      `group ${entry.name}: nobody can run the drill: ${silent.join('; ')}`,
+    );
   }
 
   async listDrills({ group }: { group: string }): Promise<DrillList> {
@@ -153,9 +162,9 @@ export class DrillControlPart implements DrillControl {
     return { drills: drills.slice(-listedMax), notes };
   }
 
-  allowDrills({ group: name, on }: { group: string; on: boolean }): Promise<void> {
+  async allowDrills({ group: name, on }: { group: string; on: boolean }): Promise<void> {
     this.#mustKnow(name);
-    return this.#context.changeDocument((document) => ({
+    await this.#context.changeDocument((document) => ({
       ...document,
       groups: document.groups.map((group) =>
         group.name === name ? { ...group, takeOver: { ...group.takeOver, drills: on } } : group,
@@ -179,8 +188,7 @@ export class DrillControlPart implements DrillControl {
       case 'drill.look':
         return { addresses: this.#addresses(), busy: this.#busy() };
       case 'drill.fault':
-        await this.#strikeSelf(peer, faultRequest.parse(params));
-        return null;
+        return this.#strikeSelf(peer, faultRequest.parse(params));
     }
   }
 
@@ -247,7 +255,8 @@ export class DrillControlPart implements DrillControl {
           addresses: looks.addresses,
         }),
         strike: async () => {
-          await this.#context.request(owner, 'drill.fault', { group: entry.name, kind, forMs: faultMs }, requestMs);
+          const request = { group: entry.name, kind, forMs: faultMs };
+          return z.number().parse(await this.#context.request(owner, 'drill.fault', request, requestMs));
         },
         serving: (group) => this.#serving(group),
         unwell: (names) => this.#unwell(names),
@@ -319,7 +328,7 @@ export class DrillControlPart implements DrillControl {
 
   // ---- the fault ----
 
-  async #strikeSelf(peer: string, { group, kind, forMs }: z.infer<typeof faultRequest>): Promise<void> {
+  async #strikeSelf(peer: string, { group, kind, forMs }: z.infer<typeof faultRequest>): Promise<number> {
     const { node, ownerOf, faults } = this.#context;
     const refuse = (text: string): never => {
       throw new HoldfastError('E_REFUSED', `group ${group}: ${text}`);
@@ -329,11 +338,13 @@ export class DrillControlPart implements DrillControl {
     const busy = this.#busy();
     if (busy !== null) throw new HoldfastError('E_BUSY', `group ${group}: ${busy}`);
     this.#context.event(group, 'drill', `${peer} runs a drill: ${kind}`);
+    if (kind === 'switch-over') return 0;
     if (kind === 'partition') this.#isolate(forMs);
-    else if (kind !== 'switch-over') {
+    else {
       if (faults === null) throw new HoldfastError('E_REFUSED', `group ${group}: ${node} cannot hurt itself`);
       await (kind === 'kill' ? faults.kill() : faults.pause(forMs));
     }
+    return faultDelayMs;
   }
 
   #isolate(forMs: number): void {
@@ -345,8 +356,7 @@ export class DrillControlPart implements DrillControl {
       this.#isolation = over ? null : clock.after(isolationTickMs, tick);
       if (over) this.#context.event(null, 'drill', 'not cut off any more');
     };
-    // The answer to the request goes out before.
-    this.#isolation = clock.after(isolationTickMs, tick);
+    this.#isolation = clock.after(faultDelayMs, tick);
   }
 
   // ---- small answers ----
@@ -356,7 +366,9 @@ export class DrillControlPart implements DrillControl {
     if (this.#running !== null) return `a drill of group ${this.#running.report.group} is under way, run by ${node}`;
     if (this.#considering) return `a drill is about to begin at ${node}`;
     if (this.#isolation !== null) return `${node} is cut off for a drill`;
-    const moving = this.#context.document().groups.find(({ name }) => this.#context.group(name)?.moves.underWay === true);
+    const moving = this.#context
+      .document()
+      .groups.find(({ name }) => this.#context.group(name)?.moves.underWay === true);
     return moving === undefined ? null : `a move of group ${moving.name} is under way at ${node}`;
   }
 

@@ -11,17 +11,17 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 export interface ProcessFaults {
   /** Who starts a killed node again. */
   readonly restarts: 'itself' | 'init';
-  /** A moment after it has resolved. Rejects with `E_REFUSED` where it cannot be arranged. */
+  /** `faultDelayMs` after it has resolved. Rejects with `E_REFUSED` where it cannot be arranged. */
   kill(): Promise<void>;
-  /** Begins a moment after it has resolved. Rejects as `kill` does. */
+  /** Begins `faultDelayMs` after it has resolved. Rejects as `kill` does. */
   pause(forMs: number): Promise<void>;
 }
 
 /** Set to `init` where something else starts the node again: a container's restart policy, a supervisor. */
 export const restartsVariable = 'HOLDFAST_RESTARTS';
 
-/** So that the answer to the request is under way. */
-const momentMs = 200;
+/** How soon a fault begins: the answer to the request shall get away before, milliseconds. */
+export const faultDelayMs = 200;
 const downSeconds = 3;
 
 // The pipe on descriptor 3 ends when the node's process has, even if nobody has collected its status.
@@ -36,11 +36,11 @@ export class OwnProcessFaults implements ProcessFaults {
       const again = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
       await begin(revive, [String(downSeconds), ...again], ['inherit', 'inherit', 'inherit', 'pipe']);
     }
-    setTimeout(() => process.kill(process.pid, 'SIGKILL'), momentMs);
+    setTimeout(() => process.kill(process.pid, 'SIGKILL'), faultDelayMs);
   }
 
   async pause(forMs: number): Promise<void> {
-    await begin(standStill, [String(process.pid), String(momentMs / 1000), String(forMs / 1000)], 'ignore');
+    await begin(standStill, [String(process.pid), String(faultDelayMs / 1000), String(forMs / 1000)], 'ignore');
   }
 }
 

@@ -46,7 +46,9 @@ function processesOf(folder: string): number[] {
   });
 }
 
-async function start(options: NodeClusterOptions): Promise<{ nodes: NodeCluster; writer: RoamingHost; record: WriteRecord }> {
+async function start(
+  options: NodeClusterOptions,
+): Promise<{ nodes: NodeCluster; writer: RoamingHost; record: WriteRecord }> {
   const nodes = await NodeCluster.start(options);
   cluster = nodes;
   const record = new WriteRecord(blocks);
@@ -85,18 +87,27 @@ describe('a drill', () => {
     for (const [index, kind] of kinds.entries()) {
       // Any node may be asked, also the one that is hurt.
       const report = await drill(nodes, index % 2 === 0 ? 'east' : 'west', kind);
-      expect(report).toMatchObject({ kind, node: 'west', owner: 'east', servedBy: 'west', state: 'passed', nextStep: null });
+      expect(report).toMatchObject({
+        kind,
+        node: 'west',
+        owner: 'east',
+        servedBy: 'west',
+        state: 'passed',
+        nextStep: null,
+      });
       expect(report.loss).toBe('No acknowledged write is lost.');
       expect(report.generations.after).toBeGreaterThan(report.generations.before);
       expect(report.giveBackPauseMs).not.toBeNull();
       const { detectedMs, servingMs, answeredMs } = report.phases;
-      expect(answeredMs).toBe(report.pauseMs);
       if (kind !== 'switch-over') {
         // No less than it takes to notice, no more than the fault lasts.
-        expect(report.pauseMs).toBeGreaterThan(1000);
-        expect(report.pauseMs).toBeLessThan(10_000);
         expect(detectedMs).toBeGreaterThan(500);
         expect(servingMs).toBeGreaterThanOrEqual(detectedMs ?? Infinity);
+        expect(answeredMs).toBeGreaterThan(1000);
+        expect(answeredMs).toBeLessThan(10_000);
+        // A cut-off owner answers reads until its lease has lapsed.
+        if (kind !== 'partition') expect(report.pauseMs).toBeGreaterThan(1000);
+        expect(report.pauseMs).toBeLessThan(10_000);
       }
       expect(await nodes.server()).toBe('east');
       await writer.untilAcknowledged(20, 20_000);
@@ -113,7 +124,9 @@ describe('a drill', () => {
     expect(processesOf(nodes.folder)).toEqual([revived]);
   }, 240_000);
 
-  test('is refused where nobody marked the group for it, and possible once somebody did (BY-11)', async ({ skip }) => {
+  test('is refused where nobody marked the group for it, and possible once somebody did (BY-11)', async ({
+    skip,
+  }) => {
     skip(obstacle !== null, obstacle ?? '');
     const { nodes } = await start({});
     const refused = await nodes.cli('west', 'drill', 'g1', '--kind', 'kill');

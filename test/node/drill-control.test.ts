@@ -96,13 +96,14 @@ describe('a request for a drill', () => {
       code: 'E_BUSY',
       message: 'group g1: east: a move is under way',
     });
-    const [part] = control('west', { 'east drill.look': { addresses: [], busy: null } });
+    const [part, world] = control('west', { 'east drill.look': { addresses: [], busy: null } });
     expect((await part.startDrill(request)).state).toBe('running');
     await expect(part.startDrill(request)).rejects.toMatchObject({ code: 'E_BUSY' });
     // Nor does it let itself be hurt now.
-    await expect(
-      part.called('drill.fault', 'east', { group: 'g1', kind: 'kill', forMs: 1 }),
-    ).rejects.toMatchObject({ code: 'E_BUSY' });
+    world.owner = 'west';
+    await expect(part.called('drill.fault', 'east', { group: 'g1', kind: 'kill', forMs: 1 })).rejects.toMatchObject({
+      code: 'E_BUSY',
+    });
     await part.stop();
   });
 
@@ -204,6 +205,6 @@ describe('the measuring client', () => {
     expect(probe.longest?.lengthMs).toBeLessThanOrEqual(wholeMs + 40);
     probe.stop();
     await west.server.close();
-    for (const { volume } of [east, west]) expect(new Set(volume.calls)).toEqual(new Set(['read']));
+    for (const { volume } of [east, west]) expect(new Set(volume.calls)).toEqual(new Set(['read 0+4096']));
   });
 });
