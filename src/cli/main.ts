@@ -8,6 +8,7 @@ import type { Building } from './command.ts';
 import { addAgentCommands } from './command-agent.ts';
 import { addAlertCommands } from './command-alerts.ts';
 import { addConfigCommands } from './command-config.ts';
+import { addDrillCommands } from './command-drill.ts';
 import { addDumpCommand } from './command-dump.ts';
 import { addGroupCommands } from './command-group.ts';
 import { addJudgeCommands } from './command-judge.ts';
@@ -60,6 +61,7 @@ export function createProgram(building: Building): Command {
   addLogCommands(program, building);
   addPulseCommands(program, building);
   addJudgeCommands(program, building);
+  addDrillCommands(program, building);
   addAgentCommands(program, building);
   addAlertCommands(program, building);
   addNodeCommands(program, building);
