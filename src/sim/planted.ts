@@ -36,6 +36,8 @@ interface Planted {
   readonly withQuietHosts?: boolean;
   /** Seen where groups have logs. */
   readonly withLogs?: boolean;
+  /** Seen where there is a pulse. */
+  readonly withPulse?: boolean;
   /** Seen where logs rot all the time. */
   readonly withRot?: boolean;
   readonly plant: () => Undo[];
@@ -350,8 +352,8 @@ function claimed({ type, control }: Frame, answer: Answer): Frame {
 
 /** A script among those that bring the bug out. */
 export function drawScriptFor(bug: PlantedBug, seed: string, nodes?: number): Script {
-  const { foundAmong, inModes, withQuietHosts = false, withLogs, withRot = false }: Planted = plantedBugs[bug];
-  const script = drawScript(seed, { only: foundAmong, nodes, logs: withLogs });
+  const { foundAmong, inModes, withQuietHosts = false, withLogs, withPulse = false, withRot = false }: Planted = plantedBugs[bug];
+  const script = drawScript(seed, { only: foundAmong, nodes, logs: withLogs, pulse: withPulse });
   const { groups, hosts, actions } = script;
   return {
     ...script,
