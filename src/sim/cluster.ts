@@ -152,6 +152,13 @@ export class Cluster {
     if (this.running(name) !== null) this.#downMs.set(name, downMs);
   }
 
+  /** Kills it for good: only `start` brings it back. */
+  lose(name: string): void {
+    this.#downMs.delete(name);
+    this.#restarts.set(name, (this.#restarts.get(name) ?? 0) + 1);
+    this.running(name)?.process.crash();
+  }
+
   /** Ends it the way people do. */
   stop(name: string): void {
     const running = this.running(name);

@@ -24,6 +24,8 @@ export interface PulsePlan {
   readonly giveBack: 'manual' | 'auto';
   readonly settleMs: number;
   readonly calm: boolean;
+  /** Calm, though everything but the serial line may be cut for long: by that the owner is heard. */
+  readonly lifeline: boolean;
   /** When all is well again, the first group's owner is lost for good, and nobody helps. */
   readonly finalDeath: boolean;
 }
@@ -89,8 +91,8 @@ export function hasPulse(seed: string): boolean {
 }
 
 /** The scene with a pulse, and with what befalls pulses. */
-export function withPulse(script: Script): Script {
-  return new Drawing(script).script();
+export function withPulse(script: Script, given: Partial<PulsePlan> = {}): Script {
+  return new Drawing(script).script(given);
 }
 
 class Drawing {
@@ -102,21 +104,25 @@ class Drawing {
     this.#prng = new Prng(`${script.seed}/pulse plan`);
   }
 
-  script(): Script {
+  script(given: Partial<PulsePlan>): Script {
     const prng = this.#prng;
     const script = this.#script;
-    const calm = prng.chance(0.25);
-    const plan: PulsePlan = {
+    const calm = given.calm ?? prng.chance(0.25);
+    const drawnPlan: PulsePlan = {
       timeoutMs: prng.pick([1000, 1000, 2000]),
       startUpMs: prng.pick([3000, 10_000]),
       presence: prng.chance(0.8),
       mirrors: prng.chance(0.7),
       interconnect: prng.chance(0.4),
+      lifeline: prng.chance(0.5),
       giveBack: prng.pick(['manual', 'manual', 'auto']),
       settleMs: prng.pick([500, 3000]),
       calm,
       finalDeath: prng.chance(0.4),
+      ...given,
     };
+    const lifeline = drawnPlan.lifeline && calm && drawnPlan.interconnect && script.nodes.length === 2;
+    const plan = { ...drawnPlan, lifeline };
     // A death is seen after seconds, and what comes of it takes some more.
     const durationMs = script.durationMs + (calm ? 0 : Math.round(prng.between(0, 10_000)));
     // Mostly nobody is there to take over by hand.
@@ -183,12 +189,20 @@ class Drawing {
   }
 
   /** Of what may last, nothing silences every channel; what does, ends soon. */
-  #calmAction(atMs: number, { timeoutMs }: PulsePlan): Action[] {
+  #calmAction(atMs: number, { timeoutMs, lifeline }: PulsePlan): Action[] {
     const prng = this.#prng;
     const node = this.#node();
     const shortMs = Math.round(prng.between(50, timeoutMs / 3));
     const forMs = Math.round(prng.between(500, 8000));
-    switch (prng.below(7)) {
+    if (lifeline && prng.chance(0.6)) {
+      const owner = this.#owner();
+      const awayMs = Math.round(prng.between(2000, 9000));
+      return [
+        { atMs, kind: 'partition', from: owner, ways: 'both', forMs: awayMs },
+        { atMs, kind: 'storeAway', nodes: [owner], forMs: awayMs },
+      ];
+    }
+    switch (prng.below(lifeline ? 6 : 7)) {
       case 0:
         return [this.#loss(atMs, prng.between(0.05, 0.3), forMs)];
       case 1:
@@ -202,9 +216,9 @@ class Drawing {
           { atMs: atMs + 1, kind: 'beatFilesFail', node: prng.pick([this.#owner(), node]), forMs },
         ];
       case 5:
-        return [this.#serial(atMs, node, forMs)];
-      default:
         return [{ atMs, kind: 'beatFilesFail', node, forMs }];
+      default:
+        return [this.#serial(atMs, node, forMs)];
     }
   }
 

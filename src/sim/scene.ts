@@ -224,7 +224,7 @@ class Scene {
     const { name } = watched.plan;
     this.#tell(`--- ${owner} is lost for good`);
     pulse.healed(this.#world.nowMs, true);
-    this.#cluster.running(owner)?.process.crash();
+    this.#cluster.lose(owner);
     const served = (): boolean => {
       const { record } = watched;
       return record !== null && record.owner !== owner && this.#cluster.group(record.owner, name)?.serving === true;

@@ -207,8 +207,8 @@ export interface DrawOptions {
   readonly nodes?: number | undefined;
   /** Whether groups have logs; drawn, when absent. */
   readonly logs?: boolean | undefined;
-  /** Whether there is a pulse. Absent: drawn, or where `only` is given there is none. */
-  readonly pulse?: boolean | undefined;
+  /** Whether there is a pulse, and what of it is not drawn. Absent: drawn, or where `only` is given there is none. */
+  readonly pulse?: boolean | Partial<PulsePlan> | undefined;
 }
 
 export function drawScript(seed: string, { only, nodes: given, logs, pulse }: DrawOptions = {}): Script {
@@ -219,7 +219,7 @@ export function drawScript(seed: string, { only, nodes: given, logs, pulse }: Dr
   const drawn = isOfThree ? 3 : 2;
   const count = given ?? (beats ? pulseNodes(seed, drawn) : drawn);
   const script = new Drawing(seed, nodeNames.slice(0, count), logs ?? hasLogs).script(only);
-  return beats ? withPulse(script) : script;
+  return beats === false ? script : withPulse(script, beats === true ? {} : beats);
 }
 
 class Drawing {
