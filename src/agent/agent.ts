@@ -414,7 +414,7 @@ export class Agent {
           : state.failures,
       }))
       .catch(() => {});
-    group.moves.takeOver(false).then(
+    group.moves.takeOver(false, false, { silent: true }).then(
       (moved) => {
         this.#keep(watch, evidence, verdict, `generation ${moved.generation}. ${moved.loss.text}`);
         this.#moved(group, watch, 'take-over-succeeded', `${this.#context.node} took over from ${owner}`, moved);

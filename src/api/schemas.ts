@@ -113,6 +113,9 @@ const nodeStatus = z
         remote: z.string(),
         state: z.enum(['up', 'connecting', 'down']),
         lastHeardSecondsAgo: count.nullable(),
+        mark: z.enum(['unknown', 'up', 'down', 'probation']),
+        probationSecondsLeft: count.nullable(),
+        reason: z.string().nullable(),
         groups: listOf(z.string()),
       }),
     ),
@@ -153,7 +156,7 @@ const pulseSettings = z.object({
   stallMs: count,
   leaseTtlMs: count,
   leaseMarginMs: count,
-  link: z.object({ echoMs: count, silenceMs: count, commandTimeoutMs: count }),
+  link: z.object({ echoMs: count, silenceMs: count, commandTimeoutMs: count, framesCount: z.boolean().optional() }),
   network: z.boolean(),
   mirrors: listOf(
     z.object({ name: z.string(), from: z.string(), to: z.string(), paths: z.record(z.string(), z.string()) }),

@@ -8,6 +8,7 @@ import { nodeConfiguration } from '../node/configuration.ts';
 import { runNode } from '../node/run.ts';
 import { clientOf, nodeVerb, noun, verb, writeJson, type Building, type NodeVerbOptions } from './command.ts';
 import { defaultConfigurationFile, loadConfiguration } from './command-config.ts';
+import { addConnections } from './command-connections.ts';
 import type { CommandStatus, Io } from './io.ts';
 import { productVersion } from '../node/product-version.ts';
 
@@ -40,6 +41,7 @@ export function addNodeCommands(program: Command, building: Building): void {
     )
     .action(async (options: RunOptions) => finish(await run(options, io)));
   addAutomatic(node, building);
+  addConnections(node, building);
 }
 
 function addAutomatic(node: Command, { io }: Building): void {

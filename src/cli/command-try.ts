@@ -38,7 +38,7 @@ export function addTryCommand(program: Command, { io, finish }: Building): void 
     .addOption(
       new Option(
         '--port-base <port>',
-        'ports from here: NBD +0 +1, control API +2 +3, replication +6 +7 (default: 10809, 8009, 10815 and one more each)',
+        'ports from here: NBD +0 +1, control API +2 +3, replication and heartbeats +6 to +9 (default: 10809, 8009, 10815 and one more each)',
       ).argParser(readWhole(1, portBaseMax)),
     )
     .addOption(new Option('--only <node>', 'only this one of the two').choices(['east', 'west']))

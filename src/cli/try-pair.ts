@@ -8,6 +8,7 @@ import { join, relative } from 'node:path';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { formatAddress, parseAddress } from '../base/network.ts';
 import { NodeFiles } from '../base/node/node-files.ts';
+import { newPulseKey } from '../node/pulse-key.ts';
 import { nodeConfiguration, type Configuration, type NodeConfiguration } from '../node/configuration.ts';
 import { loadConfiguration } from './command-config.ts';
 
@@ -43,10 +44,11 @@ export async function preparePair(options: PairOptions): Promise<Pair> {
   }
   const started = options.only ? [options.only] : sides;
   for (const side of started) {
-    for (const use of ['nbd', 'api', 'replication'] as const) await requireFree(inUse[side][use], side, use, isNew);
+    for (const use of tcpUses) await requireFree(inUse[side][use], side, use, isNew);
   }
   if (isNew) {
     await new NodeFiles().makeFolder(options.dir);
+    writeFileSync(join(options.dir, 'pulse.key'), `${newPulseKey()}\n`, { mode: 0o600 });
     writeFileSync(file, configurationText(wanted));
   }
   const configuration = loadConfiguration(file);
@@ -64,10 +66,15 @@ export function startCommand(pair: Pair, node: string): string {
   return `npm start -- --only ${node}${isDefault ? '' : ` --dir ${pair.folder}`}`;
 }
 
+const tcpUses = ['nbd', 'api', 'replication', 'heartbeat'] as const;
+
 interface Addresses {
   readonly nbd: string;
   readonly api: string;
+  /** Its UDP port is that of heartbeats. */
   readonly replication: string;
+  /** Empty: none. */
+  readonly heartbeat: string;
 }
 
 /** Two after a base's first four stay free for iSCSI. */
@@ -78,17 +85,23 @@ function addressesFor(base?: number): Record<Side, Addresses> {
     nbd: `127.0.0.1:${nbd + index}`,
     api: `127.0.0.1:${api + index}`,
     replication: `127.0.0.1:${nbd + 6 + index}`,
+    heartbeat: `127.0.0.1:${nbd + 8 + index}`,
   });
   return { east: at(0), west: at(1) };
 }
 
-export const portBaseMax = 65535 - 7;
+export const portBaseMax = 65535 - 9;
 
 function addressesIn(configuration: Configuration): Record<Side, Addresses> {
   const of = (side: Side): Addresses => {
-    const { nbd, api, replication } = nodeConfiguration(configuration, side);
+    const { nbd, api, replication, heartbeat } = nodeConfiguration(configuration, side);
     const tcp = nbd.find((address) => address.kind === 'tcp') ?? { kind: 'tcp', host: '127.0.0.1', port: 0 };
-    return { nbd: formatAddress(tcp), api: formatAddress(api), replication: formatAddress(replication) };
+    return {
+      nbd: formatAddress(tcp),
+      api: formatAddress(api),
+      replication: formatAddress(replication),
+      heartbeat: heartbeat === null ? '' : `${heartbeat.host}:${heartbeat.port}`,
+    };
   };
   return { east: of('east'), west: of('west') };
 }
@@ -116,6 +129,8 @@ function configurationText(addresses: Record<Side, Addresses>): string {
     site: ${side}
     data: ./${side}
     replication: ${addresses[side].replication}
+    pulse: ['${addresses[side].replication}']
+    heartbeat: ${addresses[side].heartbeat}
     api: ${addresses[side].api}
     nbd: ['${addresses[side].nbd}']
 `;
@@ -125,6 +140,16 @@ store:
   kind: file
   path: ./store
 sites: [east, west]
+pulse:
+  preset: lan
+  key-file: ./pulse.key
+  mirrors:
+    - name: hb-east
+      from: east
+      to: west
+    - name: hb-west
+      from: west
+      to: east
 nodes:
 ${sides.map(node).join('')}groups:
   - name: g1
@@ -136,5 +161,7 @@ ${sides.map(node).join('')}groups:
       - to: west
         mode: sync
     log: 1GiB
+    take-over:
+      automatic: on
 `;
 }

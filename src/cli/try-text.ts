@@ -38,8 +38,12 @@ export function renderNextSteps(pair: Pair, status: ClusterStatus, colours: Colo
     ],
     [`Move it to ${other.name}, nothing is lost`, [ask(`group switch-over ${group.name} --to ${other.name}`)]],
     ...(owner.pid === null ? [] : [[`Kill ${owner.name}`, [`kill -9 ${owner.pid}`]] satisfies [string, string[]]]),
-    [`Take over on ${other.name}`, [askOther(`group take-over ${group.name} --node ${other.name}`)]],
+    [
+      `${other.name} takes over by itself within seconds; why, and who was silent`,
+      [askOther(`why ${group.name}`), askOther('pulse status')],
+    ],
     [`Start ${owner.name} again, in another terminal`, [startCommand(pair, owner.name)]],
+    [`Give it back to ${owner.name}, when it is whole again`, [askOther(`group give-back ${group.name}`)]],
   ];
   const text = steps.map(
     ([what, commands]) => `${colours.bold(what)}\n${commands.map((command) => `  ${command}\n`).join('')}`,

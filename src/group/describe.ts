@@ -69,7 +69,7 @@ export function describeGroup(group: Group, context: DescribeContext): GroupStat
       const status = leg.node === context.node ? ownLeg(group, leg, context) : otherLeg(group, leg, context);
       return withoutStore(status, group, context.node);
     }),
-    ...(serving && apart === null ? legTrouble(group) : words),
+    ...(serving && apart === null ? (storeTrouble(group, context) ?? legTrouble(group)) : words),
     forks: forksOf(group, context.node),
   };
 }
@@ -164,8 +164,11 @@ function suspendedWords(group: Group, owner: Owner, context: DescribeContext): W
     };
   }
   if (owner.holds.has('lease')) {
+    const missing = owner.leaseless ? owner.promises.missing : [];
+    const why =
+      missing.length === 0 ? '' : `, and ${missing.join(', ')} cannot be asked for a promise not to take over`;
     return {
-      reason: `the lease of ${context.node} is not valid: ${context.leaseReason ?? context.storeProblem ?? 'unknown'}; hosts wait`,
+      reason: `the lease of ${context.node} is not valid: ${context.leaseReason ?? context.storeProblem ?? 'unknown'}${why}; hosts wait`,
       nextStep: 'Check the coordination store; it goes on by itself when the lease is back.',
     };
   }
@@ -192,6 +195,19 @@ function successor({ entry, record }: Group, node: string): string {
   const lacks = (other: string): number => lacksMore.indexOf(record?.legs[other]?.class ?? 'behind');
   const others = entry.legs.map((leg) => leg.node).filter((other) => other !== node);
   return others.sort((one, two) => lacks(one) - lacks(two))[0] ?? 'another node';
+}
+
+/** R16: hosts are served without a lease; null when that is not so. */
+function storeTrouble({ owner }: Group, context: DescribeContext): Words | null {
+  if (owner?.authority !== 'promises') return null;
+  const { nodes, remainingMs } = owner.promises;
+  const why = context.storeProblem ?? context.leaseReason ?? 'unknown';
+  return {
+    reason:
+      `the coordination store does not answer (${why}); it goes on under the promises of ${nodes.join(', ')} not to take ` +
+      `over, for another ${formatDuration(Math.round(remainingMs))} and for as long as they are renewed`,
+    nextStep: 'Check the coordination store: until it answers nothing can be taken over, and no copy may be lost.',
+  };
 }
 
 /** Hosts are served; what else is not as it should be. */

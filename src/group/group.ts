@@ -34,7 +34,8 @@ import { Membership } from './membership.ts';
 import { followedLegs, prepareMicroMerge } from './micro-merge.ts';
 import { Moves } from './moves.ts';
 import { openLeg } from './opening.ts';
-import { Owner } from './owner.ts';
+import { Owner, type Authority } from './owner.ts';
+import type { PromiseTimes } from './promises.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { accountOf } from './own-account.ts';
 import type { Account } from './accounts.ts';
@@ -60,6 +61,8 @@ export interface GroupContext {
   readonly node: string;
   readonly store: Store;
   readonly lease: Lease;
+  /** Of promises: those of this cluster's leases (R16). */
+  readonly promiseTimes: () => PromiseTimes;
   /** Leases of the other nodes, as seen from here. */
   readonly leaseOf: (node: string) => LeaseObserver | null;
   readonly devices: DeviceProvider;
@@ -67,6 +70,12 @@ export interface GroupContext {
   /** The connection on which this group's records travel to a node; null when there is none. */
   readonly connectionTo: (node: string) => LinkConnection | null;
   readonly request: (node: string, method: string, params: unknown, timeoutMs: number) => Promise<unknown>;
+  /** Ends every connection with a node; they are made again if it lives. */
+  readonly closeLink: (node: string, reason: string) => void;
+  /** TL-4: how long a target may leave records unanswered; null: for ever. Milliseconds. */
+  readonly commandTimeoutMs: () => number | null;
+  /** Leases are looked at more often for a while. */
+  readonly hurry: () => void;
   readonly metadataFolder: string;
   readonly forkFolder: string;
   /** Where the group's log is on this node: one folder, or two with the same contents. */
@@ -116,6 +125,8 @@ export class Group {
   #sessions = new Map<HostSession, string>();
   /** The generation this process opened under its present lease. */
   #opened = 0;
+  /** The lease that the generation was begun under. */
+  #leaseId: string | null = null;
   #deciding = false;
   #decideAgain = false;
   #closing = false;
@@ -215,7 +226,7 @@ export class Group {
   leaseLapsed(): void {
     this.#opened = 0;
     this.exchange?.wasAway();
-    this.owner?.hold('lease', true);
+    this.owner?.leaseLapsed();
   }
 
   connectionUp(connection: LinkConnection): void {
@@ -266,7 +277,8 @@ export class Group {
     this.owner?.tick();
     this.target?.tick();
     this.#membership?.review();
-    if (this.role === 'primary' && this.owner?.holds.has('lease') === true && this.#context.lease.isValid()) {
+    const withoutLease = this.owner?.leaseless === true || this.owner?.holds.has('lease') === true;
+    if (this.role === 'primary' && withoutLease && this.#context.lease.isValid()) {
       void this.#regain();
     }
     this.#decide();
@@ -495,7 +507,11 @@ export class Group {
         environment: this.#environment,
         leg,
         settings: () => this.#entry.settings,
-        leaseValid: () => this.#context.lease.isValid(),
+        // Not just any: another one counts for nothing before a generation was begun under it (R11).
+        leaseValid: () => this.#leaseId !== null && this.#context.lease.leaseId === this.#leaseId,
+        promiseTimes: this.#context.promiseTimes,
+        commandTimeoutMs: this.#context.commandTimeoutMs,
+        authority: (authority) => this.#authorityIs(authority),
         documentVersion: () => this.#context.document().version,
         newId: (replaces) => this.#context.newId(this.name, replaces),
         forgetId: (id) => this.#context.forgetId(id),
@@ -614,7 +630,8 @@ export class Group {
     this.role = 'primary';
     if (opened.missing !== null) this.#event('missing', opened.missing);
     // R11: the lease the record stands on may have lapsed meanwhile, and another be held now.
-    if (this.#context.lease.leaseId !== current.leaseId) owner.hold('lease', true);
+    this.#leaseId = current.leaseId;
+    if (this.#context.lease.leaseId !== current.leaseId) owner.leaseLapsed();
     this.#openedBy = excluded === null ? 'start' : excluded.length === 0 ? 'handedOver' : 'takeOver';
     // Held before it is opened: mirrors go on under it, and nothing but the hosts waits for the check.
     void this.letIn(() => this.#context.service?.beforeServing(this.name, this.#openedBy) ?? null);
@@ -742,7 +759,11 @@ export class Group {
         : null,
     );
     const goesOn = (): boolean => this.owner === owner && !this.#closing;
-    if (!goesOn() || outcome.kind === 'unreachable') return;
+    if (!goesOn()) return;
+    if (outcome.kind === 'unreachable') {
+      owner.goOn();
+      return;
+    }
     if (outcome.kind === 'lost') {
       await this.#look();
       return;
@@ -755,9 +776,33 @@ export class Group {
     await this.#retrying(() => leg.save());
     await this.exchange?.tell();
     if (!goesOn()) return;
-    owner.beginGeneration(lineage);
-    if (this.#context.lease.leaseId === leaseId) owner.hold('lease', false);
+    const underLease = this.#context.lease.leaseId === leaseId;
+    if (underLease) this.#leaseId = leaseId;
+    owner.beginGeneration(lineage, underLease);
     this.#event('primary', `${this.#context.node} goes on serving in generation ${generation}`);
+  }
+
+  /** What it answers under has changed: told, and with `on-store-lost: stop` hosts are not left waiting. */
+  #authorityIs(authority: Authority): void {
+    const { owner } = this;
+    if (owner === null || this.role !== 'primary') return;
+    switch (authority) {
+      case 'lease':
+        return;
+      case 'promises':
+        this.#event(
+          'promises',
+          `the lease has lapsed; it goes on while ${owner.promises.nodes.join(', ')} promise not to take over`,
+        );
+        return;
+      case 'none': {
+        if (this.#entry.takeOver.onStoreLost === 'freeze' || this.#regaining || this.moves.underWay) return;
+        void this.#leave(`no valid lease: ${this.#context.lease.reason ?? 'unknown'}`);
+        return;
+      }
+      default:
+        assertNever(authority);
+    }
   }
 
   /** Lets go of ownership: hosts are told, nothing more is acknowledged, the leg becomes a target's. */
@@ -806,6 +851,8 @@ export class Group {
       forks: this.#forks,
       images: this.#images,
       mayServe: (owner, id) => this.role === 'secondary' && (this.exchange?.admits(this.record, owner, id) ?? true),
+      // Without a store no lease can be lost, and nothing is gone on with in its place.
+      promise: () => (this.exchange === null ? this.moves.promises.give() : null),
       changed: () => {},
     });
   }

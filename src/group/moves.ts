@@ -5,6 +5,7 @@
  * - R15: a planned move stops acknowledgements, drains and flushes both legs, then swaps; stopped it stays until the record
  *   is known. An unplanned one waits until the old owner's lease has lapsed, unless that owner has let go.
  * - R11: the new generation is one transaction: the record unchanged, and the lease it stands on gone.
+ * - R16: whoever promised not to take over does not before that has ended, and promises nothing more once it is about to.
  * - While a move is under way the group decides nothing by itself.
  * - Without a coordination store no lease tells of the old owner: it is not taken over from while anything is heard of it.
  */
@@ -19,6 +20,7 @@ import { childOf } from '../stream/position.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import type { Group, GroupContext } from './group.ts';
 import type { Owner } from './owner.ts';
+import { PromisesGiven } from './promises.ts';
 import type { RecordExchange } from './record-exchange.ts';
 import { claimed, handedOver, type GroupRecord } from './record.ts';
 import { assertSafe, lossOf, lossOfImage, lossWithoutStore, nothingLost, type Loss } from './take-over.ts';
@@ -45,6 +47,8 @@ export interface MoveSteps {
 
 const moveTimeoutMs = 60_000;
 const lookMs = 100;
+/** Of the old owner's lease, and of the end of promises: every one of these is a pause for hosts. */
+const urgentLookMs = 50;
 const releaseTimeoutMs = 2000;
 /** Longer than a link bears silence. */
 const linkKnownDeadMs = 6000;
@@ -56,6 +60,8 @@ export class Moves {
   readonly #environment: Environment;
   readonly #group: Group;
   readonly #steps: MoveSteps;
+  /** What this node has promised the group's owners. */
+  readonly promises: PromisesGiven;
   #underWay = false;
   /** A hand-over is about to begin: what runs on the volumes is being stopped. */
   #preparing = false;
@@ -68,6 +74,7 @@ export class Moves {
     this.#environment = context.environment;
     this.#group = group;
     this.#steps = steps;
+    this.promises = new PromisesGiven(context.environment.clock, context.promiseTimes);
   }
 
   get underWay(): boolean {
@@ -214,10 +221,11 @@ export class Moves {
    * Unplanned: the owner is gone. Refused while it lives, and for a leg that is not safe unless forced. Rejects with
    * `E_CHECK_FAILED` when it was taken over and hosts are kept out (AS-9).
    * @param lastConsistent with the image kept of an `Inconsistent` leg instead of the leg.
+   * @param silent the owner was judged dead by all channels (AS-4): it is not asked, and its links are not waited for.
    */
-  async takeOver(force: boolean, lastConsistent = false): Promise<Moved> {
+  async takeOver(force: boolean, lastConsistent = false, { silent = false } = {}): Promise<Moved> {
     const startedMs = this.#environment.clock.monotonicMs();
-    const moved = await this.#takeOver(force, lastConsistent);
+    const moved = await this.#takeOver(force, lastConsistent, silent);
     const kept = await this.#group.letInOrKept;
     if (kept !== null) {
       throw this.#error(
@@ -228,7 +236,7 @@ export class Moves {
     return { ...moved, pauseMs: this.#environment.clock.monotonicMs() - startedMs };
   }
 
-  async #takeOver(force: boolean, lastConsistent: boolean): Promise<Moved> {
+  async #takeOver(force: boolean, lastConsistent: boolean, silent: boolean): Promise<Moved> {
     const { keeper } = this.#group;
     let { leg } = this.#group;
     const { node, lease } = this.#context;
@@ -259,13 +267,17 @@ export class Moves {
     const startedMs = clock.monotonicMs();
     this.#underWay = true;
     try {
-      const released = await this.#releasedBy(record);
+      const released = !silent && (await this.#releasedBy(record));
+      if (silent) this.#context.closeLink(record.owner, 'it is silent on every channel, and is taken over from');
       const observer = released ? null : await this.#ownerGone(record.owner);
       // A link that was cut without a word takes a while to be known as that; one that speaks is an owner that lives.
-      if (!released) await whileHolds(clock, () => this.#group.target?.owner != null, linkKnownDeadMs);
+      if (!released && !silent) await whileHolds(clock, () => this.#replicates, linkKnownDeadMs);
       if (!released) await this.#notHeard(record.owner);
-      if (!released && this.#group.target?.owner != null)
-        throw this.#refused(`${record.owner} still replicates to this node; use switch-over`);
+      this.#mustNotReplicate(record, released, force);
+      // What was released is served under no promise.
+      this.promises.cease(true);
+      if (!released) await this.#promisesEnded();
+      this.#mustNotReplicate(record, released, force);
       // What the old owner may still have sent is settled now: nothing more of its generation is applied.
       if (!((await this.#group.target?.letGo(moveTimeoutMs)) ?? true)) {
         throw this.#refused(
@@ -322,7 +334,32 @@ export class Moves {
       return { generation: outcome.record.generation, pauseMs: clock.monotonicMs() - startedMs, loss };
     } finally {
       this.#underWay = false;
+      this.promises.cease(false);
       this.#steps.decide();
+    }
+  }
+
+  get #replicates(): boolean {
+    return this.#group.target?.owner != null;
+  }
+
+  /** One that has no lease, and goes on under this node's promises, is made to stop if somebody insists. */
+  #mustNotReplicate({ owner }: GroupRecord, released: boolean, force: boolean): void {
+    if (released || !this.#replicates) return;
+    if (this.#context.storeless !== undefined)
+      throw this.#refused(`${owner} still replicates to this node; use switch-over`);
+    if (force) return;
+    throw this.#refused(
+      `${owner} still replicates to this node: it lives, and goes on without its lease while this node promises not to ` +
+        'take over; with --force this node promises nothing more, and takes over when what it promised has ended',
+    );
+  }
+
+  /** R16. An owner that keeps asking gets no answer meanwhile. */
+  async #promisesEnded(): Promise<void> {
+    if (this.#context.storeless !== undefined) return;
+    for (let leftMs = this.promises.remainingMs; leftMs > 0; leftMs = this.promises.remainingMs) {
+      await pause(this.#environment.clock, Math.min(leftMs, urgentLookMs));
     }
   }
 
@@ -453,7 +490,7 @@ export class Moves {
 
   /** Waits until the owner's lease has lapsed; refuses when it is seen to live. */
   async #ownerGone(owner: string): Promise<LeaseObserver | null> {
-    const { leaseOf } = this.#context;
+    const { leaseOf, hurry } = this.#context;
     const { clock } = this.#environment;
     const alive = (): HoldfastError =>
       this.#refused(`${owner} is alive and serves it, or is about to; use \`holdfast group switch-over\``);
@@ -469,7 +506,8 @@ export class Moves {
       if (clock.monotonicMs() > deadlineMs) {
         throw this.#error('E_STORE_UNREACHABLE', `whether ${owner} lives cannot be seen in the store`);
       }
-      await pause(clock, lookMs);
+      hurry();
+      await pause(clock, Math.min(urgentLookMs, Math.max(1, observer.remainingMs(clock.monotonicMs()))));
     }
     return observer;
   }

@@ -13,6 +13,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { crc32c } from '../base/crc32c.ts';
+import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { payloadMemory } from '../base/payload-memory.ts';
 import type { EndTask } from '../base/turn.ts';
@@ -32,6 +33,7 @@ import type { Bookmark } from '../volume/leg-metadata.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 import type { GroupLog } from './group-log.ts';
 import type { HostCompletion } from './host-access.ts';
+import { PromisesHeld, type PromiseTimes } from './promises.ts';
 
 export interface OwnerOptions {
   readonly environment: Environment;
@@ -39,6 +41,11 @@ export interface OwnerOptions {
   readonly settings: () => GroupSettings;
   /** R15: cheap; looked at once a turn, after the data was read. */
   readonly leaseValid: () => boolean;
+  readonly promiseTimes: () => PromiseTimes;
+  /** TL-4; null: none. Milliseconds. */
+  readonly commandTimeoutMs: () => number | null;
+  /** What it goes on under has changed. */
+  readonly authority: (authority: Authority) => void;
   readonly documentVersion: () => number;
   readonly newId: (replaces: number) => number;
   readonly forgetId: (id: number) => void;
@@ -54,6 +61,12 @@ export interface FirstStep {
   readonly after: Position;
   readonly changes: readonly Change[];
 }
+
+/**
+ * What it answers under (R16): the lease its generation was begun with; when that has passed, other nodes' promises not to take
+ * over; or nothing, and hosts wait.
+ */
+export type Authority = 'lease' | 'promises' | 'none';
 
 /** Why requests are held. Several may hold at once; hosts wait until none does. */
 export type Hold =
@@ -81,7 +94,7 @@ const writeHolds: ReadonlySet<Hold> = new Set(['lag', 'intent', 'log', 'merge', 
 interface Reply {
   readonly done: HostCompletion;
   readonly fault: ChangeFault | null;
-  /** Bound to the lease: R16 (b), and every read. */
+  /** Bound to the lease, or promises in its place: R16 (b), and every read. */
   readonly leaseBound: boolean;
   /** A completed write closes the epoch (HG-1). */
   readonly write: boolean;
@@ -132,6 +145,7 @@ export class Owner implements SourceOwner, EndTask {
   /** Hosts have been let in, or will be once what the last owner left is completed: the own leg is where the history is. */
   wasOpen = false;
   wholeUpTo: Position | null = null;
+  readonly promises: PromisesHeld;
   /** That the step up to there stands for. */
   #stepWrites = 0;
 
@@ -147,8 +161,13 @@ export class Owner implements SourceOwner, EndTask {
   readonly #holds = new Set<Hold>(['opening']);
   readonly #held = new Fifo<() => void>();
   #replies: Reply[] = [];
-  /** Done, but the lease was not valid when they were to be told. */
+  /** Done, but there was no authority when they were to be told. */
   #awaitingLease: Reply[] = [];
+  /** The lease its generation was begun with has passed: no other counts before the next generation (R11). */
+  #leaseless = false;
+  #authority: Authority = 'lease';
+  /** Runs while it goes on under promises: until the first of them ends. */
+  #promiseTimer: Timer | null = null;
   #turnAsked = false;
   #watches: Watch[] = [];
   #lastHostAtMs = -Infinity;
@@ -184,6 +203,12 @@ export class Owner implements SourceOwner, EndTask {
       device: (volume) => options.leg.device(volume),
       gate: options.leg.hot,
       applied: (change, fault) => this.#stored(change, fault),
+    });
+    this.promises = new PromisesHeld({
+      clock: options.environment.clock,
+      times: options.promiseTimes,
+      legs: () => this.#legList,
+      heard: () => this.#reviewAuthority(),
     });
     this.leg.onFault = () => {
       this.hold('ownLeg', true);
@@ -386,6 +411,50 @@ export class Owner implements SourceOwner, EndTask {
     this.#stamp(new Change('flush', { volume, offset: 0, length: 0 }, null, false, finish));
   }
 
+  // ---- authority (R11, R16) ----
+
+  get authority(): Authority {
+    return this.#authority;
+  }
+
+  /** The lease its generation was begun with has passed. */
+  get leaseless(): boolean {
+    return this.#leaseless;
+  }
+
+  /** The lease has passed, for this generation for good. It goes on while promises allow it. */
+  leaseLapsed(): void {
+    this.#leaseless = true;
+    this.#reviewAuthority();
+  }
+
+  /** Looked at after any pause, right before something is told. */
+  #authorised(): boolean {
+    return (!this.#leaseless && this.#options.leaseValid()) || this.promises.remainingMs > 0;
+  }
+
+  #reviewAuthority(): void {
+    // While a generation is being begun nothing may be told, whatever is promised.
+    if (!this.#leaseless || this.#closed) return;
+    const leftMs = this.established ? this.promises.remainingMs : 0;
+    this.#promiseTimer?.cancel();
+    this.#promiseTimer = null;
+    if (leftMs === 0) {
+      this.hold('lease', true);
+      if (this.wasOpen && this.established) this.#become('none');
+      return;
+    }
+    this.#promiseTimer = this.environment.clock.after(leftMs, () => this.#reviewAuthority());
+    if (this.wasOpen) this.#become('promises');
+    this.hold('lease', false);
+  }
+
+  #become(authority: Authority): void {
+    if (authority === this.#authority) return;
+    this.#authority = authority;
+    this.environment.turn.defer(() => this.#options.authority(authority));
+  }
+
   // ---- holding, draining, ending ----
 
   hold(why: Hold, on: boolean): void {
@@ -480,15 +549,28 @@ export class Owner implements SourceOwner, EndTask {
     for (const leg of this.#legList) leg.suspend(reason);
   }
 
-  /** The lease was lost and is valid again under a new generation: once `lease` holds no more, what waits for it is told. */
-  beginGeneration(lineage: Lineage): void {
+  /**
+   * The lease was lost and is valid again: what was not told yet may be told under a new generation.
+   * @param underLease false: the lease it was begun with has passed already
+   */
+  beginGeneration(lineage: Lineage, underLease: boolean): void {
     this.lineage = lineage;
+    this.#leaseless = !underLease;
     this.#kept(this.leg.intents.beginGeneration(lineage.generation));
     this.#sequencer.beginGeneration(lineage.generation);
     this.log?.beginGeneration(lineage);
     this.history.beginGeneration(lineage.generation);
+    this.goOn();
+    if (!underLease) return;
+    this.#become('lease');
+    this.hold('lease', false);
+  }
+
+  /** What `suspend` stopped goes on: under a new generation, or under the old one where none could be begun. */
+  goOn(): void {
     this.established = true;
     for (const leg of this.#legList) leg.attach();
+    this.#reviewAuthority();
     this.reconsider();
   }
 
@@ -497,6 +579,8 @@ export class Owner implements SourceOwner, EndTask {
     this.established = true;
     this.wasOpen = true;
     for (const leg of this.#legList) leg.proceed();
+    this.promises.start();
+    this.#reviewAuthority();
     this.#letIn();
   }
 
@@ -514,6 +598,8 @@ export class Owner implements SourceOwner, EndTask {
   /** Ownership is elsewhere: nothing more is acknowledged. Resolves when the own leg is quiet. */
   async close(reason: string): Promise<void> {
     this.#closed = true;
+    this.promises.close();
+    this.#promiseTimer?.cancel();
     this.#queue.stop();
     for (const leg of this.#legList) leg.close(reason);
     for (const change of this.#flights.all()) {
@@ -684,6 +770,14 @@ export class Owner implements SourceOwner, EndTask {
 
   wentBack(node: string, reason: string): void {
     this.#options.wentBack(node, reason);
+  }
+
+  get commandTimeoutMs(): number | null {
+    return this.#options.commandTimeoutMs();
+  }
+
+  promised(node: string, token: number, durationMs: number): void {
+    this.promises.promised(node, token, durationMs);
   }
 
   /** What no leg will ask for any more goes. */
@@ -889,17 +983,16 @@ export class Owner implements SourceOwner, EndTask {
     const replies = this.#replies;
     if (replies.length > 0) {
       this.#replies = [];
-      // Also a lease that is valid again says nothing before the record stands on it (R11).
-      const valid = this.#options.leaseValid() && !this.#holds.has('lease');
+      const authorised = this.#authorised();
       for (const reply of replies) {
-        if (reply.leaseBound && !valid) {
+        if (reply.leaseBound && !authorised) {
           this.#awaitingLease.push(reply);
           continue;
         }
         if (reply.write) this.#sequencer.completed();
         reply.done(reply.fault);
       }
-      if (!valid) this.hold('lease', true);
+      if (!authorised) this.hold('lease', true);
     }
     if (this.#drained.length > 0 && this.#flights.size === 0 && this.#awaitingLease.length === 0) {
       const drained = this.#drained;
@@ -994,9 +1087,7 @@ export class Owner implements SourceOwner, EndTask {
     const uncovered = covered === null || this.#legList.some((leg) => leg.tracking && !covered.has(leg.node));
     const due = this.history.next - 1 > this.#localDurableOrdinal || (this.leg.hot.size > 0 && uncovered);
     if (due && (idle || now - this.#lastCheckpointAtMs >= checkpointUnderLoadMs)) void this.checkpoint();
-    if (this.#awaitingLease.length > 0 && this.#options.leaseValid() && !this.#holds.has('lease')) {
-      this.#tellAwaiting();
-    }
+    if (this.#awaitingLease.length > 0 && this.#authorised() && !this.#holds.has('lease')) this.#tellAwaiting();
   }
 
   /** Makes durable what the own leg has stored, and lets regions cool that are durable everywhere. */

@@ -2,6 +2,7 @@
  * The states shown to people: one definition each (glossary of ARCHITECTURE.md), as data. The words are those of the
  * field. `why` is in `explain.ts`: every state here that is not the normal one has a reason and a next step there.
  */
+import type { Mark } from '../link/connection-health.ts';
 import type { LegClass, MirrorMode } from '../store/document.ts';
 
 /** The owner's leg is Primary; every other leg is Secondary. */
@@ -166,6 +167,12 @@ export interface ConnectionEntry {
   readonly remote: string;
   readonly state: 'up' | 'connecting' | 'down';
   readonly lastHeardSecondsAgo: number | null;
+  /** Of the peer by its heartbeats over the network (IM-5): in `down` and `probation` it is neither dialled nor accepted. */
+  readonly mark: Mark;
+  /** IM-6; null outside probation. */
+  readonly probationSecondsLeft: number | null;
+  /** Why it is not up; null when it is. */
+  readonly reason: string | null;
   readonly groups: readonly string[];
 }
 

@@ -7,12 +7,14 @@
  *   what is still heard of it was under way when its process ended.
  * - At most one connection is up for each (peer, direction, index).
  * - Connections that have not shown who they are, are few and cost little.
+ * - With a peer that is suspended, by its heartbeats (IM-5) or by whoever knows better, none is up, dialled or accepted.
  */
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError } from '../base/errors.ts';
 import { formatAddress, type Address, type ByteStream, type Listener, type StreamEvents } from '../base/network.ts';
 import { Connection, type ConnectionOwner, type Patience } from './connection.ts';
+import { ConnectionHealth, type HealthTimes, type PeerMark } from './connection-health.ts';
 import type { Frame } from './frame.ts';
 import { commonFeatures, judgeHello, judgeWelcome, makeHello, makeWelcome } from './handshake.ts';
 import type {
@@ -57,6 +59,9 @@ interface Peer {
   readonly incoming: Map<number, Connection>;
   lastHeardMs: number | null;
   reason: string | null;
+  /** Why no connection is made; null: they are. */
+  suspended: string | null;
+  mark: PeerMark;
 }
 
 const retryMinMs = 100;
@@ -64,6 +69,8 @@ const retryMaxMs = 2000;
 const greetingMs = 5000;
 const strangersMax = 64;
 const supersededMax = 64;
+/** Of the timeout of heartbeats: how often marks are looked at. */
+const healthLooksPerTimeout = 8;
 
 export class LinkTable {
   readonly #environment: Environment;
@@ -75,6 +82,9 @@ export class LinkTable {
   readonly #patience: Patience;
   readonly #requests: Requests;
   readonly #owner: ConnectionOwner;
+  readonly #healthTimes: () => HealthTimes | null;
+  readonly #health: ConnectionHealth;
+  #healthTicker: Timer | null = null;
   readonly #peers = new Map<string, Peer>();
   /** Every connection that is not closed. */
   readonly #connections = new Set<Connection>();
@@ -103,6 +113,8 @@ export class LinkTable {
       pingTicks: 2,
     };
     this.#requests = new Requests(environment, handler);
+    this.#healthTimes = options.health ?? (() => null);
+    this.#health = new ConnectionHealth(this.#healthTimes);
     this.#owner = {
       clock: environment.clock,
       opened: (connection) => this.#opened(connection),
@@ -121,6 +133,7 @@ export class LinkTable {
     this.#ticker = this.#environment.clock.after(this.#tickMs, () => this.#tick());
     this.setPeers(this.#initialPeers);
     this.#initialPeers = [];
+    this.#lookAtHealth();
   }
 
   /** Where it really listens. */
@@ -135,6 +148,7 @@ export class LinkTable {
     for (const peer of [...this.#peers.values()]) {
       if (wanted.has(peer.name)) continue;
       this.#peers.delete(peer.name);
+      this.#health.forget(peer.name);
       this.#closeAll(peer, (connection) => connection.close(`${peer.name} is no longer a peer of this node`));
     }
     for (const { name, address } of wanted.values()) {
@@ -144,16 +158,62 @@ export class LinkTable {
         known.address = address;
         for (const slot of known.slots) {
           slot.connection?.close(`${name} has moved to ${formatAddress(address)}`);
-          this.#dialNow(known, slot);
+          if (known.suspended === null) this.#dialNow(known, slot);
         }
       }
     }
+  }
+
+  /** Ends every connection with the peer, at once; it is dialled again. */
+  closePeer(name: string, reason: string): void {
+    const peer = this.#peers.get(name);
+    if (peer === undefined) return;
+    for (const connection of connectionsUp(peer)) connection.close(reason);
+  }
+
+  /** Ends every connection with the peer, and makes and accepts none until `resumePeer`. */
+  suspendPeer(name: string, reason: string): void {
+    const peer = this.#peers.get(name);
+    if (peer === undefined) return;
+    if (peer.suspended === null) this.#environment.log.warn(`link: connections with ${name} are closed: ${reason}`);
+    peer.suspended = reason;
+    this.#closeAll(peer, (connection) => connection.close(reason));
+    for (const slot of peer.slots) slot.retry = null;
+  }
+
+  /** Dials again, at once, and accepts. */
+  resumePeer(name: string): void {
+    const peer = this.#peers.get(name);
+    if (peer === undefined || peer.suspended === null || this.#closed) return;
+    peer.suspended = null;
+    this.#environment.log.info(`link: connections with ${name} are opened again`);
+    for (const slot of peer.slots) {
+      slot.retryMs = retryMinMs;
+      if (slot.connection === null) this.#dialNow(peer, slot);
+    }
+  }
+
+  /** IM-5: a valid heartbeat came from the peer over the network, so long ago. Told again and again, from the pulse's snapshot. */
+  healthHeard(name: string, agoMs: number): void {
+    if (this.#peers.has(name)) this.#health.heard(name, this.#environment.clock.monotonicMs() - agoMs);
+  }
+
+  /** How long ago each peer was last heard on any connection, for the pulse's channel `link`; null: never. */
+  get heardAgoMs(): ReadonlyMap<string, number | null> {
+    const now = this.#environment.clock.monotonicMs();
+    const ages = new Map<string, number | null>();
+    for (const name of this.#peers.keys()) {
+      const { lastHeardMs } = this.reachable(name);
+      ages.set(name, lastHeardMs === null ? null : now - lastHeardMs);
+    }
+    return ages;
   }
 
   /** Sends what is queued, closes all connections and stops listening. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#ticker?.cancel();
+    this.#healthTicker?.cancel();
     for (const peer of this.#peers.values()) {
       this.#closeAll(peer, (connection) => connection.end(`${this.#identity.node} is stopping`));
     }
@@ -215,12 +275,25 @@ export class LinkTable {
           remote: formatAddress(peer.address),
           state,
           lastHeardMs: connection?.lastHeardMs ?? null,
-          reason: state === 'up' ? null : reason,
+          reason: state === 'up' ? null : (peer.suspended ?? reason),
+          mark: peer.mark.mark,
+          probationLeftMs: peer.mark.probationLeftMs,
         };
       }),
       ...[...peer.incoming.values()].map(({ index, remote, lastHeardMs }): LinkRow => {
         const local = formatAddress(this.address);
-        return { peer: peer.name, direction: 'in', index, local, remote, state: 'up', lastHeardMs, reason: null };
+        return {
+          peer: peer.name,
+          direction: 'in',
+          index,
+          local,
+          remote,
+          state: 'up',
+          lastHeardMs,
+          reason: null,
+          mark: peer.mark.mark,
+          probationLeftMs: peer.mark.probationLeftMs,
+        };
       }),
     ]);
   }
@@ -318,6 +391,12 @@ export class LinkTable {
       this.#breached(connection, code, message);
       return connection.refuse(code, message);
     }
+    if (peer.suspended !== null) {
+      return connection.refuse(
+        'notYet',
+        `${this.#identity.node} takes no connection of ${peer.name}: ${peer.suspended}`,
+      );
+    }
     if (!this.#meet(peer, hello.incarnation)) {
       return connection.refuse('supersededIncarnation', `a newer process of ${hello.node} has been here`);
     }
@@ -363,6 +442,8 @@ export class LinkTable {
       incoming: new Map(),
       lastHeardMs: null,
       reason: null,
+      suspended: null,
+      mark: this.#health.look(name, this.#environment.clock.monotonicMs(), null),
     };
     this.#peers.set(name, peer);
     for (const slot of slots) this.#dialNow(peer, slot);
@@ -385,7 +466,7 @@ export class LinkTable {
   #dialLater(peer: Peer, slot: Slot, reason: string): void {
     slot.connection = null;
     slot.reason = reason;
-    if (this.#closed || this.#peers.get(peer.name) !== peer) return;
+    if (this.#closed || peer.suspended !== null || this.#peers.get(peer.name) !== peer) return;
     const delayMs = slot.retryMs / 2 + this.#environment.random.below(slot.retryMs / 2 + 1);
     slot.retryMs = Math.min(slot.retryMs * 2, retryMaxMs);
     slot.retry = this.#environment.clock.after(delayMs, () => this.#dialNow(peer, slot));
@@ -450,6 +531,37 @@ export class LinkTable {
     for (const connection of [...peer.slots.flatMap((slot) => slot.connection ?? []), ...peer.incoming.values()]) {
       close(connection);
     }
+  }
+
+  /** IM-5…IM-7. */
+  #lookAtHealth(): void {
+    const { clock } = this.#environment;
+    const times = this.#healthTimes();
+    const delayMs = times === null ? this.#tickMs : Math.min(this.#tickMs, times.timeoutMs / healthLooksPerTimeout);
+    this.#healthTicker = clock.after(delayMs, () => this.#lookAtHealth());
+    const now = clock.monotonicMs();
+    this.#health.begin(now);
+    for (const peer of [...this.#peers.values()]) {
+      const up = connectionsUp(peer);
+      const frameMs = up.length === 0 ? null : Math.max(...up.map(({ lastHeardMs }) => lastHeardMs ?? -Infinity));
+      const before = peer.mark.mark;
+      peer.mark = this.#health.look(peer.name, now, frameMs);
+      const { mark, reason } = peer.mark;
+      if (reason !== null && (before !== mark || peer.suspended !== null)) this.#mark(peer, before, reason);
+      else if (mark === 'up' && before !== 'up' && before !== 'unknown') this.resumePeer(peer.name);
+      // One that hears nothing while others do is of no use either.
+      for (const connection of connectionsUp(peer)) {
+        if (!this.#health.silent(peer.name, now, connection.lastHeardMs)) continue;
+        connection.close(
+          `marked down: nothing heard on this connection, and no heartbeat of ${peer.name} by network`,
+        );
+      }
+    }
+  }
+
+  #mark(peer: Peer, before: PeerMark['mark'], reason: string): void {
+    if (before === 'up') this.suspendPeer(peer.name, `marked down: ${reason}`);
+    else peer.suspended = `marked down: ${reason}`;
   }
 
   #tick(): void {

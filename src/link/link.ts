@@ -10,6 +10,7 @@
  *   not received by then is lost, and the sender cannot know how much of it that is.
  */
 import type { Address } from '../base/network.ts';
+import type { HealthTimes, Mark } from './connection-health.ts';
 import type { Frame } from './frame.ts';
 
 export interface LinkConnection {
@@ -73,6 +74,8 @@ export interface LinkOptions {
   readonly pingIntervalMs?: number;
   /** A connection on which nothing has arrived for so long is closed; default 4000. */
   readonly silenceMs?: number;
+  /** IM-5, IM-6: of marks by heartbeats; null or absent: there is no pulse, and nobody is marked. */
+  readonly health?: () => HealthTimes | null;
 }
 
 export interface Reachability {
@@ -97,4 +100,8 @@ export interface LinkRow {
   readonly lastHeardMs: number | null;
   /** Why it is not up; null otherwise. */
   readonly reason: string | null;
+  /** Of the peer, by its heartbeats over the network: `down` and `probation` keep connections from being made (IM-5, IM-6). */
+  readonly mark: Mark;
+  /** Until connections are made again, if no heartbeat is missed; null outside probation. */
+  readonly probationLeftMs: number | null;
 }

@@ -14,13 +14,14 @@ import type { LinkConnection } from '../link/link.ts';
 import { decodeAnswer, decodeFault, type Answer, type LegFault } from '../link/messages/answer.ts';
 import { decodeFetched, encodeFetch, type Fetched } from '../link/messages/fetch.ts';
 import { encodeJson } from '../link/messages/json.ts';
+import { decodePromise, encodeAskPromise, promisesFeature } from '../link/messages/promise.ts';
 import { encodeRecords, recordsPerFrameMax } from '../link/messages/records.ts';
 import { MessageType } from '../link/messages/types.ts';
 import type { LegClass, MirrorMode } from '../store/document.ts';
 import type { Change } from '../stream/change.ts';
 import type { History } from '../stream/history.ts';
 import { comparePositions, furtherOf, origin, type Lineage, type Position } from '../stream/position.ts';
-import type { StreamRecord } from '../stream/record.ts';
+import { positionOf, type StreamRecord } from '../stream/record.ts';
 import type { ExtentSet } from '../volume/extents.ts';
 import type { Bookmark, PeerBits } from '../volume/leg-metadata.ts';
 import type { ImageOutlook } from '../volume/last-image.ts';
@@ -82,6 +83,10 @@ export interface SourceOwner extends CopySource {
   /** A target knows a newer generation, or holds durably what we lack: we must not go on. */
   deposed(reason: string): void;
   wentBack(node: string, reason: string): void;
+  /** How long a target may leave records unanswered before its connection is given up (TL-4); null: for ever. Milliseconds. */
+  readonly commandTimeoutMs: number | null;
+  /** The leg's node will not take over for so long from when the question with this token was put (R16). */
+  promised(node: string, token: number, durationMs: number): void;
 }
 
 export type SourcePhase =
@@ -149,6 +154,12 @@ export class SourceLeg {
   appliedOrdinal = 0;
   durableOrdinal = 0;
   #next = 1;
+  /**
+   * Since when the target owes an answer: since the first record it has not answered was sent, or since its last answer that
+   * got it on. Not since each record: a slow disk, or a slow line before it, answers late, and loses by being begun anew.
+   */
+  #owesSinceMs: number | null = null;
+  #lastSent: Position = origin;
 
   readonly bits: PeerBits;
   /** What it may lack besides `bits` if it has lost what was not durable when it was lost. */
@@ -402,6 +413,13 @@ export class SourceLeg {
         else this.#onFetched(body.value);
         return;
       }
+      case MessageType.promise: {
+        const body = decodePromise(frame);
+        if (!body.ok) connection.breach('mirror', `promise: ${body.reason}`);
+        else if (body.value.attachId === this.#attachId && this.#attached !== null)
+          this.#owner.promised(this.node, body.value.token, body.value.durationMs);
+        return;
+      }
       default:
         connection.breach('mirror', `a frame of type ${frame.type} is not for an owner`);
     }
@@ -430,6 +448,19 @@ export class SourceLeg {
     const { lineage, last: stamped, stable } = this.#owner;
     const { generation } = lineage;
     this.#connection?.send(encodeRecords({ attachId: this.#attachId, generation, stamped, stable }, records));
+    const newest = records.at(-1);
+    if (newest === undefined) return;
+    this.#lastSent = positionOf(newest);
+    this.#owesSinceMs ??= this.#owner.environment.clock.monotonicMs();
+  }
+
+  /** Asks the target's node not to take over for a while. False: it cannot be asked. */
+  askPromise(token: number): boolean {
+    const connection = this.#connection;
+    if (connection === null || this.#attached === null || !connection.features.includes(promisesFeature))
+      return false;
+    connection.send(encodeAskPromise({ attachId: this.#attachId, token }));
+    return true;
   }
 
   /** Bookmarks bear their places: the target needs them once, in whatever company they travel. */
@@ -440,7 +471,7 @@ export class SourceLeg {
 
   /** About once a second: tells the target of progress elsewhere, and has copies made durable. */
   tick(): void {
-    if (this.#connection === null || !this.flowing) return;
+    if (this.#connection === null || !this.flowing || this.#commandTimedOut(this.#connection)) return;
     const agreed = this.#answersForReceipt === (this.#mode === 'receive');
     if (!agreed && this.phase === 'streaming' && this.recordClass !== 'behind') {
       this.attach();
@@ -454,6 +485,15 @@ export class SourceLeg {
     const catchesUp = this.#copier !== null || this.#merger !== null;
     const sinceMs = environment.clock.monotonicMs() - this.#lastSettleAtMs;
     if (catchesUp && this.#settlePosition === null && sinceMs >= settleIntervalMs) this.#settle(this.#told, false);
+  }
+
+  /** TL-4: the link may carry its echoes all the same; either alone is enough to give the connection up. */
+  #commandTimedOut(connection: LinkConnection): boolean {
+    const { commandTimeoutMs, environment } = this.#owner;
+    if (commandTimeoutMs === null || this.#owesSinceMs === null) return false;
+    if (environment.clock.monotonicMs() - this.#owesSinceMs < commandTimeoutMs) return false;
+    connection.close(`command timer: ${this.node} has answered no record for ${commandTimeoutMs} ms`);
+    return true;
   }
 
   /** The record no longer counts on the leg: from here on its bits remember what it lacks. */
@@ -678,6 +718,7 @@ export class SourceLeg {
     this.durableOrdinal = history.ordinalOf(target.durable) ?? 0;
     this.lostAtMs = null;
     this.#toldStable = origin;
+    this.#owesSinceMs = null;
     this.#told = from;
     this.#merged = how === 'merge';
     this.congested = false;
@@ -856,6 +897,7 @@ export class SourceLeg {
     const applied = history.ordinalOf(answer.applied);
     const durable = history.ordinalOf(answer.durable);
     const before = this.answered;
+    const gotOn = comparePositions(answer.applied, this.#told) > 0 || (received ?? 0) > this.receivedOrdinal;
     if (comparePositions(answer.applied, this.#told) > 0) this.#told = answer.applied;
     if (this.#merger !== null) {
       leg.metadata.confirm(this.node, answer.durable);
@@ -872,6 +914,9 @@ export class SourceLeg {
     }
     this.#copier?.applied(this.appliedOrdinal);
     this.#owner.advanced(this, before, this.answered);
+    const owes = comparePositions(this.#told, this.#lastSent) < 0;
+    if (!owes) this.#owesSinceMs = null;
+    else if (gotOn) this.#owesSinceMs = this.#owner.environment.clock.monotonicMs();
     const settle = this.#settlePosition;
     const consistent = (answer.flags & answerFlags.consistent) !== 0;
     if (!consistent) this.imageKept = (answer.flags & answerFlags.imageKept) !== 0;
@@ -951,6 +996,7 @@ export class SourceLeg {
     this.reason = reason;
     this.#attached = null;
     this.#settlePosition = null;
+    this.#owesSinceMs = null;
     this.#copier?.stop();
     const wasCopying = this.#copier !== null;
     this.#copier = null;

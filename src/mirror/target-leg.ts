@@ -20,6 +20,7 @@ import { encodeAnswer, encodeFault } from '../link/messages/answer.ts';
 import { decodeFetch, encodeFetched } from '../link/messages/fetch.ts';
 import { decodeJson, encodeJson } from '../link/messages/json.ts';
 import { decodeRecords, verifyRecordData } from '../link/messages/records.ts';
+import { decodeAskPromise, encodePromise } from '../link/messages/promise.ts';
 import { MessageType } from '../link/messages/types.ts';
 import { ApplyQueue } from '../stream/apply-queue.ts';
 import { Fifo } from '../stream/fifo.ts';
@@ -88,6 +89,8 @@ export interface TargetLegOptions {
    * node knows of (`store: none`).
    */
   readonly mayServe: (owner: string, generationId: string) => boolean;
+  /** For how long this node promises its owner, from now on, not to take over; null: it does not (R16). Milliseconds. */
+  readonly promise: () => number | null;
   /** A newer generation has been seen, or the state shown to people has changed. */
   readonly changed: () => void;
 }
@@ -182,6 +185,9 @@ export class TargetLeg implements EndTask {
         return;
       case MessageType.fetch:
         this.#fetch(connection, frame);
+        return;
+      case MessageType.askPromise:
+        this.#promise(connection, frame);
         return;
       default:
         this.#breach(connection, `a frame of type ${frame.type} is not for a target`);
@@ -723,6 +729,20 @@ export class TargetLeg implements EndTask {
       const status = fault !== null ? 'fault' : zeroes ? 'zeroes' : 'data';
       connection.send(encodeFetched({ requestId, status, data: status === 'data' ? data : null }));
     });
+  }
+
+  /** The attachment shows that this node follows the owner that asks: it knows no newer generation. */
+  #promise(connection: LinkConnection, frame: Frame): void {
+    const decoded = decodeAskPromise(frame);
+    if (!decoded.ok) {
+      this.#breach(connection, `askPromise: ${decoded.reason}`);
+      return;
+    }
+    const { attachId, token } = decoded.value;
+    const held = this.#attachment;
+    if (held?.connection !== connection || held.attach.attachId !== attachId || this.#closed) return;
+    const durationMs = this.#options.promise();
+    if (durationMs !== null) connection.send(encodePromise({ attachId, token, durationMs }));
   }
 
   #answer(): void {

@@ -89,7 +89,9 @@ function idOf(frame: Frame): number | null {
     case MessageType.records:
     case MessageType.answer:
     case MessageType.fetch:
-    case MessageType.fetched: {
+    case MessageType.fetched:
+    case MessageType.askPromise:
+    case MessageType.promise: {
       if (control.length < 4) return null;
       return new DataView(control.buffer, control.byteOffset, control.byteLength).getUint32(0, true);
     }

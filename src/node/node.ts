@@ -19,9 +19,11 @@ import { Group } from '../group/group.ts';
 import { exchangeMethod } from '../group/record-exchange.ts';
 import { GroupLog } from '../group/group-log.ts';
 import type { LogMark, LogMoments, LogMomentsOptions } from '../group/log-moments.ts';
+import type { PromiseTimes } from '../group/promises.ts';
 import type { ClusterStatus, ConnectionEntry, GroupStatus, NodeStatus } from '../group/status.ts';
 import type { LinkConnection } from '../link/link.ts';
 import { LinkTable } from '../link/link-table.ts';
+import { promisesFeature } from '../link/messages/promise.ts';
 import {
   documentKey,
   groupRecordKey,
@@ -34,7 +36,7 @@ import {
 } from '../store/document.ts';
 import type { Indication } from '../pulse/indication.ts';
 import type { PulseStatus, UseChange, UseResult } from '../pulse/service.ts';
-import { LeaseObserver, type Lease } from '../store/lease.ts';
+import { defaultLeaseMarginMs, defaultLeaseTtlMs, LeaseObserver, type Lease } from '../store/lease.ts';
 import type { Entry, Store } from '../store/store.ts';
 import { imagePathOf } from '../volume/last-image.ts';
 import { makeWwid } from '../volume/wwid.ts';
@@ -71,6 +73,7 @@ import { FrameRouter } from './frames.ts';
 import { LogControl } from './log-control.ts';
 import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
+import { echoTimes, healthTimes, tellHealth } from './link-supervision.ts';
 import { NodePulse, type NodePulseContext } from './node-pulse.ts';
 import { PulseControlPart, type PulseTableRow } from './pulse-control.ts';
 import type { PulseHost } from './pulse-host.ts';
@@ -94,6 +97,7 @@ export interface NodeOptions {
   readonly connectionsPerLink: number;
   /** Where the document has no pulse, which says it. */
   readonly leaseTtlMs?: number;
+  readonly leaseMarginMs?: number;
   readonly softwareVersion: string;
   readonly pid: number | null;
   readonly bitsSlotBytes: number;
@@ -111,8 +115,11 @@ const withoutStoreRisk =
   'no coordination store: nothing but a person, or the heartbeats, decides whether an owner is dead; a wrong decision makes ' +
   'two nodes serve different data (docs/manual/without-a-store.md)';
 const pollMs = 500;
-/** While a lease is waited for. */
+/** While another node is suspected or taken over from, and for so long after that was last said. */
 const hurriedPollMs = 100;
+const hurryMs = 5000;
+/** Of a lease's time: how late its last renewal is seen is how much later it is known to have lapsed. */
+const leaseLooksPerTtl = 12;
 const tickMs = 1000;
 const statusTimeoutMs = 1500;
 const moveTimeoutMs = 120_000;
@@ -155,7 +162,11 @@ export class Node implements NodeControl {
   #ticker: Timer | null = null;
   #poller: Timer | null = null;
   #polling = false;
-  #hurried = false;
+  /** The agent suspects another node. */
+  #suspects = false;
+  #hurryUntilMs = -Infinity;
+  /** All of the store is read from then on; leases alone before. */
+  #wholePollAtMs = -Infinity;
   #ownedText = '';
   #ownedVersion = 0;
   #stopping = false;
@@ -198,7 +209,8 @@ export class Node implements NodeControl {
         this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
         for (const group of this.#groups.values()) group.leaseLapsed();
       },
-      changed: () => {
+      changed: (snapshot) => {
+        if (this.#links !== null) tellHealth(this.#links, snapshot);
         this.#agent.look();
         this.#alerts?.heardNodesChanged();
       },
@@ -222,7 +234,10 @@ export class Node implements NodeControl {
       leaseOf: (node) => this.#observer(node),
       store: () => (options.storeless ? 'none' : this.#storeProblem === null ? 'reachable' : 'unreachable'),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
-      hurry: (on) => this.#hurry(on),
+      hurry: (on) => {
+        this.#suspects = on;
+        if (on) this.#hurry();
+      },
       indicate: (indication) => this.#indicate(indication),
       event: (group, kind, message) => this.#event(group, kind, message),
       mute: (reason) => this.#pulse.mute(reason),
@@ -282,9 +297,15 @@ export class Node implements NodeControl {
         node: this.nodeName,
         incarnation: this.#incarnation,
         softwareVersion: this.#options.softwareVersion,
-        features: [],
+        features: [promisesFeature],
       },
-      { listen: this.#options.listen, connectionsPerLink: this.#options.connectionsPerLink, peers: this.#peers() },
+      {
+        listen: this.#options.listen,
+        connectionsPerLink: this.#options.connectionsPerLink,
+        peers: this.#peers(),
+        ...echoTimes(document.pulse),
+        health: () => healthTimes(this.#document.pulse),
+      },
       {
         connectionUp: (connection) => {
           this.#agreement?.connectionUp(connection);
@@ -391,11 +412,17 @@ export class Node implements NodeControl {
   async #poll(): Promise<void> {
     if (this.#polling || this.#stopping) return;
     this.#polling = true;
+    const { clock } = this.#environment;
+    const beganMs = clock.monotonicMs();
+    const hurried = this.#suspects || beganMs < this.#hurryUntilMs;
+    const whole = hurried || beganMs >= this.#wholePollAtMs;
     const versions = new Map([...this.#groups].map(([name, group]) => [name, group.keeper.version]));
     try {
-      const entries = new Map((await this.#options.store.readAll('')).map((entry) => [entry.key, entry]));
+      const found = await this.#options.store.readAll(whole ? '' : leaseKey(''));
+      const entries = new Map(found.map((entry) => [entry.key, entry]));
       this.#storeProblem = null;
-      this.#learn(entries, versions);
+      this.#learnLeases(entries);
+      if (whole) this.#learn(entries, versions);
     } catch (error) {
       if (this.#storeProblem === null)
         this.#event(null, 'store', `the coordination store does not answer: ${messageOf(error)}`);
@@ -403,25 +430,39 @@ export class Node implements NodeControl {
     } finally {
       this.#polling = false;
     }
-    if (!this.#stopping) {
-      const delayMs = this.#hurried ? hurriedPollMs : pollMs;
-      this.#poller = this.#environment.clock.after(delayMs, () => void this.#poll());
-    }
+    if (this.#stopping) return;
+    if (whole) this.#wholePollAtMs = beganMs + pollMs;
+    const leasesMs = Math.max(hurriedPollMs, this.#leaseTimes().ttlMs / leaseLooksPerTtl);
+    this.#poller = clock.after(hurried ? hurriedPollMs : Math.min(pollMs, leasesMs), () => void this.#poll());
   }
 
-  /** While on, the store is looked at more often: somebody waits for a lease to lapse. */
-  #hurry(on: boolean): void {
-    this.#hurried = on;
-    if (!on || this.#polling) return;
-    this.#poller?.cancel();
+  /** The store is looked at more often for a while: another node is suspected, or being taken over from. */
+  #hurry(): void {
+    const now = this.#environment.clock.monotonicMs();
+    const already = now < this.#hurryUntilMs;
+    this.#hurryUntilMs = now + hurryMs;
+    if (already || this.#polling || this.#poller === null) return;
+    this.#poller.cancel();
     void this.#poll();
   }
 
-  #learn(entries: ReadonlyMap<string, Entry>, versions: ReadonlyMap<string, number>): void {
+  /** Leases, and promises in their place (R15, R16). The document's pulse says, or else this node's options. */
+  #leaseTimes(): PromiseTimes {
+    const { pulse } = this.#document;
+    return {
+      ttlMs: pulse?.leaseTtlMs ?? this.#options.leaseTtlMs ?? defaultLeaseTtlMs,
+      marginMs: pulse?.leaseMarginMs ?? this.#options.leaseMarginMs ?? defaultLeaseMarginMs,
+    };
+  }
+
+  #learnLeases(entries: ReadonlyMap<string, Entry>): void {
     const now = this.#environment.clock.monotonicMs();
     for (const { name } of this.#document.nodes) {
       if (name !== this.nodeName) this.#observer(name).observe(entries.get(leaseKey(name)) ?? null, now);
     }
+  }
+
+  #learn(entries: ReadonlyMap<string, Entry>, versions: ReadonlyMap<string, number>): void {
     const stored = this.#agreement === null ? entries.get(documentKey) : undefined;
     if (stored !== undefined && stored.revision !== this.#documentRevision) {
       this.#learnDocument(parseDocument(stored.value));
@@ -443,8 +484,7 @@ export class Node implements NodeControl {
 
   #observer(node: string): LeaseObserver {
     let observer = this.#leases.get(node);
-    if (observer === undefined)
-      this.#leases.set(node, (observer = new LeaseObserver(this.#document.pulse?.leaseMarginMs)));
+    if (observer === undefined) this.#leases.set(node, (observer = new LeaseObserver(this.#leaseTimes().marginMs)));
     return observer;
   }
 
@@ -515,6 +555,10 @@ export class Node implements NodeControl {
         document: () => this.#document,
         connectionTo: (node) => this.#connectionFor(entry.name, node),
         request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+        closeLink: (node, reason) => this.#links?.closePeer(node, reason),
+        hurry: () => this.#hurry(),
+        commandTimeoutMs: () => this.#document.pulse?.link.commandTimeoutMs ?? null,
+        promiseTimes: () => this.#leaseTimes(),
         metadataFolder: this.#metadataFolder(entry.name),
         forkFolder: `${dataFolder}/forks`,
         logFolders: (log) => log.places[this.nodeName] ?? [`${dataFolder}/logs/${entry.name}`],
@@ -592,7 +636,8 @@ export class Node implements NodeControl {
   // ---- between nodes ----
 
   #request(node: string, method: string, params: unknown, timeoutMs: number): Promise<unknown> {
-    if (this.#links === null) throw new HoldfastError('E_NODE_UNREACHABLE', `${node} cannot be reached yet`);
+    if (this.#links === null)
+      return Promise.reject(new HoldfastError('E_NODE_UNREACHABLE', `${node} cannot be reached yet`));
     return this.#links.request(node, method, params, timeoutMs);
   }
 
@@ -1106,18 +1151,15 @@ export class Node implements NodeControl {
 
   #connections(): ConnectionEntry[] {
     const now = this.#environment.clock.monotonicMs();
-    return (this.#links?.rows() ?? []).map(({ peer, direction, index, local, remote, state, lastHeardMs }) => ({
-      peer,
-      direction,
-      index,
-      local,
-      remote,
-      state,
-      lastHeardSecondsAgo: lastHeardMs === null ? null : Math.round((now - lastHeardMs) / 100) / 10,
+    const seconds = (ms: number | null): number | null => (ms === null ? null : Math.round(ms / 100) / 10);
+    return (this.#links?.rows() ?? []).map(({ lastHeardMs, probationLeftMs, ...row }) => ({
+      ...row,
+      lastHeardSecondsAgo: seconds(lastHeardMs === null ? null : now - lastHeardMs),
+      probationSecondsLeft: seconds(probationLeftMs),
       groups:
-        direction === 'out'
+        row.direction === 'out'
           ? [...this.#groups.values()]
-              .filter((group) => group.owner?.legOf(peer)?.connectionIndex === index)
+              .filter((group) => group.owner?.legOf(row.peer)?.connectionIndex === row.index)
               .map((group) => group.name)
           : [],
     }));

@@ -58,7 +58,12 @@ export async function runNode(options: {
   // A node whose file has no pulse section may be of a cluster that has one: the key can be in the environment.
   const asked = configuration.pulse !== null || (process.env[pulseKeyVariable] ?? '') !== '';
   const key = asked ? readPulseKey(configuration.pulse?.keyFile ?? null, process.env, log) : null;
-  const store = await openStore(storeOfNode(configuration.store, own.dataFolder), configuration.cluster, environment);
+  const store = await openStore(
+    storeOfNode(configuration.store, own.dataFolder),
+    configuration.cluster,
+    environment,
+    configuration.pulse?.settings.leaseTtlMs,
+  );
   const commands = new NodeCommands();
   const node = new Node({
     environment,

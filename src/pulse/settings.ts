@@ -30,7 +30,13 @@ export interface PulseSettings {
   readonly leaseTtlMs: number;
   readonly leaseMarginMs: number;
   /** TL-4: echo on every connection of a link, when it is given up, and how long a record may wait for its answer. */
-  readonly link: { readonly echoMs: number; readonly silenceMs: number; readonly commandTimeoutMs: number };
+  readonly link: {
+    readonly echoMs: number;
+    readonly silenceMs: number;
+    readonly commandTimeoutMs: number;
+    /** IM-5: any valid frame on a connection counts as a heartbeat does for its mark. Absent: it does. */
+    readonly framesCount?: boolean | undefined;
+  };
   /** HM-2: heartbeats by network (UDP). */
   readonly network: boolean;
   readonly mirrors: readonly HeartbeatMirror[];

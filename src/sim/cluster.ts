@@ -131,6 +131,7 @@ export class Cluster {
       listen: { kind: 'tcp', host: name, port },
       connectionsPerLink: this.#script.connectionsPerLink,
       leaseTtlMs: this.#script.leaseTtlMs,
+      ...(this.#script.leaseMarginMs === undefined ? {} : { leaseMarginMs: this.#script.leaseMarginMs }),
       softwareVersion: 'simulated',
       pid: null,
       bitsSlotBytes,

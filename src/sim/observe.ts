@@ -21,6 +21,20 @@ export function replaceMethod<Target extends object, Name extends keyof Target>(
   };
 }
 
+/** Has a getter of a class say `value`. */
+export function replaceGetter<Target extends object, Name extends keyof Target>(
+  prototype: Target,
+  name: Name,
+  value: Target[Name],
+): Undo {
+  const original = Object.getOwnPropertyDescriptor(prototype, name);
+  if (original === undefined) throw new Error(`${String(name)} is no getter`);
+  Object.defineProperty(prototype, name, { ...original, get: () => value });
+  return () => {
+    Object.defineProperty(prototype, name, original);
+  };
+}
+
 /** Tells of every change that an owner has stamped, right after. */
 export function observeStamps(stamped: (history: History<Change>, change: Change) => void): Undo {
   return replaceMethod(

@@ -4,6 +4,7 @@
  */
 import { Group } from '../group/group.ts';
 import { Owner } from '../group/owner.ts';
+import { PromisesGiven } from '../group/promises.ts';
 import { RecordKeeper } from '../group/record-keeper.ts';
 import type { Device } from '../block/device.ts';
 import { Journal } from '../journal/journal.ts';
@@ -27,7 +28,7 @@ import type { MirrorMode } from '../store/document.ts';
 import type { PulsePlan } from './pulse-plan.ts';
 import { drawScript, type Action, type FaultClass, type GroupPlan, type Script } from './script.ts';
 import { SimDevice } from './world/disk.ts';
-import { replaceMethod, type Undo } from './observe.ts';
+import { replaceGetter, replaceMethod, type Undo } from './observe.ts';
 
 interface Planted {
   /** The rule that is broken, in words. */
@@ -40,6 +41,8 @@ interface Planted {
   readonly inModes?: readonly MirrorMode[];
   /** Seen where hosts do little: a leg is made durable of itself only while they rest. */
   readonly withQuietHosts?: boolean;
+  /** Seen where one host stays with the old owner while another, less patient, has found the new one; and leases are long. */
+  readonly withHostsApart?: boolean;
   /** Seen where groups have logs. */
   readonly withLogs?: boolean;
   /** Seen where there is a pulse like this. */
@@ -202,6 +205,14 @@ export const plantedBugs = {
           },
       ),
     ],
+  },
+  'promise-ignored': {
+    breaks: 'R16: a node takes over in spite of what it has promised',
+    violates: ['I3', 'I5'],
+    foundAmong: ['storeless'],
+    inModes: ['sync'],
+    withHostsApart: true,
+    plant: () => [replaceGetter(PromisesGiven.prototype, 'remainingMs', 0)],
   },
   'bitmap-cleared': {
     breaks: 'R8: a handshake clears the change bits',
@@ -448,8 +459,16 @@ function claimed({ type, control }: Frame, answer: Answer): Frame {
 
 /** A script among those that bring the bug out. */
 export function drawScriptFor(bug: PlantedBug, seed: string, nodes?: number): Script {
-  const { foundAmong, inModes, withQuietHosts = false, withLogs, withPulse, withRot = false, ofNodes }: Planted =
-    plantedBugs[bug];
+  const {
+    foundAmong,
+    inModes,
+    withQuietHosts = false,
+    withHostsApart = false,
+    withLogs,
+    withPulse,
+    ofNodes,
+    withRot = false,
+  }: Planted = plantedBugs[bug];
   const script = drawScript(seed, {
     only: foundAmong,
     nodes: nodes ?? ofNodes,
@@ -459,8 +478,13 @@ export function drawScriptFor(bug: PlantedBug, seed: string, nodes?: number): Sc
   const { groups, hosts, actions } = script;
   return {
     ...script,
+    ...(withHostsApart && { leaseTtlMs: 3000 }),
     groups: inModes === undefined ? groups : groups.map((group) => inMode(group, inModes[0])),
-    hosts: withQuietHosts ? hosts.map((host) => ({ ...host, ...quiet })) : hosts,
+    hosts: withQuietHosts
+      ? hosts.map((host) => ({ ...host, ...quiet }))
+      : withHostsApart
+        ? groups.flatMap(({ name: group }) => hostsApart.map((host) => ({ ...host, group })))
+        : hosts,
     actions: withRot ? [...actions, ...rotting(script)].sort((one, two) => one.atMs - two.atMs) : actions,
   };
 }
@@ -478,4 +502,8 @@ function inMode(group: GroupPlan, mode = group.mode): GroupPlan {
   return { ...group, mode, ...(legs && { legs: legs.map(({ node }) => ({ node, mode })) }) };
 }
 
+const hostsApart = [
+  { lanes: 8, thinkMs: 400, places: 24, patienceMs: 1e9 },
+  { lanes: 2, thinkMs: 30, places: 24, patienceMs: 200 },
+];
 const quiet = { lanes: 1, thinkMs: 1500, places: 8 };

@@ -70,8 +70,11 @@ const faultClassesOfTwo = [
 /** With a log: what befalls it; and targets that are away for longer than the grace time. */
 const faultClassesOfLogs = ['log', 'outage'] as const;
 
-/** `tenures`: ownership goes to and fro while a third leg is away. */
-export const faultClasses = [...faultClassesOfTwo, 'tenures', ...faultClassesOfLogs] as const;
+/**
+ * `tenures`: ownership goes to and fro while a third leg is away. `storeless`: an owner loses the store and nothing else, so that it
+ * goes on under promises until somebody wants to take over.
+ */
+export const faultClasses = [...faultClassesOfTwo, 'tenures', ...faultClassesOfLogs, 'storeless'] as const;
 
 export type FaultClass = (typeof faultClasses)[number];
 
@@ -170,6 +173,8 @@ export interface Script {
   /** Two or three; with a pulse five as well. */
   readonly nodes: readonly string[];
   readonly leaseTtlMs: number;
+  /** Absent: the default. */
+  readonly leaseMarginMs?: number;
   readonly connectionsPerLink: number;
   readonly groups: readonly GroupPlan[];
   readonly hosts: readonly HostPlan[];
@@ -273,6 +278,7 @@ class Drawing {
     const all: FaultClass[] = [...faultClassesOfTwo];
     if (this.#nodes.length > 2) all.push('tenures');
     if (this.#hasLogs) all.push(...faultClassesOfLogs, 'outage');
+    all.push('storeless');
     const chosen = all.filter((name) => prng.chance(share * (rare[name] ?? 1)));
     return chosen.length > 0 ? chosen : [prng.pick(['crash', 'power', 'network', 'move'])];
   }
@@ -448,7 +454,31 @@ class Drawing {
         return [this.#logAction(atMs, node, { forMs, downMs })];
       case 'outage':
         return this.#outage(atMs, group, { forMs, downMs });
+      case 'storeless':
+        return this.#storeless(atMs, group, forMs);
     }
+  }
+
+  /** Long enough for the lease to lapse; then the other leg is wanted as owner, with or without the link between them. */
+  #storeless(atMs: number, group: GroupPlan, forMs: number): Action[] {
+    const prng = this.#prng;
+    const { owner, name } = group;
+    const takesMs = atMs + Math.round(prng.between(3000, 8000));
+    const storeAway: Action = { atMs, kind: 'storeAway', nodes: [owner], forMs: takesMs - atMs + 3000 + forMs };
+    const node = this.#otherLeg(group, owner);
+    const cutMs = takesMs - prng.below(50);
+    const parts = prng.pick<Action[]>([
+      [],
+      [
+        { atMs: cutMs, kind: 'partition', from: owner, ways: 'both', forMs: 2000 + forMs },
+        { atMs: cutMs, kind: 'cut', all: true },
+      ],
+    ]);
+    return [
+      storeAway,
+      ...parts,
+      { atMs: takesMs, kind: 'takeOver', group: name, node, force: parts.length === 0 || prng.chance(0.3) },
+    ];
   }
 
   #logAction(atMs: number, node: string, { forMs, downMs }: { forMs: number; downMs: number }): Action {

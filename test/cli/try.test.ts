@@ -83,7 +83,8 @@ describe('try', () => {
     expect(text).toContain(`nbd-client 127.0.0.1 ${base} -N vol1 /dev/nbd0\n`);
     expect(text).toContain(`npx holdfast status --api 127.0.0.1:${base + 2}\n`);
     expect(text).toContain(`kill -9 ${pidOf(text, 'east')}\n`);
-    expect(text).toContain(`npx holdfast group take-over g1 --node west --api 127.0.0.1:${base + 3}\n`);
+    expect(text).toContain(`npx holdfast why g1 --api 127.0.0.1:${base + 3}\n`);
+    expect(text).toContain(`npx holdfast group give-back g1 --api 127.0.0.1:${base + 3}\n`);
     expect(text).toContain(`npm start -- --only east --dir ${folder}\n`);
     expect([stoppedHow('east'), stoppedHow('west')]).toEqual(['told', 'told']);
     expect([isAlive(pidOf(text, 'east')), isAlive(pidOf(text, 'west'))]).toEqual([false, false]);

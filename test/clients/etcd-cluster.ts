@@ -3,7 +3,7 @@
  * process is known by its id, and `stop` leaves none behind.
  */
 import type { ChildProcess } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { endCommand, freePorts, mustRun, startCommand, until } from './command.ts';
@@ -84,9 +84,20 @@ export class EtcdCluster {
     await Promise.all(running.map(({ client }) => this.endMember(client)));
   }
 
-  /** SIGSTOP, SIGCONT: it stands still, its connections with it. */
-  signal(endpoint: string, signal: 'SIGSTOP' | 'SIGCONT'): void {
-    this.#processes.get(this.#memberAt(endpoint).name)?.kill(signal);
+  /** Returns when all its threads stand still: on a busy machine some run on for a while after the signal. */
+  async haltMember(endpoint: string): Promise<void> {
+    const child = this.#processes.get(this.#memberAt(endpoint).name);
+    child?.kill('SIGSTOP');
+    const tasks = `/proc/${child?.pid}/task`;
+    await until('it stands still', 10_000, async () => {
+      const threads = await readdir(tasks);
+      const states = await Promise.all(threads.map((thread) => readFile(`${tasks}/${thread}/stat`, 'latin1')));
+      return states.every((state) => /\) T /.test(state)) ? true : null;
+    });
+  }
+
+  resumeMember(endpoint: string): void {
+    this.#processes.get(this.#memberAt(endpoint).name)?.kill('SIGCONT');
   }
 
   async leader(): Promise<string> {

@@ -138,7 +138,7 @@ describe('in an etcd whose members fail', () => {
     const store = await openAt({ timeoutMs: 1000 });
     await store.commit({ require: [], put: [{ key: 'k', value: '"first"' }] });
     const revision = (await store.read('k'))?.revision ?? 0;
-    cluster.signal(still, 'SIGSTOP');
+    await cluster.haltMember(still);
     const late = await store.commit({ require: [{ key: 'k', revision }], put: [{ key: 'k', value: '"late"' }] });
     expect(late).toEqual({ kind: 'unknown', reason: `${still}: no answer within 1000 ms` });
     const entry = await until('another member answers', 20_000, () => store.read('k').catch(() => null));
@@ -147,7 +147,7 @@ describe('in an etcd whose members fail', () => {
     await until('it commits', 20_000, async () =>
       orNull(await store.commit({ require: [{ key: 'k', revision }], put }), 'committed'),
     );
-    cluster.signal(still, 'SIGCONT');
+    cluster.resumeMember(still);
     await cluster.untilHealthy();
     await delay(1000);
     expect((await store.read('k'))?.value).toBe('"fenced"');

@@ -25,6 +25,8 @@ export interface RecordingHostOptions {
   readonly blocks: number;
   readonly depth: number;
   readonly random: () => number;
+  /** How long the handshake may take: a process that stands still accepts and says nothing. Default: for ever. */
+  readonly handshakeMs?: number;
 }
 
 /** What the numbers of all sessions of one volume amount to; outlives the sessions. */
@@ -114,7 +116,8 @@ export class RecordingHost {
     const socket = path === undefined ? connect(port, '127.0.0.1') : connect(path);
     await once(socket, 'connect');
     const host = new RecordingHost(socket, options, record);
-    await handshake(socket, options.volume);
+    const tooLong = setTimeout(() => socket.destroy(), options.handshakeMs ?? 2 ** 31 - 1);
+    await handshake(socket, options.volume).finally(() => clearTimeout(tooLong));
     socket.on('data', (chunk) => host.received(chunk));
     host.fill();
     return host;

@@ -59,7 +59,8 @@ export class RoamingHost {
     for (let turn = 0; !this.#stopping; turn++) {
       const path = sockets[turn % sockets.length] ?? '';
       try {
-        const host = await RecordingHost.start({ ...rest, path }, this.#record);
+        const handshakeMs = Math.min(patienceMs, 1000);
+        const host = await RecordingHost.start({ ...rest, path, handshakeMs }, this.#record);
         this.#host = host;
         if (this.#stopping) await host.stop();
         const ended = host.ended.then((reason) => ({ reason }));

@@ -70,7 +70,7 @@ test('the first start makes a mirrored pair and tells what to try; the second ca
     schema: 1,
     groups: [{ name: 'g1', owner: 'east', volumes: [{ name: 'vol1', sizeBytes: 1024 ** 3 }] }],
   });
-  await until('it tells what to try', 10_000, () => (/take-over/.test(first.output()) ? true : null));
+  await until('it tells what to try', 10_000, () => (/give-back/.test(first.output()) ? true : null));
   for (const words of [`${base}`, 'kill', 'status']) expect(first.output()).toContain(words);
   const uri = `nbd://127.0.0.1:${base}/vol1`;
   await mustRun('qemu-io', ['-f', 'raw', uri, '-c', 'write -P 0x77 1M 1M']);

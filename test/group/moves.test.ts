@@ -184,7 +184,7 @@ describe('a take-over', () => {
     const nodes = await Nodes.synced({ seed: 'replicates' });
     nodes.world.store.setReachable(nodes.east.process.machine, false);
     await nodes.world.run(10_000);
-    await expect(nodes.world.settle(nodes.west.group.moves.takeOver(true))).rejects.toMatchObject(
+    await expect(nodes.world.settle(nodes.west.group.moves.takeOver(false))).rejects.toMatchObject(
       refused('still replicates'),
     );
   });

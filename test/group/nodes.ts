@@ -18,11 +18,12 @@ import {
   type GroupEntry,
   type GroupSettings,
   type MirrorMode,
+  type TakeOverSettings,
 } from '../../src/store/document.ts';
 import { exchangeMethod } from '../../src/group/record-exchange.ts';
 import type { SplitBrainPolicy } from '../../src/store/document.ts';
 import { FileStore } from '../../src/store/file-store.ts';
-import { LeaseHolder, LeaseObserver } from '../../src/store/lease.ts';
+import { defaultLeaseMarginMs, defaultLeaseTtlMs, LeaseHolder, LeaseObserver } from '../../src/store/lease.ts';
 import { MemoryStore, StoreMemory } from '../../src/store/memory-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { End } from '../mirror/pair.ts';
@@ -36,6 +37,7 @@ export interface NodesOptions {
   /** Legs with another mode than `mode`. */
   readonly modes?: Readonly<Record<string, MirrorMode>>;
   readonly settings?: Partial<GroupSettings>;
+  readonly takeOver?: Partial<TakeOverSettings>;
   /** Size of the group's log; default: it has none. */
   readonly logBytes?: number;
   /** Of the volume. Default 4 MiB. */
@@ -112,6 +114,10 @@ export class Node {
         leaseOf: (node) => this.#observers.get(node) ?? null,
         document: () => document,
         connectionTo: (node) => this.out(node),
+        closeLink: (node, reason) => nodes.closeLinks(name, reason, node),
+        hurry: () => {},
+        commandTimeoutMs: () => null,
+        promiseTimes: () => ({ ttlMs: defaultLeaseTtlMs, marginMs: defaultLeaseMarginMs }),
         request: (node, method, params, timeoutMs) =>
           storeless ? nodes.ask(this, node, method, params, timeoutMs) : nodes.answer(node, method, params),
         ...(storeless
@@ -180,6 +186,7 @@ export class Nodes {
     legs = ['east', 'west'],
     modes = {},
     settings = {},
+    takeOver = {},
     sizeBytes = 4 * MiB,
     logBytes,
     storeless = false,
@@ -200,6 +207,7 @@ export class Nodes {
       settings: { ...defaultGroupSettings, ...settings },
       takeOver: {
         ...defaultTakeOverSettings,
+        ...takeOver,
         afterSplitBrain: { ...defaultTakeOverSettings.afterSplitBrain, ...afterSplitBrain },
       },
       resources: [],
@@ -252,7 +260,7 @@ export class Nodes {
       process.machine.powerLoss();
       process.machine.powerOn();
     }
-    this.#closeLinks(name, 'the other side is gone');
+    this.closeLinks(name, 'the other side is gone');
   }
 
   /** The document says so, and both nodes have read it. */
@@ -276,13 +284,17 @@ export class Nodes {
     for (const node of name === undefined ? this.#nodes.keys() : [name]) {
       if (linked) this.#cut.delete(node);
       else this.#cut.add(node);
-      if (!linked) this.#closeLinks(node, 'cut');
+      if (!linked) this.closeLinks(node, 'cut');
     }
   }
 
-  #closeLinks(name: string, reason: string): void {
+  /** All of a node's, or those with one other. */
+  closeLinks(name: string, reason: string, to?: string): void {
     for (const [node, { outs }] of this.#nodes) {
-      for (const [peer, end] of outs) if (node === name || peer === name) end.close(reason);
+      for (const [peer, end] of outs) {
+        const other = node === name ? peer : node;
+        if ((node === name || peer === name) && (to === undefined || to === other)) end.close(reason);
+      }
     }
   }
 
@@ -363,6 +375,18 @@ export class Nodes {
         const { owner } = node.group;
         if (owner === null) resolve('moved');
         else owner.write(0, offset, new Uint8Array(bytes).fill(fill), false, resolve);
+      });
+    });
+  }
+
+  /** The byte at the offset, or what the host is told instead. */
+  read(node: Node, offset: number): Promise<HostFault | number | null> {
+    return new Promise((resolve) => {
+      node.process.call(() => {
+        const { owner } = node.group;
+        const into = new Uint8Array(512);
+        if (owner === null) resolve('moved');
+        else owner.read(0, offset, into, (fault) => resolve(fault ?? into[0] ?? null));
       });
     });
   }

@@ -475,3 +475,103 @@ function refusalOf(received: readonly Uint8Array[]): string {
   const refused = decodeRefused(frame);
   return refused.ok ? refused.value.message : refused.reason;
 }
+
+describe('IM-5…IM-7: a link whose peer is heard by heartbeats', () => {
+  const times = { timeoutMs: 1500, probationMs: 1000, framesCount: false };
+  const options = { health: () => times };
+
+  async function pairOf(changes: Partial<LinkOptions> = options): Promise<{ world: World; east: Node; west: Node }> {
+    const world = new World();
+    const east = new Node(world, 'east', [peer('west')], { options: changes });
+    const west = new Node(world, 'west', [peer('east')]);
+    await Promise.all([east.table.start(), west.table.start()]);
+    await world.run(50);
+    east.take();
+    west.take();
+    return { world, east, west };
+  }
+
+  async function heard(world: World, table: LinkTable, forMs: number): Promise<void> {
+    for (const endMs = world.nowMs + forMs; world.nowMs < endMs;) {
+      table.healthHeard('west', 0);
+      await world.run(100);
+    }
+  }
+
+  it('closes its connections when they stay away, and neither dials nor accepts until the probation is over', async () => {
+    const { world, east, west } = await pairOf();
+    await heard(world, east.table, 1000);
+    await world.run(2000);
+    expect(east.take().filter((event) => event.startsWith('down'))).toHaveLength(4);
+    expect(east.up.size).toBe(0);
+    // The other end tries, and is told.
+    await world.run(5000);
+    expect(west.table.reachable('east')).toMatchObject({
+      state: 'down',
+      reason: expect.stringContaining('marked down'),
+    });
+    expect(east.table.rows()).toEqual([
+      expect.objectContaining({
+        index: 0,
+        state: 'down',
+        mark: 'down',
+        reason: expect.stringContaining('no heartbeat'),
+      }),
+      expect.objectContaining({ index: 1, state: 'down', mark: 'down', probationLeftMs: null }),
+    ]);
+
+    await heard(world, east.table, 600);
+    expect(east.table.rows()[0]).toMatchObject({ state: 'down', mark: 'probation' });
+    expect(east.table.rows()[0]?.probationLeftMs).toBeLessThan(600);
+    expect(east.up.size).toBe(0);
+    await heard(world, east.table, 700);
+    expect(east.up.size).toBeGreaterThanOrEqual(2);
+    await heard(world, east.table, 2500);
+    expect(
+      east
+        .take()
+        .filter((event) => event.startsWith('up'))
+        .sort(),
+    ).toEqual(ups('west'));
+    expect(east.table.rows()[0]).toMatchObject({ state: 'up', mark: 'up', reason: null });
+  });
+
+  it('lets frames stand for heartbeats where they count: echoes keep the link', async () => {
+    const { world, east } = await pairOf({ health: () => ({ ...times, framesCount: true }), pingIntervalMs: 500 });
+    await heard(world, east.table, 1000);
+    await world.run(20_000);
+    expect([east.take(), east.table.rows()[0]?.mark]).toEqual([[], 'up']);
+  });
+
+  it('changes nothing where no heartbeat was ever heard', async () => {
+    const { world, east } = await pairOf();
+    await world.run(20_000);
+    expect([east.take(), east.table.rows()[0]?.mark]).toEqual([[], 'unknown']);
+  });
+
+  it('says how long ago each peer was last heard, for the channel `link`', async () => {
+    const { world, east } = await pairOf({});
+    await world.run(10_000);
+    const agoMs = east.table.heardAgoMs.get('west') ?? Infinity;
+    expect(agoMs).toBeLessThanOrEqual(1000);
+    world.kill('west');
+    await world.run(3000);
+    expect(east.table.heardAgoMs.get('west')).toBeGreaterThanOrEqual(3000);
+  });
+
+  it('TL-17: finds its peer by name where it has moved to', async () => {
+    const { world, east } = await pairOf({});
+    world.kill('west');
+    await world.run(500);
+    const moved: LinkPeer = { name: 'west', address: address('elsewhere') };
+    const again = new Node(world, 'west', [peer('east')], {
+      identity: { incarnation: incarnation('2') },
+      options: { listen: moved.address },
+    });
+    await again.table.start();
+    east.table.setPeers([moved]);
+    east.take();
+    await world.run(100);
+    expect(east.up.size).toBe(4);
+  });
+});

@@ -35,7 +35,7 @@ export class End implements LinkConnection {
   readonly peerIncarnation = '';
   readonly peerBootId = '';
   readonly peerSoftwareVersion = '';
-  readonly features = [];
+  readonly features = ['promises'];
   readonly index = 0;
   readonly peer: string;
   readonly direction: 'out' | 'in';
@@ -137,6 +137,9 @@ export class Pair {
   leaseValid = true;
   /** Whether the target's node would let it be attached. */
   mayServe = true;
+  /** What the target's node promises; null: nothing. */
+  promiseMs: number | null = null;
+  commandTimeoutMs: number | null = null;
   /** What the owner was told that ends it. */
   readonly verdicts: string[] = [];
   reviews = 0;
@@ -293,7 +296,7 @@ export class Pair {
     const { leg } = this.east;
     leg.metadata.change({ lineage });
     await this.world.settle(leg.save());
-    this.owner.beginGeneration(lineage);
+    this.owner.beginGeneration(lineage, true);
   }
 
   #host(start: (done: (fault: HostFault | null) => void) => void): Promise<HostFault | null> {
@@ -308,6 +311,9 @@ export class Pair {
         environment: this.east.process.environment,
         leg: this.east.leg,
         settings: () => ({ ...defaultGroupSettings, ...this.options.settings }),
+        promiseTimes: () => ({ ttlMs: 3000, marginMs: 1000 }),
+        authority: () => {},
+        commandTimeoutMs: () => this.commandTimeoutMs,
         leaseValid: () => this.leaseValid,
         documentVersion: () => 1,
         newId: () => ++this.#ids,
@@ -349,6 +355,7 @@ export class Pair {
       forks: this.forks,
       images: this.images,
       mayServe: () => this.mayServe,
+      promise: () => this.promiseMs,
       changed: () => {},
     });
   }

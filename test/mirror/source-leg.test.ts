@@ -282,3 +282,46 @@ describe('a source leg', () => {
     expect(pair.disk('west').durable[0]).toBe(0);
   });
 });
+
+describe('TL-4: the command timer', () => {
+  test('gives up a connection whose target answers no record, though the link lives', async () => {
+    const pair = await Pair.make();
+    const ends = await pair.sync();
+    pair.commandTimeoutMs = 4000;
+    await pair.ticks(6);
+    expect(ends.east.reason).toBeNull();
+    ends.west.heldBack = [];
+    const written = pair.write(0, 1);
+    await pair.ticks(4);
+    expect(ends.east.reason).toBeNull();
+    await pair.ticks(2);
+    expect(ends.east.reason).toContain('command timer: west has answered no record for 4000 ms');
+    // Attached again, what was not answered is sent anew.
+    pair.connect();
+    expect(await pair.settle(written)).toBeNull();
+    expect(pair.difference()).toBeNull();
+  });
+
+  test('bears a target that is slow, as long as its answers get on', async () => {
+    const pair = await Pair.make();
+    const ends = await pair.sync();
+    pair.commandTimeoutMs = 4000;
+    pair.disk('west').latencyMsMax.write = 3000;
+    for (let count = 0; count < 12; count++) {
+      void pair.write(0, count + 1);
+      pair.tick();
+      await pair.world.run(1000);
+    }
+    await pair.ticks(30);
+    expect(ends.east.reason).toBeNull();
+  });
+
+  test('is off where there is no pulse', async () => {
+    const pair = await Pair.make();
+    const ends = await pair.sync();
+    ends.west.heldBack = [];
+    void pair.write(0, 1);
+    await pair.ticks(60);
+    expect(ends.east.reason).toBeNull();
+  });
+});

@@ -8,6 +8,7 @@ import { Pulse } from '../../src/pulse/pulse.ts';
 import type { ChannelEntry, PulseMember } from '../../src/pulse/service.ts';
 import type { PulseSettings } from '../../src/pulse/settings.ts';
 import type { Hearing, PulseSnapshot } from '../../src/pulse/snapshot.ts';
+import type { StatusTable } from '../../src/pulse/status-table.ts';
 import type { SimProcess } from '../../src/sim/world/process.ts';
 import { World } from '../../src/sim/world/world.ts';
 
@@ -40,6 +41,7 @@ export function startNode(
     channels?: readonly ChannelEntry[];
     network?: boolean;
     start?: boolean;
+    table?: StatusTable;
   } = {},
 ): TestNode {
   const process = world.machine(name).start('holdfast');
@@ -63,6 +65,7 @@ export function startNode(
       key,
       settings: { ...lan, ...change.settings },
       incarnation: Buffer.from(environment.random.bytes(16)).toString('hex'),
+      table: change.table ?? null,
       channels: [
         ...(change.network === false ? [] : [{ channel: network, device: `${name}:10815` }]),
         ...(change.channels ?? []),

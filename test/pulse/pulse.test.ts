@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Indication } from '../../src/pulse/indication.ts';
 import { LinkChannel } from '../../src/pulse/link-channel.ts';
 import { World } from '../../src/sim/world/world.ts';
-import { hearing, lan, refused, startNode, TestChannel, type TestNode } from './nodes.ts';
+import { hearing, lan, members, refused, startNode, TestChannel, type TestNode } from './nodes.ts';
 
 async function pair(seed: string, change: Parameters<typeof startNode>[2] = {}) {
   const world = new World({ seed });
@@ -300,9 +300,22 @@ describe('the procedure (HM-14)', () => {
 
   it('keeps what the user chose over a restart', async () => {
     const { world, west } = await mirrored('kept');
+    await world.settle(west.pulse.use({ select: 'mirrors', confirmed: false }));
+    await world.settle(west.pulse.use({ enable: ['network'], confirmed: false }));
     await world.settle(west.pulse.use({ disable: ['hb1'], confirmed: false }));
     const table = west.pulse.table();
-    expect(table.list.find((row) => row?.name === 'hb1')?.status).toBe('DISABLE');
+    await world.settle(west.pulse.use({ enable: ['hb1'], confirmed: false }));
+    west.process.crash();
+    const into = new TestChannel('mirror:hb1', { targets: [], sources: ['east'] });
+    const again = startNode(world, 'west', { channels: [{ channel: into, device: '/hb/in' }], table });
+    await world.run(1000);
+    expect(again.pulse.table().list[0]).toMatchObject({ name: 'hb1', status: 'DISABLE' });
+    expect(again.pulse.table().network.enable).toBe('ENABLE');
+    const without = startNode(world, 'north', {
+      members: [...members, { name: 'north', site: 'there' }],
+      table: { ...table, network: { enable: 'DISABLE', remote: null } },
+    });
+    expect(without.pulse.table().network.enable).toBe('DISABLE');
   });
 
   it('shows a mirror whose write fails as FAILED until it works for the probation (HM-11, HM-19)', async () => {

@@ -52,6 +52,8 @@ const refusalCodes = [
   'protocolVersion',
   /** A newer process of the same node has been here. */
   'supersededIncarnation',
+  /** The dialer is marked down here by its heartbeats, or on probation: it may come back (IM-5, IM-6). */
+  'notYet',
   /** The message says which rule was broken. */
   'breach',
 ] as const;

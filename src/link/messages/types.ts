@@ -24,6 +24,9 @@ export const MessageType = {
   fault: 34,
   fetch: 35,
   fetched: 36,
+  // Of the nodes at both ends, about the group (R16):
+  askPromise: 37,
+  promise: 38,
 } as const;
 
 export type MessageType = (typeof MessageType)[keyof typeof MessageType];

@@ -19,6 +19,12 @@ import {
 } from '../../../src/link/messages/call.ts';
 import { decodeFetch, decodeFetched, encodeFetch, encodeFetched } from '../../../src/link/messages/fetch.ts';
 import { decodeHello, decodeWelcome, encodeHello, encodeWelcome } from '../../../src/link/messages/handshake.ts';
+import {
+  decodeAskPromise,
+  decodePromise,
+  encodeAskPromise,
+  encodePromise,
+} from '../../../src/link/messages/promise.ts';
 import { decodeJson, encodeJson } from '../../../src/link/messages/json.ts';
 import { MessageType } from '../../../src/link/messages/types.ts';
 import { anyPosition, frameOf, sampleAnswer, sampleHello, sampleWelcome } from '../samples.ts';
@@ -173,5 +179,30 @@ describe('JSON messages', () => {
     const frame = frameOf(encodeJson(MessageType.description, [1], [Uint8Array.of(9)]));
     expect(decodeJson(frame)).toEqual({ ok: true, value: [1] });
     expect(frame.pieces).toEqual([Uint8Array.of(9)]);
+  });
+});
+
+describe('askPromise and promise', () => {
+  const number = fc.nat(0xffff_ffff);
+
+  it('come back as they were given', () => {
+    fc.assert(
+      fc.property(number, number, fc.integer({ min: 1, max: 0xffff_ffff }), (attachId, token, durationMs) => {
+        const ask = { attachId, token };
+        expect(decodeAskPromise(frameOf(encodeAskPromise(ask)))).toEqual({ ok: true, value: ask });
+        const promise = { attachId, token, durationMs };
+        expect(decodePromise(frameOf(encodePromise(promise)))).toEqual({ ok: true, value: promise });
+      }),
+    );
+  });
+
+  it('are refused with another length; a promise, when it promises no time', () => {
+    const frame = frameOf(encodeAskPromise({ attachId: 1, token: 2 }));
+    expect(decodeAskPromise({ ...frame, control: frame.control.subarray(1) })).toMatchObject({ ok: false });
+    expect(decodePromise(frame)).toMatchObject({ ok: false });
+    expect(decodePromise(frameOf(encodePromise({ attachId: 1, token: 2, durationMs: 0 })))).toEqual({
+      ok: false,
+      reason: 'a promise of no time',
+    });
   });
 });
