@@ -694,7 +694,8 @@ export class Node implements NodeControl {
   // ---- between nodes ----
 
   #request(node: string, method: string, params: unknown, timeoutMs: number): Promise<unknown> {
-    if (this.#links === null) throw new HoldfastError('E_NODE_UNREACHABLE', `${node} cannot be reached yet`);
+    if (this.#links === null)
+      return Promise.reject(new HoldfastError('E_NODE_UNREACHABLE', `${node} cannot be reached yet`));
     return this.#links.request(node, method, params, timeoutMs);
   }
 

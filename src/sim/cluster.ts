@@ -4,7 +4,9 @@
  */
 import type { Group } from '../group/group.ts';
 import { Node } from '../node/node.ts';
+import type { PulseHost } from '../node/pulse-host.ts';
 import { InProcessPulseHost } from '../node/pulse-in-process.ts';
+import { NodePulseMaker } from '../node/pulse-maker.ts';
 import {
   defaultGroupSettings,
   defaultTakeOverSettings,
@@ -19,12 +21,14 @@ import type { SimDisk } from './world/disk.ts';
 import type { SimMachine } from './world/machine.ts';
 import type { ProcessEnd, SimProcess } from './world/process.ts';
 import type { World } from './world/world.ts';
+import { addressesOf, pulseKey, pulseSettingsOf, serialPath, takeOverOf } from './pulse-plan.ts';
 import { legsOf, logFolder, type GroupPlan, type LogPlan, type Script } from './script.ts';
 
 export interface Running {
   readonly name: string;
   readonly process: SimProcess;
   readonly node: Node;
+  readonly pulse: PulseHost;
 }
 
 export interface ClusterEvents {
@@ -52,6 +56,9 @@ export class Cluster {
     this.#script = script;
     this.#events = events;
     this.document = documentOf(script, world.prng.derive('document'));
+    const [first, second] = script.nodes;
+    if (script.pulse?.interconnect === true && first !== undefined && second !== undefined)
+      world.datagrams.joinSerial(this.machine(first), serialPath, this.machine(second), serialPath);
   }
 
   running(name: string): Running | null {
@@ -106,16 +113,18 @@ export class Cluster {
     if (this.running(name) !== null) return;
     const process = machine.start('holdfast');
     const { environment, devices, store } = process;
+    const beats = this.document.pulse !== null;
+    const pulse = new InProcessPulseHost({
+      environment,
+      store,
+      maker: beats ? new NodePulseMaker() : null,
+      local: { dataFolder: '/data', key: beats ? pulseKey : null },
+    });
     const node = new Node({
       environment,
       devices,
       store,
-      pulse: new InProcessPulseHost({
-        environment,
-        store,
-        maker: null,
-        local: { dataFolder: '/data', key: null },
-      }),
+      pulse,
       name,
       declared: this.document,
       dataFolder: '/data',
@@ -127,7 +136,7 @@ export class Cluster {
       pid: null,
       bitsSlotBytes,
     });
-    const running: Running = { name, process, node };
+    const running: Running = { name, process, node, pulse };
     this.#running.set(name, running);
     node.onEvent(process.whileAlive(({ group, kind, message }) => this.#events.told(running, group, kind, message)));
     process.onEnd(() => {
@@ -142,6 +151,13 @@ export class Cluster {
   /** When the node ends next, it comes back after that time. */
   comesBackAfter(name: string, downMs: number): void {
     if (this.running(name) !== null) this.#downMs.set(name, downMs);
+  }
+
+  /** Kills it for good: only `start` brings it back. */
+  lose(name: string): void {
+    this.#downMs.delete(name);
+    this.#restarts.set(name, (this.#restarts.get(name) ?? 0) + 1);
+    this.running(name)?.process.crash();
   }
 
   /** Ends it the way people do. */
@@ -175,6 +191,7 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
       replication: `${name}:${port}`,
       pulse: [],
       heartbeat: null,
+      ...(script.pulse && addressesOf(name)),
     })),
     groups: script.groups.map((group) => ({
       name: group.name,
@@ -201,10 +218,10 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
         intentEntries: 16,
         ...(group.log && settingsOf(group.log)),
       },
-      takeOver: defaultTakeOverSettings,
+      takeOver: { ...defaultTakeOverSettings, ...(script.pulse && takeOverOf(script.pulse)) },
       resources: [],
     })),
-    pulse: null,
+    pulse: script.pulse === undefined ? null : pulseSettingsOf(script.pulse, script.nodes, script.leaseTtlMs),
   };
 }
 

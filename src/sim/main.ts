@@ -30,7 +30,8 @@ interface Played {
 
 const usage = `usage: npm run sim -- [--fresh N | --from SEED --count N | --minutes M | --replay SEED|FILE] [options]
   --planted NAME   with a planted bug: ${Object.keys(plantedBugs).join(', ')}
-  --nodes N        scenes of 2 or of 3 nodes only
+  --nodes N        scenes of 2, of 3 or of 5 nodes only
+  --pulse          scenes with a pulse only
   --logs           groups with logs only
   --only CLASS,…   with these classes of fault: ${faultClasses.join(', ')}
   --marks          list the rare places that were reached
@@ -48,6 +49,7 @@ const { values } = parseArgs({
     nodes: { type: 'string' },
     only: { type: 'string' },
     logs: { type: 'boolean' },
+    pulse: { type: 'boolean' },
     marks: { type: 'boolean', default: false },
     quiet: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -74,8 +76,8 @@ function plantedNamed(name: string | undefined): PlantedBug | undefined {
 
 function nodesCounted(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  if (text === '2' || text === '3') return Number(text);
-  console.error(`scenes have 2 nodes or 3, not ${text}\n${usage}`);
+  if (text === '2' || text === '3' || text === '5') return Number(text);
+  console.error(`scenes have 2 nodes, 3 or 5, not ${text}\n${usage}`);
   process.exit(2);
 }
 
@@ -96,7 +98,7 @@ function scriptNamed(name: string): Script {
 /** With a planted bug: among the faults that bring it out. */
 function drawn(seed: string): Script {
   return planted === undefined
-    ? drawScript(seed, { nodes, only, logs: values.logs })
+    ? drawScript(seed, { nodes, only, logs: values.logs, pulse: values.pulse })
     : drawScriptFor(planted, seed, nodes);
 }
 
@@ -155,7 +157,7 @@ async function playMany(): Promise<void> {
 
 function report({ seed, violation, shrunk }: Played): void {
   console.log(`\nFAILED ${violation?.message}`);
-  const given = `${planted === undefined ? '' : ` --planted ${values.planted}`}${nodes === undefined ? '' : ` --nodes ${nodes}`}${only === undefined ? '' : ` --only ${values.only}`}${values.logs === true ? ' --logs' : ''}`;
+  const given = `${planted === undefined ? '' : ` --planted ${values.planted}`}${nodes === undefined ? '' : ` --nodes ${nodes}`}${only === undefined ? '' : ` --only ${values.only}`}${values.logs === true ? ' --logs' : ''}${values.pulse === true ? ' --pulse' : ''}`;
   console.log(`  npm run sim -- --replay ${seed}${given}`);
   if (shrunk !== null) console.log(`  shrunk, for a file: ${JSON.stringify(shrunk)}`);
 }

@@ -6,7 +6,8 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import { assertNever } from '../base/assert.ts';
 import type { NodeControl } from '../node/control.ts';
 import type { Cluster } from './cluster.ts';
-import { logDevice, type Action, type Deed, type Script } from './script.ts';
+import { heartbeatFolder, serialPath } from './pulse-plan.ts';
+import { logDevice, type Action, type AgentMove, type Deed, type Script } from './script.ts';
 import type { MachineSnapshot, SimMachine } from './world/machine.ts';
 import type { Connection } from './world/network.ts';
 import type { Prng } from './world/prng.ts';
@@ -38,6 +39,9 @@ export class Misfortune {
   #healed = false;
   /** Until then something that was ordered in the script is not over, whatever is healed. */
   pausedUntilMs = 0;
+  /** Until then something other than a node that is down, or heartbeats that are lost, keeps nodes from what they would do. */
+  disturbedUntilMs = 0;
+  readonly #onDecision: { readonly group: string; readonly move: AgentMove; readonly deed: Deed }[] = [];
 
   constructor(world: World, cluster: Cluster, script: Script, events: MisfortuneEvents) {
     this.#world = world;
@@ -53,13 +57,24 @@ export class Misfortune {
         this.#events.ordered(`in-merge ${action.deed.kind}`, 'done');
         this.#do(action.deed);
       });
-    } else this.#do(action);
+    } else if (action.kind === 'onDecision') this.#onDecision.push(action);
+    else this.#do(action);
+  }
+
+  /** An agent has decided on a move of a group, and begins it. */
+  decided(group: string, move: AgentMove): void {
+    const at = this.#onDecision.findIndex((waiting) => waiting.group === group && waiting.move === move);
+    const [waiting] = at < 0 ? [] : this.#onDecision.splice(at, 1);
+    if (waiting === undefined || this.#healed) return;
+    this.#events.ordered(`on-decision ${waiting.deed.kind}`, 'done');
+    this.#do(waiting.deed);
   }
 
   #do(action: Deed): void {
     const world = this.#world;
     const cluster = this.#cluster;
-    const { network, store } = world;
+    const { network, store, datagrams } = world;
+    this.disturbedUntilMs = Math.max(this.disturbedUntilMs, world.nowMs + disturbsMs(action));
     switch (action.kind) {
       case 'crash':
         cluster.comesBackAfter(action.node, action.downMs);
@@ -237,6 +252,26 @@ export class Misfortune {
       case 'resync':
         this.#mirror(action.group, action.to, 'resync');
         return;
+      case 'datagrams': {
+        const { lostShare, duplicatedShare, lateShare } = action;
+        Object.assign(datagrams, { lostShare, duplicatedShare, lateShare });
+        this.#after(action.forMs, () => Object.assign(datagrams, { lostShare: 0, duplicatedShare: 0, lateShare: 0 }));
+        return;
+      }
+      case 'serialNoise':
+        datagrams.noise(cluster.machine(action.node), serialPath, this.#prng.bytes(action.bytes));
+        return;
+      case 'serialUnplugged':
+        datagrams.plugSerial(cluster.machine(action.node), serialPath, false);
+        this.#after(action.forMs, () => datagrams.plugSerial(cluster.machine(action.node), serialPath, true));
+        return;
+      case 'beatFilesFail': {
+        const { files } = cluster.machine(action.node);
+        const path = `${heartbeatFolder}/`;
+        files.fail({ code: this.#prng.pick(['E_IO', 'E_NO_SPACE']), path });
+        this.#after(action.forMs, () => files.mend(path));
+        return;
+      }
       default:
         assertNever(action);
     }
@@ -275,7 +310,9 @@ export class Misfortune {
   /** All that was broken works again, and everything runs. */
   heal(): void {
     this.#healed = true;
-    const { network, store } = this.#world;
+    const { network, store, datagrams } = this.#world;
+    this.disturbedUntilMs = this.#world.nowMs;
+    datagrams.heal();
     network.healAll();
     store.heal();
     for (const name of this.#script.nodes) {
@@ -338,5 +375,24 @@ export class Misfortune {
     this.#world.at(this.#world.nowMs + delayMs, () => {
       if (!this.#healed) run();
     });
+  }
+}
+
+/** How long it may keep others than the node it strikes from what they would do; milliseconds. */
+function disturbsMs(deed: Deed): number {
+  switch (deed.kind) {
+    case 'flap':
+      return 2 * deed.count * deed.periodMs;
+    case 'cut':
+    case 'halfOpen':
+    case 'diskFails':
+      return 10_000;
+    case 'datagrams':
+    case 'serialUnplugged':
+    case 'beatFilesFail':
+    case 'rest':
+      return 0;
+    default:
+      return 'forMs' in deed ? deed.forMs : 0;
   }
 }

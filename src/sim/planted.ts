@@ -2,6 +2,7 @@
  * Bugs put into the product for the length of a scene, by wrapping methods of its classes: each breaks one rule, and the
  * suite shows that the checkers see it. The product itself has no switch for them.
  */
+import { Group } from '../group/group.ts';
 import { Owner } from '../group/owner.ts';
 import { PromisesGiven } from '../group/promises.ts';
 import { RecordKeeper } from '../group/record-keeper.ts';
@@ -11,8 +12,12 @@ import { JournalReader } from '../journal/reader.ts';
 import type { Frame } from '../link/frame.ts';
 import { decodeAnswer, encodeAnswer, type Answer } from '../link/messages/answer.ts';
 import { MessageType } from '../link/messages/types.ts';
+
+import { attachSchema } from '../mirror/messages.ts';
 import { SourceLeg } from '../mirror/source-leg.ts';
-import { TargetLeg } from '../mirror/target-leg.ts';
+import { parseBody, TargetLeg } from '../mirror/target-leg.ts';
+import { Pulse } from '../pulse/pulse.ts';
+import { LeaseHolder } from '../store/lease.ts';
 import { ApplyQueue } from '../stream/apply-queue.ts';
 import { Change } from '../stream/change.ts';
 import { recordsOverlap, type StreamRecord } from '../stream/record.ts';
@@ -20,6 +25,7 @@ import { Sequencer } from '../stream/sequencer.ts';
 import { IntentMap } from '../volume/intent-map.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { MirrorMode } from '../store/document.ts';
+import type { PulsePlan } from './pulse-plan.ts';
 import { drawScript, type Action, type FaultClass, type GroupPlan, type Script } from './script.ts';
 import { SimDevice } from './world/disk.ts';
 import { replaceGetter, replaceMethod, type Undo } from './observe.ts';
@@ -39,6 +45,10 @@ interface Planted {
   readonly withHostsApart?: boolean;
   /** Seen where groups have logs. */
   readonly withLogs?: boolean;
+  /** Seen where there is a pulse like this. */
+  readonly withPulse?: Partial<PulsePlan>;
+  /** Seen with so many nodes. */
+  readonly ofNodes?: number;
   /** Seen where logs rot all the time. */
   readonly withRot?: boolean;
   readonly plant: () => Undo[];
@@ -322,6 +332,91 @@ export const plantedBugs = {
       ),
     ],
   },
+  'generation-ignored': {
+    breaks: 'R12: a target forgets that it has seen a newer generation, and follows the old owner again',
+    violates: ['I1', 'I2', 'I3', 'I4', 'I5', 'I6', 'I9'],
+    foundAmong: ['pause', 'crash'],
+    inModes: ['sync'],
+    ofNodes: 3,
+    plant: () => [
+      replaceMethod(
+        Group.prototype,
+        'frame',
+        (original) =>
+          function (this: Group, connection, frame) {
+            const attach = frame.type === MessageType.attach ? parseBody(frame, attachSchema) : null;
+            if (attach?.ok === true && this.leg !== null && attach.value.generation < this.leg.state.seen.generation) {
+              const { generation, generationId: id } = attach.value;
+              this.leg.metadata.change({ seen: { generation, id } });
+            }
+            original.call(this, connection, frame);
+          },
+      ),
+    ],
+  },
+  'lease-before-pause': {
+    breaks: 'R15, R16: the lease is looked at before a pause, and not after it',
+    violates: ['I2', 'I3', 'I5', 'I9'],
+    foundAmong: ['pause', 'isolation'],
+    plant: () => {
+      const trusted = new WeakMap<LeaseHolder, number>();
+      return [
+        replaceMethod(
+          LeaseHolder.prototype,
+          'isValid',
+          (original) =>
+            function (this: LeaseHolder) {
+              const left = trusted.get(this) ?? 0;
+              if (left > 0) {
+                trusted.set(this, left - 1);
+                return true;
+              }
+              const valid = original.call(this);
+              if (valid) trusted.set(this, looksSaved);
+              return valid;
+            },
+        ),
+      ];
+    },
+  },
+  'in-sync-after-ack': {
+    breaks: 'R13: hosts are answered without a leg that was lost before the record calls it behind',
+    violates: ['I2', 'I3', 'I5', 'I10'],
+    foundAmong: ['isolation', 'network', 'crash'],
+    inModes: ['sync'],
+    plant: () => [
+      replaceMethod(
+        SourceLeg.prototype,
+        'has',
+        (original) =>
+          function (this: SourceLeg, change) {
+            return original.call(this, change) || (this.phase === 'detached' && this.recordClass === 'inSync');
+          },
+      ),
+    ],
+  },
+  'one-silence-is-death': {
+    breaks: 'a channel that is silent counts as death, though another one hears the owner',
+    violates: ['I14'],
+    foundAmong: [],
+    ofNodes: 2,
+    withPulse: { calm: true, lifeline: true, interconnect: true, presence: false },
+    plant: () => [
+      replaceMethod(
+        Pulse.prototype,
+        'snapshot',
+        (original) =>
+          function (this: Pulse) {
+            const snapshot = original.call(this);
+            const peers = snapshot.peers.map((peer) => {
+              const dead = peer.heard.some(({ enable, hearing }) => enable !== 'DISABLE' && hearing === 'silent');
+              return dead ? { ...peer, heard: peer.heard.map((heard) => ({ ...heard, hearing: 'silent' as const })) } : peer;
+            });
+            return { ...snapshot, peers };
+          },
+      ),
+    ],
+  },
   'epoch-never-closed': {
     breaks: 'HG-1: a write issued because of a completed one joins its epoch',
     violates: ['HG-1'],
@@ -329,6 +424,9 @@ export const plantedBugs = {
     plant: () => [replaceMethod(Sequencer.prototype, 'completed', () => () => {})],
   },
 } as const satisfies Record<string, Planted>;
+
+/** Of a lease that was valid. */
+const looksSaved = 20;
 
 export type PlantedBug = keyof typeof plantedBugs;
 
@@ -367,9 +465,16 @@ export function drawScriptFor(bug: PlantedBug, seed: string, nodes?: number): Sc
     withQuietHosts = false,
     withHostsApart = false,
     withLogs,
+    withPulse,
+    ofNodes,
     withRot = false,
   }: Planted = plantedBugs[bug];
-  const script = drawScript(seed, { only: foundAmong, nodes, logs: withLogs });
+  const script = drawScript(seed, {
+    only: foundAmong,
+    nodes: nodes ?? ofNodes,
+    logs: withLogs,
+    pulse: withPulse ?? false,
+  });
   const { groups, hosts, actions } = script;
   return {
     ...script,

@@ -22,6 +22,7 @@ import { Host } from './host.ts';
 import { Ledger, Violation, type Promised } from './ledger.ts';
 import { Misfortune } from './misfortune.ts';
 import { observeStamps, type Undo } from './observe.ts';
+import { PulseWatch } from './pulse-watch.ts';
 import { plantedBugs, type PlantedBug } from './planted.ts';
 import type { GroupPlan, Script } from './script.ts';
 import { sectorAt } from './symbols.ts';
@@ -51,8 +52,9 @@ export interface SceneResult {
 const startMs = 60_000;
 const convergeMs = 150_000;
 const stepMs = 100;
-/** When a person helps a group that nobody serves. */
+/** When a person helps a group that nobody serves; with a pulse only much later. */
 const helpMs = 8000;
+const helpWithPulseMs = 40_000;
 
 const lacksMore: readonly LegClass[] = ['inSync', 'withinBound', 'behind'];
 const weaker: readonly Promised[] = ['all', 'bound', 'flushed', 'nothing'];
@@ -91,6 +93,8 @@ class Scene {
   readonly #crashed = new Set<string>();
   /** Logs that are written, or were when last looked at. */
   readonly #logged = new WeakSet<GroupLog>();
+  /** Null: the scene has no pulse. */
+  readonly #pulse: PulseWatch | null;
   #violation: Violation | null = null;
   #numbers = 0;
   #over = false;
@@ -112,6 +116,7 @@ class Scene {
         if (end !== 'exit') this.#crashed.add(name);
       },
     });
+    this.#pulse = script.pulse === undefined ? null : new PulseWatch(this.#cluster, script.pulse, script.leaseTtlMs);
     this.#misfortune = new Misfortune(this.#world, this.#cluster, script, {
       ordered: (what, outcome) => {
         this.#tell(`${what}: ${outcome}`);
@@ -203,8 +208,33 @@ class Scene {
     this.#tell('--- everything is healed');
     this.#over = true;
     this.#misfortune.heal();
+    this.#pulse?.healed(Math.max(this.#world.nowMs, this.#misfortune.pausedUntilMs));
     await this.#run(this.#prng.between(0, 1500));
     for (const host of this.#hosts) host.stop();
+    await this.#converge();
+    this.#compare();
+    if (this.#script.pulse?.finalDeath === true && this.#pulse !== null) await this.#finalDeath(this.#pulse);
+  }
+
+  /** I13: with everything well but one node, which is lost for good, nobody need help. */
+  async #finalDeath(pulse: PulseWatch): Promise<void> {
+    const [watched] = this.#groups.values();
+    const owner = watched?.record?.owner;
+    if (watched === undefined || owner === undefined) return;
+    const { name } = watched.plan;
+    this.#tell(`--- ${owner} is lost for good`);
+    pulse.healed(this.#world.nowMs, true);
+    this.#cluster.lose(owner);
+    const served = (): boolean => {
+      const { record } = watched;
+      return record !== null && record.owner !== owner && this.#cluster.group(record.owner, name)?.serving === true;
+    };
+    if (!(await this.#until(served, pulse.servedAgainMs))) {
+      const why = this.#cluster.targetsOf(name, owner).map(({ node }) => `${node}: ${pulse.verdict(node, name)}`);
+      throw new Violation('I13', `${name} is not served after ${pulse.servedAgainMs} ms: ${why.join('; ')}`);
+    }
+    this.#mark('served again after a death');
+    this.#cluster.start(owner);
     await this.#converge();
     this.#compare();
   }
@@ -213,6 +243,7 @@ class Scene {
 
   async #run(forMs: number): Promise<void> {
     await this.#world.runUntil(() => this.#violation !== null, forMs);
+    if (this.#violation === null) this.#lookAtPulse();
     if (this.#violation !== null) throw this.#violation;
   }
 
@@ -227,7 +258,8 @@ class Scene {
   async #converge(): Promise<void> {
     const beganMs = this.#world.nowMs;
     const endMs = Math.max(beganMs, this.#misfortune.pausedUntilMs) + convergeMs;
-    let helpAtMs = Math.max(beganMs, this.#misfortune.pausedUntilMs) + helpMs;
+    let helpAtMs =
+      Math.max(beganMs, this.#misfortune.pausedUntilMs) + (this.#pulse === null ? helpMs : helpWithPulseMs);
     for (;;) {
       const trouble = this.#trouble();
       if (trouble === null && this.#hosts.every((host) => host.pending === 0)) return;
@@ -249,6 +281,7 @@ class Scene {
     if (record === null) return;
     const { name } = plan;
     const { owner } = record;
+    this.#pulse?.helped();
     for (const node of this.#script.nodes) {
       const leg = this.#cluster.group(node, name)?.leg;
       if (leg && leg.fault !== null) {
@@ -266,6 +299,7 @@ class Scene {
     const target = this.#successor(watched, record);
     this.#tell(`${name}: ${owner} is ${group.role}: ${group.problem ?? ''}; a person takes over at ${target}`);
     this.#mark(insist ? 'a person had to insist' : 'a person had to help');
+    if (this.#pulse !== null) this.#mark(`a person had to help a pulse: ${group.role}`);
     if (group.role !== 'frozen') {
       this.#cluster.comesBackAfter(owner, 7000);
       this.#cluster.running(owner)?.process.crash();
@@ -304,10 +338,17 @@ class Scene {
         }
       }
     }
-    return null;
+    return this.#pulse?.deaf ?? null;
   }
 
   // ---- what is seen ----
+
+  #lookAtPulse(): void {
+    if (this.#pulse === null) return;
+    const groups = [...this.#groups.values()].map(({ plan, record }) => ({ name: plan.name, record }));
+    const wrong = this.#pulse.look(groups, this.#world.nowMs >= this.#misfortune.disturbedUntilMs);
+    if (wrong !== null) this.#violated(wrong);
+  }
 
   #stamped(history: History<Change>, change: Change): void {
     for (const running of this.#cluster.all) {
@@ -331,6 +372,11 @@ class Scene {
   #told(running: Running, name: string | null, kind: string, message: string): void {
     this.#tell(`${running.name}: ${name === null ? '' : `group ${name}: `}${message}`);
     this.#mark(`event ${kind}`);
+    if (kind === 'decided' && name !== null && this.#pulse !== null) {
+      const move = this.#pulse.decided(running.name, name, message);
+      this.#mark(`an agent decides on ${move}`);
+      this.#misfortune.decided(name, move);
+    }
     const watched = name === null ? undefined : this.#groups.get(name);
     const group = name === null ? undefined : running.node.groups.get(name);
     if (kind === 'primary' && watched !== undefined && group?.owner)
@@ -529,6 +575,10 @@ class Scene {
         this.#violated(
           new Violation('I4', `generation ${record.generation} follows ${before.generation} in the store`),
         );
+      }
+      if (record.owner !== before.owner) {
+        const wrong = this.#pulse?.moved(plan.name, before, record) ?? null;
+        if (wrong !== null) this.#violated(wrong);
       }
       if (record.owner !== before.owner && !record.established) this.#takenOver(watched, before, record);
     }

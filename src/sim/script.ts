@@ -8,6 +8,7 @@
  */
 import type { LegEntry, MirrorMode, OnCongestion, OnLogFull, OnTargetLoss } from '../store/document.ts';
 import { assert } from '../base/assert.ts';
+import { hasPulse, pulseNodes, withPulse, type PulsePlan } from './pulse-plan.ts';
 import { Prng } from './world/prng.ts';
 
 export interface VolumePlan {
@@ -86,7 +87,7 @@ interface Pair {
  * Times are milliseconds; `atMs` counts from the moment the hosts begin. What names a node or more is optional where scenes
  * of two nodes leave no choice: absent, all that can be meant are.
  */
-export type Action = { readonly atMs: number } & (Deed | InMerge);
+export type Action = { readonly atMs: number } & (Deed | InMerge | OnDecision);
 
 /** The deed is done as soon as a leg of the group is being merged, if that happens within the time. */
 interface InMerge {
@@ -95,6 +96,17 @@ interface InMerge {
   readonly withinMs: number;
   readonly deed: Deed;
 }
+
+/** The deed is done right after an agent has decided on such a move of the group. */
+interface OnDecision {
+  readonly kind: 'onDecision';
+  readonly group: string;
+  readonly move: AgentMove;
+  readonly deed: Deed;
+}
+
+/** What agents do by themselves. */
+export type AgentMove = 'takeOver' | 'handOver' | 'giveBack';
 
 export type Deed =
   | { readonly kind: 'crash'; readonly node: string; readonly afterEffects: number; readonly downMs: number }
@@ -143,11 +155,22 @@ export type Deed =
   | { readonly kind: 'switchOver'; readonly group: string; readonly to: string }
   | { readonly kind: 'takeOver'; readonly group: string; readonly node: string; readonly force: boolean }
   | { readonly kind: 'pauseMirror'; readonly group: string; readonly to?: string; readonly forMs: number }
-  | { readonly kind: 'resync'; readonly group: string; readonly to?: string };
+  | { readonly kind: 'resync'; readonly group: string; readonly to?: string }
+  | {
+      readonly kind: 'datagrams';
+      readonly lostShare: number;
+      readonly duplicatedShare: number;
+      readonly lateShare: number;
+      readonly forMs: number;
+    }
+  | { readonly kind: 'serialNoise'; readonly node: string; readonly bytes: number }
+  | { readonly kind: 'serialUnplugged'; readonly node: string; readonly forMs: number }
+  /** The backing files of heartbeat mirrors. */
+  | { readonly kind: 'beatFilesFail'; readonly node: string; readonly forMs: number };
 
 export interface Script {
   readonly seed: string;
-  /** Two or three. */
+  /** Two or three; with a pulse five as well. */
   readonly nodes: readonly string[];
   readonly leaseTtlMs: number;
   /** Absent: the default. */
@@ -159,12 +182,14 @@ export interface Script {
   readonly slowness: Readonly<Record<string, number>>;
   readonly durationMs: number;
   readonly actions: readonly Action[];
+  /** Absent: there is no pulse, and people take over. */
+  readonly pulse?: PulsePlan;
 }
 
 /** What the class `tenures` needs to take its course. */
 const tenuresMs = 22_000;
 
-const nodeNames = ['east', 'west', 'south'] as const;
+const nodeNames = ['east', 'west', 'south', 'north', 'middle'] as const;
 
 /** Where a group's log is kept, on the device of that number. */
 export function logFolder(copy: number, group: string): string {
@@ -183,17 +208,23 @@ export function legsOf({ owner, mode, legs }: GroupPlan, nodes: readonly string[
 export interface DrawOptions {
   /** The classes of fault to draw from, for a run that looks for something particular. */
   readonly only?: readonly FaultClass[] | undefined;
-  /** 2 or 3; drawn, when absent. */
+  /** 2, 3 or 5; drawn, when absent. */
   readonly nodes?: number | undefined;
   /** Whether groups have logs; drawn, when absent. */
   readonly logs?: boolean | undefined;
+  /** Whether there is a pulse, and what of it is not drawn. Absent: drawn, or where `only` is given there is none. */
+  readonly pulse?: boolean | Partial<PulsePlan> | undefined;
 }
 
-export function drawScript(seed: string, { only, nodes: count, logs }: DrawOptions = {}): Script {
+export function drawScript(seed: string, { only, nodes: given, logs, pulse }: DrawOptions = {}): Script {
   // Dice of their own: whatever else is drawn from a seed does not hang on these.
   const isOfThree = new Prng(`${seed}/nodes`).chance(0.25);
   const hasLogs = new Prng(`${seed}/logs`).chance(0.3);
-  return new Drawing(seed, nodeNames.slice(0, count ?? (isOfThree ? 3 : 2)), logs ?? hasLogs).script(only);
+  const beats = pulse ?? (only === undefined && hasPulse(seed));
+  const drawn = isOfThree ? 3 : 2;
+  const count = given ?? (beats ? pulseNodes(seed, drawn) : drawn);
+  const script = new Drawing(seed, nodeNames.slice(0, count), logs ?? hasLogs).script(only);
+  return beats === false ? script : withPulse(script, beats === true ? {} : beats);
 }
 
 class Drawing {
