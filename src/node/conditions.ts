@@ -48,10 +48,27 @@ interface Watched {
   condition: Condition;
   readonly sinceMs: number;
   told: AlertLevel | null;
+  /** Told before this start: until then it may come up again. */
+  readonly keptUntilMs: number;
 }
 
 /** A link that was lost is found again within seconds where nothing is broken, as is a copy after a move. */
 const graceMs = { link: 5000, copy: 10_000, opening: 5000, leaseAtStart: 10_000, store: 2000, lease: 1000 } as const;
+/** After a start it takes a while until links are up and groups are open again. */
+const settleMs = 20_000;
+/** What is told here and has an end. */
+const ownCodes: readonly AlertCode[] = [
+  'node-stuck',
+  'lease-lost',
+  'store-unreachable',
+  'link-down',
+  'volume-failed',
+  'disk-failed',
+  'disk-full',
+  'split-brain',
+  'log-filling',
+  'copy-behind',
+];
 /** Beyond it the wall clock was set, and not adjusted (chrony and NTP step from 128 ms on; that much harms nothing here). */
 const clockStepMs = 1000;
 
@@ -65,20 +82,30 @@ export class Conditions {
     this.#node = node;
   }
 
+  /** What was told before this start: what does not hold any more once the node has settled is told to be over. */
+  recall(told: readonly Indication[], nowMonotonicMs: number): void {
+    for (const { component, id, code, level, group, text } of told) {
+      if (!ownCodes.includes(code)) continue;
+      const condition = { component, id, code, level, group, text, graceMs: 0 };
+      const keptUntilMs = nowMonotonicMs + settleMs;
+      this.#watched.set(keyOf(condition), { condition, sinceMs: nowMonotonicMs, told: level, keptUntilMs });
+    }
+  }
+
   /** What is to be told now. */
   look(sight: Sight): Indication[] {
     const now = sight.monotonicMs;
     const told: Indication[] = this.#clockStep(sight);
     const holding = new Map(conditionsOf(this.#node, sight).map((condition) => [keyOf(condition), condition]));
     for (const [key, watched] of [...this.#watched]) {
-      if (holding.has(key)) continue;
+      if (holding.has(key) || now < watched.keptUntilMs) continue;
       this.#watched.delete(key);
       const { condition } = watched;
       if (watched.told !== null)
         told.push(this.#indication({ ...condition, text: `over: ${condition.text}` }, sight, true));
     }
     for (const [key, condition] of holding) {
-      const watched = this.#watched.get(key) ?? { condition, sinceMs: now, told: null };
+      const watched = this.#watched.get(key) ?? { condition, sinceMs: now, told: null, keptUntilMs: now };
       this.#watched.set(key, watched);
       watched.condition = condition;
       if (watched.told === condition.level || now - watched.sinceMs < condition.graceMs) continue;

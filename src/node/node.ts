@@ -375,6 +375,7 @@ export class Node implements NodeControl {
       heardNodes: () => heardNodes(this.#pulse.snapshot),
       spread: (indication) => this.#pulse.indicate(indication),
     });
+    this.#conditions.recall(this.#alerts.seenHere(), environment.clock.monotonicMs());
   }
 
   /** AS-7: the others know that it is no failure, by heartbeat and by link. */

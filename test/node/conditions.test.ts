@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { Conditions, conditionsOf, type Sight } from '../../src/node/conditions.ts';
 import type { GroupSight } from '../../src/node/group-sight.ts';
+import type { Indication } from '../../src/pulse/indication.ts';
 
 const well: GroupSight = {
   name: 'g1',
@@ -148,7 +149,8 @@ describe('what is told', () => {
       }
       return told;
     };
-    return { pass, step: (ms: number) => (stepMs += ms) };
+    const recall = (told: readonly Indication[]): void => conditions.recall(told, monotonicMs);
+    return { pass, recall, step: (ms: number) => (stepMs += ms) };
   }
 
   const down = { links: [{ peer: 'west', up: false, reason: null, planned: false }] };
@@ -185,6 +187,19 @@ describe('what is told', () => {
     expect(pass(graceSeconds, change)).toEqual([]);
     expect(pass(1, change)).toEqual([told]);
     expect(pass(10)).toEqual([`${told} over`]);
+  });
+
+  it('is over after a restart, too, once the node has settled; what is still so is not told anew', () => {
+    const { pass, recall } = watch();
+    const told = { node: 'east', level: 'SERIOUS', atMs: 0, text: '', over: false } as const;
+    recall([
+      { ...told, component: 'volume', id: 'vol1', code: 'volume-failed', group: 'g1' },
+      { ...told, component: 'link', id: 'east – west', code: 'link-down', group: null },
+      { ...told, component: 'node', id: 'west', code: 'node-silent', group: null },
+    ]);
+    expect(pass(3)).toEqual([]);
+    expect(pass(60, group({ fault: failed }))).toEqual(['link-down SERIOUS over']);
+    expect(pass(3)).toEqual(['volume-failed SERIOUS over']);
   });
 
   it('a wall clock that was set is an event; one that is adjusted is none', () => {
