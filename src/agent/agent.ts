@@ -276,7 +276,9 @@ export class Agent {
         return true;
       case 'no':
         this.#keep(watch, evidence, verdict, null);
-        this.#withhold(group, watch, verdict);
+        // Whatever forbids it, nobody misses a take-over from an owner that lives, or that may be coming up.
+        if (isHeard(peer)) this.#endWithheld(group, watch);
+        else if (isKnown(peer)) this.#withhold(group, watch, verdict);
         return false;
     }
   }
@@ -613,6 +615,11 @@ export function isHeard({ heard }: PeerSnapshot): boolean {
   return heard.some(
     ({ enable, hearing }) => enable !== 'DISABLE' && (hearing === 'alive' || hearing === 'probation'),
   );
+}
+
+/** Whether it is heard is settled: nobody is still waiting for its first word. */
+function isKnown({ heard }: PeerSnapshot): boolean {
+  return heard.every(({ enable, hearing }) => enable === 'DISABLE' || hearing !== 'unknown');
 }
 
 /** Nothing is heard where something could be. */

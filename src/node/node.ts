@@ -221,7 +221,11 @@ export class Node implements NodeControl {
         this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
         for (const group of this.#groups.values()) group.leaseLapsed();
       },
+      aged: (snapshot) => {
+        if (this.#links !== null) tellHealth(this.#links, snapshot);
+      },
       changed: (snapshot) => {
+        this.#wasStuck ??= snapshot.muted;
         if (this.#links !== null) tellHealth(this.#links, snapshot);
         this.#agent.look();
         this.#alerts?.heardNodesChanged();

@@ -84,6 +84,8 @@ export class Pulse implements PulseService {
   #judging: Timer | null = null;
   /** What `changed` was last called about. */
   #told = '';
+  /** When `changed` or `aged` was last called; monotonic. */
+  #agedMs = -Infinity;
   #running = false;
 
   constructor(environment: Environment, options: PulseOptions, events: PulseEvents) {
@@ -444,8 +446,14 @@ export class Pulse implements PulseService {
         peer.heard.map(({ channel, enable, hearing, fault }) => [channel, enable, hearing, fault]),
       ]),
     ]);
-    if (told === this.#told) return;
+    if (told === this.#told) {
+      if (nowMs - this.#agedMs < this.#options.settings.intervalMs) return;
+      this.#agedMs = nowMs;
+      this.#events.aged?.(snapshot);
+      return;
+    }
     this.#told = told;
+    this.#agedMs = nowMs;
     this.#events.changed(snapshot);
   }
 
