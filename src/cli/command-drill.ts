@@ -20,7 +20,6 @@ export function addDrillCommands(program: Command, { io, finish }: Building): vo
     'A fault on a group marked for it: measures the pause, gives it back',
     'holdfast drill g1 --kind kill',
   )
-    .enablePositionalOptions()
     .argument('<group>')
     .addOption(new Option('--kind <kind>', 'what happens to its owner').choices(drillKinds))
     .option('--yes', "even where the owner's other groups are hit as well")

@@ -43,6 +43,8 @@ export function createProgram(building: Building): Command {
     .description('Disaster-tolerant block storage: volumes served over NBD, every write mirrored to another node.')
     .version(productVersion)
     .helpCommand(false)
+    // `drill` has options, and commands of its own that have the same: each takes what stands behind it.
+    .enablePositionalOptions()
     .addHelpText('after', '\nExample:\n  $ holdfast try');
   program.exitOverride().configureOutput({
     writeOut: (text) => io.out.write(text),

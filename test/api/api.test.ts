@@ -108,6 +108,7 @@ describe('answers', () => {
       '/v1/groups/{group}/automatic',
       '/v1/groups/{group}/check',
       '/v1/groups/{group}/decisions',
+      '/v1/groups/{group}/drills',
       '/v1/groups/{group}/give-back',
       '/v1/groups/{group}/log',
       '/v1/groups/{group}/log/marks',
