@@ -14,9 +14,21 @@ import { measureIdle, measureMemory, measureMoves, measureResync } from './figur
 import { runLoad, type Load } from './fio.ts';
 import { measureBacklog, measureHandOver, measureLogging, measureMerge } from './log-figures.ts';
 import { cpuSeconds } from './process-cost.ts';
+import { measurePulse, measureTakeOvers } from './take-over-figures.ts';
 import { formatComparisons, formatFigures, type Figure } from './table.ts';
 
-const figureNames = ['memory', 'idle', 'resync', 'moves', 'log-write', 'log-merge', 'log-backlog', 'log-hold'];
+const figureNames = [
+  'memory',
+  'idle',
+  'resync',
+  'moves',
+  'log-write',
+  'log-merge',
+  'log-backlog',
+  'log-hold',
+  'take-over',
+  'pulse',
+];
 
 const usage = `usage: npm run bench -- [options]
 
@@ -100,6 +112,8 @@ async function main(): Promise<void> {
     if (chosen('log-write')) figures.push(...(await measureLogging(ofLog)));
     if (chosen('log-merge')) figures.push(...(await measureMerge(ofLog)));
     if (chosen('log-backlog')) figures.push(...(await measureBacklog(ofLog, entries)));
+    if (chosen('take-over')) figures.push(...(await measureTakeOvers(values.quick ? 3 : 50)));
+    if (chosen('pulse')) figures.push(...(await measurePulse(values.quick ? 20 : 60)));
     if (chosen('log-hold')) figures.push(...(await measureHandOver(folder, values.quick ? 20 : 100)));
   } finally {
     await contenders.stop();

@@ -7,6 +7,9 @@ import { accessSync, constants, existsSync, mkdirSync, readdirSync, writeFileSyn
 import { dirname, join } from 'node:path';
 
 const packageOf = {
+  openssl: 'openssl',
+  sysctl: 'procps',
+  ip: 'iproute2',
   nbdinfo: 'libnbd-bin',
   nbdcopy: 'libnbd-bin',
   nbdfuse: 'libnbd-bin',

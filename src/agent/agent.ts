@@ -13,6 +13,7 @@
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { messageOf } from '../base/errors.ts';
+import { formatDuration } from '../base/units.ts';
 import type { Group } from '../group/group.ts';
 import type { Moved } from '../group/moves.ts';
 import type { GroupRecord } from '../group/record.ts';
@@ -93,8 +94,6 @@ export class Agent {
   readonly #silent = new Set<string>();
   /** Silent nodes that answered when they were asked. */
   readonly #answering = new Set<string>();
-  /** Nodes heard by network alone, though other channels are enabled. */
-  readonly #onlyNetwork = new Set<string>();
   #timer: Timer | null = null;
   #started = false;
   #stopped = false;
@@ -218,29 +217,12 @@ export class Agent {
       this.#presence.delete(node);
       if (this.#answering.delete(node)) this.#indicateAnswering(node, true);
     }
-    this.#noteOnlyNetwork(peer);
     const silent = !alive && isSilent(peer) && !(node in planned);
     if (silent === this.#silent.has(node)) return;
     if (silent) this.#silent.add(node);
     else this.#silent.delete(node);
-    this.#indicate('node-silent', 'SYSTEM DOWN', 'node', `node ${node}`, null, !silent, () =>
-      silent ? `${node} is not heard on any channel` : `${node} is heard again`,
-    );
-  }
-
-  /** AS-11: the network is the last way by which its heartbeats arrive. */
-  #noteOnlyNetwork({ node, heard }: PeerSnapshot): void {
-    const others = heard.filter(
-      ({ enable, kind }) => enable !== 'DISABLE' && (kind === 'mirror' || kind === 'interconnect'),
-    );
-    const byNetwork = heard.some(({ kind, hearing }) => kind === 'network' && hearing === 'alive');
-    // What was never heard since this node started may be coming up still.
-    const only = byNetwork && others.length > 0 && others.every(({ hearing }) => hearing === 'silent');
-    if (only === this.#onlyNetwork.has(node)) return;
-    if (only) this.#onlyNetwork.add(node);
-    else this.#onlyNetwork.delete(node);
-    this.#indicate('heartbeat-only-network', 'SERIOUS', 'network', `heartbeats of ${node}`, null, !only, () =>
-      only ? `heartbeats of ${node} arrive by network only` : `heartbeats of ${node} arrive by other ways again`,
+    this.#indicate('node-silent', 'SYSTEM DOWN', 'node', node, null, !silent, () =>
+      silent ? `${node} is not heard on any channel: ${silences(peer)}` : `${node} is heard again`,
     );
   }
 
@@ -637,4 +619,11 @@ export function isHeard({ heard }: PeerSnapshot): boolean {
 function isSilent({ heard }: PeerSnapshot): boolean {
   const listening = heard.filter(({ enable }) => enable !== 'DISABLE');
   return listening.length > 0 && listening.every(({ hearing }) => hearing === 'silent');
+}
+
+function silences({ heard }: PeerSnapshot): string {
+  const listening = heard.filter(({ enable }) => enable !== 'DISABLE');
+  return listening
+    .map(({ channel, silentMs }) => `${channel} ${silentMs === null ? 'never' : `for ${formatDuration(silentMs)}`}`)
+    .join(', ');
 }

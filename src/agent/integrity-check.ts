@@ -31,6 +31,8 @@ export interface IntegrityCheckOptions {
   readonly event: (kind: string, message: string) => void;
   /** Hosts are kept out, or are let in all the same. */
   readonly failed: (reason: string, letIn: boolean) => void;
+  /** It found nothing wrong, or is not asked any more: whatever failed before counts no longer. */
+  readonly settled: () => void;
 }
 
 export class IntegrityCheck {
@@ -85,6 +87,7 @@ export class IntegrityCheck {
     this.#last = { atMs: this.#options.clock.wallMs(), state: problem === null ? 'ok' : 'failed', problem };
     if (problem === null) {
       this.#options.event('check', 'the integrity check found nothing wrong');
+      this.#options.settled();
       await this.#owe(false);
       return null;
     }
@@ -99,6 +102,7 @@ export class IntegrityCheck {
   /** Somebody has looked, and lets hosts in. */
   forgo(): Promise<void> {
     this.cancel();
+    this.#options.settled();
     return this.#owe(false);
   }
 

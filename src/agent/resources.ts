@@ -51,6 +51,7 @@ export interface GroupResourcesOptions {
   readonly event: (kind: string, message: string) => void;
   /** Not everything could be started here. */
   readonly startFailed: (reason: string) => void;
+  readonly started: () => void;
 }
 
 export interface ResourceRow {
@@ -244,6 +245,7 @@ export class GroupResources {
   }
 
   #allRun(): Outcome {
+    this.#options.started();
     this.#become('running', null);
     const context = {
       variables: this.#options.variables('health'),

@@ -6,7 +6,9 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { json } from 'node:stream/consumers';
 import type { z } from '@hono/zod-openapi';
 import { errorKinds, HoldfastError, messageOf, type ErrorCode } from '../base/errors.ts';
+import { drillReportSchema } from '../agent/drill-report.ts';
 import type { NodeControl, NodeEvent } from '../node/control.ts';
+import { drillList } from './drill-routes.ts';
 import { heartbeatMirrorCalls } from './heartbeat-mirror-routes.ts';
 import * as pulse from './pulse-schemas.ts';
 import { agentList, checkStatus, resourcesStatus } from './resource-schemas.ts';
@@ -109,6 +111,10 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
     pulseTables: ({ site }) =>
       ask(pulse.pulseTables, 'GET', `/v1/pulse/tables${site === undefined ? '' : `?site=${part(site)}`}`),
     usePulse: (change) => ask(pulse.usePulseResult, 'POST', '/v1/pulse/use', change),
+    startDrill: ({ group, ...request }) =>
+      ask(drillReportSchema, 'POST', `/v1/groups/${part(group)}/drills`, request),
+    listDrills: ({ group }) => ask(drillList, 'GET', `/v1/groups/${part(group)}/drills`),
+    allowDrills: ({ group, on }) => tell('PUT', `/v1/groups/${part(group)}/drills`, { on }),
     giveBack: ({ group }) => ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/give-back`, {}),
     groupResources: ({ group }) => ask(resourcesStatus, 'GET', `/v1/groups/${part(group)}/resources`),
     startResources: ({ group }) => ask(resourcesStatus, 'POST', `/v1/groups/${part(group)}/resources/start`),

@@ -12,6 +12,7 @@ import { EventQueue } from './event-queue.ts';
 import { guard, limitBody } from './guard.ts';
 import { addAgentRoutes } from './agent-routes.ts';
 import { addAlertRoutes } from './alert-routes.ts';
+import { addDrillRoutes } from './drill-routes.ts';
 import { addHeartbeatMirrorRoutes } from './heartbeat-mirror-routes.ts';
 import { addLogRoutes } from './log-routes.ts';
 import { addPulseRoutes } from './pulse-routes.ts';
@@ -203,6 +204,7 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
   });
 
   addLogRoutes(app, control);
+  addDrillRoutes(app, control);
   addAgentRoutes(app, control);
   addAlertRoutes(app, control);
   addHeartbeatMirrorRoutes(app, control.heartbeatMirrors);

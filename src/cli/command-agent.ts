@@ -30,14 +30,14 @@ interface RunOptions {
 export function addAgentCommands(program: Command, { io, finish }: Building): void {
   const agent = noun(program, 'agent', 'Run programs where a group’s devices are').addHelpText(
     'after',
-    '\nExample:\n  $ holdfast agent run --group g1 --node unix:/var/lib/holdfast/east/agents.sock -- /usr/bin/my-program',
+    '\nExample:\n  $ holdfast agent run --group g1 --node unix:/run/hf.sock -- my-program',
   );
 
   verb(
     agent,
     'run',
     'Run a program while the node has the group; end it before the devices go back',
-    'holdfast agent run --group g1 --node unix:/var/lib/holdfast/east/agents.sock -- /usr/bin/my-program',
+    'holdfast agent run --group g1 --node unix:/run/hf.sock -- my-program',
   )
     .argument('<command...>', 'the program and its arguments, behind "--"')
     .requiredOption('--group <group>', 'whose devices it needs')

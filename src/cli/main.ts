@@ -8,6 +8,7 @@ import type { Building } from './command.ts';
 import { addAgentCommands } from './command-agent.ts';
 import { addAlertCommands } from './command-alerts.ts';
 import { addConfigCommands } from './command-config.ts';
+import { addDrillCommands } from './command-drill.ts';
 import { addDumpCommand } from './command-dump.ts';
 import { addGroupCommands } from './command-group.ts';
 import { addJudgeCommands } from './command-judge.ts';
@@ -42,6 +43,8 @@ export function createProgram(building: Building): Command {
     .description('Disaster-tolerant block storage: volumes served over NBD, every write mirrored to another node.')
     .version(productVersion)
     .helpCommand(false)
+    // `drill` has options, and commands of its own that have the same: each takes what stands behind it.
+    .enablePositionalOptions()
     .addHelpText('after', '\nExample:\n  $ holdfast try');
   program.exitOverride().configureOutput({
     writeOut: (text) => io.out.write(text),
@@ -60,6 +63,7 @@ export function createProgram(building: Building): Command {
   addLogCommands(program, building);
   addPulseCommands(program, building);
   addJudgeCommands(program, building);
+  addDrillCommands(program, building);
   addAgentCommands(program, building);
   addAlertCommands(program, building);
   addNodeCommands(program, building);

@@ -8,7 +8,7 @@ import { formatAddress, parseAddress, type Address } from '../base/network.ts';
 import { formatSize, parseDurationMs, parseSize } from '../base/units.ts';
 import { checkAgents } from './configuration-agents.ts';
 import { didYouMean } from './configuration-positions.ts';
-import { checkResources } from './configuration-resources.ts';
+import { checkResources, checkTakeOver } from './configuration-resources.ts';
 import type { Finding } from './configuration-schema.ts';
 import { checkPulse } from './configuration-pulse.ts';
 import { checkStore } from './configuration-store.ts';
@@ -72,6 +72,7 @@ export function crossCheck(declared: unknown): readonly Finding[] {
       const sketched = configuration.groups[index];
       return checkResources(group, sketched === undefined ? [] : legsOf(sketched), ['groups', index]);
     }),
+    ...checkTakeOver(declared),
     ...itemsOf(declared, 'nodes').flatMap((node, index) => checkAgents(node, ['nodes', index])),
   ];
 }

@@ -176,7 +176,7 @@ export function takeOverSettings(
   };
 }
 
-const loosely = z.object({
+const resourcesLoosely = z.object({
   resources: z
     .array(
       z
@@ -192,13 +192,29 @@ const loosely = z.object({
     .catch([]),
 });
 
+const loosely = z
+  .object({
+    store: z.union([z.object({ kind: z.string() }).transform(({ kind }) => kind), z.string()]).catch(''),
+    pulse: z.unknown().optional(),
+    groups: z
+      .array(
+        z
+          .object({
+            'take-over': z.object({ automatic: z.string().nullable().catch(null) }).catch({ automatic: null }),
+          })
+          .catch({ 'take-over': { automatic: null } }),
+      )
+      .catch([]),
+  })
+  .catch({ store: '', pulse: null, groups: [] });
+
 /** @param legs nodes with a copy of the group */
 export function checkResources(
   group: unknown,
   legs: readonly string[],
   at: readonly PropertyKey[],
 ): readonly Finding[] {
-  const { resources } = loosely.catch({ resources: [] }).parse(group);
+  const { resources } = resourcesLoosely.catch({ resources: [] }).parse(group);
   const findings: Finding[] = [];
   const names = new Set<string>();
   for (const [index, { address: given, name: called, application, device: devices }] of resources.entries()) {
@@ -222,6 +238,24 @@ export function checkResources(
     }
   }
   return findings;
+}
+
+/** That take-over by itself is wanted only where somebody can see a failure, and in the way that decides here. */
+export function checkTakeOver(declared: unknown): readonly Finding[] {
+  const { store, pulse, groups } = loosely.parse(declared);
+  return groups.flatMap(({ 'take-over': { automatic } }, index) => {
+    const message =
+      automatic === 'off' || automatic === null
+        ? null
+        : pulse == null
+          ? 'without a "pulse" section nobody sees that an owner is lost; add one, or write off'
+          : automatic === 'on' && store === 'none'
+            ? 'without a store there is only heartbeat-only, at the risk of two owners (docs/manual/without-a-store.md), or off'
+            : automatic === 'heartbeat-only' && store !== 'none'
+              ? 'the store decides who owns the group; write on'
+              : null;
+    return message === null ? [] : [{ path: ['groups', index, 'take-over', 'automatic'], message }];
+  });
 }
 
 const describeCommand = ({ words: command, timeoutMs }: CommandEntry) => ({ command, timeout: `${timeoutMs}ms` });

@@ -9,11 +9,12 @@ import type { ClusterStatus, GroupStatus, LogStatus } from '../group/status.ts';
 import type { ClusterDocument, LogEntry, MirrorMode } from '../store/document.ts';
 import type { AgentControl } from './agent-control.ts';
 import type { AlertControl } from './alert-control.ts';
+import type { DrillControl } from './drill-control.ts';
 import type { HeartbeatMirrorControl } from './mirror-control.ts';
 import type { ResourceControlMethods } from './resource-status.ts';
 import type { PulseControl } from './pulse-control.ts';
 
-export interface NodeControl extends AgentControl, PulseControl, ResourceControlMethods, AlertControl {
+export interface NodeControl extends AgentControl, PulseControl, ResourceControlMethods, AlertControl, DrillControl {
   readonly nodeName: string;
   readonly heartbeatMirrors: HeartbeatMirrorControl;
   status(): Promise<ClusterStatus>;

@@ -51,6 +51,7 @@ export class NodePulse {
   #saving: Promise<void> = Promise.resolve();
   #said = '';
   #telling: Timer | null = null;
+  readonly #muted = new Map<string, string>();
 
   constructor(context: NodePulseContext) {
     this.#context = context;
@@ -147,8 +148,12 @@ export class NodePulse {
     if (this.#beats) this.#context.host.indicate(indication);
   }
 
-  mute(reason: string | null): void {
-    this.#context.host.mute(reason);
+  /** Silent, and without a lease, as long as somebody (`by`) has a reason for it. */
+  mute(by: 'agent' | 'drill', reason: string | null): void {
+    if (reason === null) this.#muted.delete(by);
+    else this.#muted.set(by, reason);
+    const [first = null] = this.#muted.values();
+    this.#context.host.mute(first);
   }
 
   /** AS-7. */

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { Agent, isHeard } from '../agent/agent.ts';
 import type { Remembered } from '../agent/agent-state.ts';
 import type { KeptDecision } from '../agent/decision-book.ts';
+import type { DrillReport } from '../agent/drill-report.ts';
 import type { Timer } from '../base/clock.ts';
 import { Alerts, type AlertSettings, type TestResult } from '../alerts/alerts.ts';
 import type { AlertSink } from '../alerts/sink.ts';
@@ -67,15 +68,19 @@ import {
   type TestAlertsRequest,
 } from './alert-control.ts';
 import { AgentControlPart, type Decisions } from './agent-control.ts';
+import { Conditions, type LinkSight } from './conditions.ts';
 import { DataPathWatch } from './data-path.ts';
+import { DrillControlPart, type DrillList, type DrillRequest } from './drill-control.ts';
 import { NodeExports } from './exports.ts';
 import { FrameRouter } from './frames.ts';
+import { sightOf } from './group-sight.ts';
 import { LogControl } from './log-control.ts';
 import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
 import { echoTimes, healthTimes, tellHealth } from './link-supervision.ts';
 import { NodePulse, type NodePulseContext } from './node-pulse.ts';
 import { PulseControlPart, type PulseTableRow } from './pulse-control.ts';
+import type { ProcessFaults } from './process-faults.ts';
 import type { PulseHost } from './pulse-host.ts';
 import { Rates } from './rates.ts';
 import { ResourceControl, type ResourceWorld } from './resource-control.ts';
@@ -107,6 +112,8 @@ export interface NodeOptions {
   readonly storeless?: boolean;
   /** Absent: nothing but the volumes moves with a group. */
   readonly resources?: ResourceWorld;
+  /** What this process can do to itself for a drill; absent: it can only be cut off. */
+  readonly faults?: ProcessFaults;
   /** How people are told of failures; null: nobody is, and nothing is kept. */
   readonly alerts?: { readonly settings: AlertSettings; readonly sinks: readonly AlertSink[] } | null;
 }
@@ -143,6 +150,7 @@ export class Node implements NodeControl {
   readonly #logs: LogControl;
   readonly #agent: Agent;
   readonly #agents: AgentControlPart;
+  readonly #drills: DrillControlPart;
   readonly #resources: ResourceControl | null;
   readonly #alertControl: AlertControlPart;
   #alerts: Alerts | null = null;
@@ -172,6 +180,9 @@ export class Node implements NodeControl {
   #stopping = false;
   readonly #rates = new Map<string, Rates>();
   readonly #dataPath = new DataPathWatch();
+  readonly #conditions: Conditions;
+  /** Why the pulse was silent since the last look: it may beat again by then. */
+  #wasStuck: string | null = null;
 
   constructor(options: NodeOptions) {
     this.#options = options;
@@ -179,6 +190,7 @@ export class Node implements NodeControl {
     this.nodeName = options.name;
     this.#document = options.declared;
     this.#incarnation = randomHex(options.environment.random, 16);
+    this.#conditions = new Conditions(options.name);
     this.exports = new NodeExports(this.#groups);
     this.#router = new FrameRouter(this.#groups);
     this.#logs = new LogControl({
@@ -232,7 +244,7 @@ export class Node implements NodeControl {
       pulse: () => this.#pulse.snapshot,
       lease: this.#lease,
       leaseOf: (node) => this.#observer(node),
-      store: () => (options.storeless ? 'none' : this.#storeProblem === null ? 'reachable' : 'unreachable'),
+      store: () => this.#storeState(),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
       hurry: (on) => {
         this.#suspects = on;
@@ -240,7 +252,7 @@ export class Node implements NodeControl {
       },
       indicate: (indication) => this.#indicate(indication),
       event: (group, kind, message) => this.#event(group, kind, message),
-      mute: (reason) => this.#pulse.mute(reason),
+      mute: (reason) => this.#pulse.mute('agent', reason),
       stalled: (group) => this.#dataPath.reasonOf(group),
     });
     this.#alertControl = new AlertControlPart({
@@ -257,6 +269,7 @@ export class Node implements NodeControl {
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
       switchOver: (request) => this.switchOver(request),
     });
+    this.#drills = this.#makeDrills();
     this.#resources = options.resources === undefined ? null : this.#makeResources(options.resources);
     this.#pulseControl = new PulseControlPart({
       node: options.name,
@@ -331,6 +344,7 @@ export class Node implements NodeControl {
     this.#tick();
     void this.#poll();
     await this.#agent.start();
+    await this.#drills.start();
   }
 
   async stop(): Promise<void> {
@@ -338,6 +352,7 @@ export class Node implements NodeControl {
     this.#stopping = true;
     this.#ticker?.cancel();
     this.#poller?.cancel();
+    await this.#drills.stop();
     await this.#announceStop();
     await this.#agent.stop();
     await this.#resources?.close();
@@ -360,6 +375,7 @@ export class Node implements NodeControl {
       heardNodes: () => heardNodes(this.#pulse.snapshot),
       spread: (indication) => this.#pulse.indicate(indication),
     });
+    this.#conditions.recall(this.#alerts.seenHere(), environment.clock.monotonicMs());
   }
 
   /** AS-7: the others know that it is no failure, by heartbeat and by link. */
@@ -479,7 +495,11 @@ export class Node implements NodeControl {
     this.#event(null, 'document', `the cluster document is at version ${document.version}`);
     this.#links?.setPeers(this.#peers());
     this.#syncGroups();
-    this.#resources?.documentChanged();
+  }
+
+  #storeState(): 'none' | 'reachable' | 'unreachable' {
+    if (this.#options.storeless) return 'none';
+    return this.#storeProblem === null ? 'reachable' : 'unreachable';
   }
 
   #observer(node: string): LeaseObserver {
@@ -586,6 +606,7 @@ export class Node implements NodeControl {
       pathOf: (volume) => this.#pathOf(volume),
       exportsOf: (volume) => this.exportBases.map((base) => exportUri(base, volume)),
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      nodeAutomatic: () => this.#agent.state.current.automatic,
       gaveUp: (group, reason) => this.#agent.applicationGaveUp(group, reason),
       indicate: (indication) => this.#indicate(indication),
       event: (group, kind, message) => this.#event(group, kind, message),
@@ -618,6 +639,7 @@ export class Node implements NodeControl {
   #tick(): void {
     if (this.#stopping) return;
     this.#ticker = this.#environment.clock.after(tickMs, () => this.#tick());
+    this.#resources?.tick();
     this.#agreement?.tick();
     for (const group of this.#groups.values()) {
       group.tick();
@@ -625,6 +647,43 @@ export class Node implements NodeControl {
     }
     const stalled = this.#dataPath.look(this.#groups.values(), this.#environment.clock.monotonicMs());
     for (const { group, reason } of stalled) this.#event(group, 'stalled', reason);
+    this.#lookForFailures();
+  }
+
+  /** HM-16. */
+  #lookForFailures(): void {
+    const { clock } = this.#environment;
+    const { state, reason } = this.#lease;
+    const stuck = this.#pulse.snapshot?.muted ?? this.#wasStuck;
+    this.#wasStuck = null;
+    const told = this.#conditions.look({
+      monotonicMs: clock.monotonicMs(),
+      wallMs: clock.wallMs(),
+      groups: [...this.#groups.values()].map((group) =>
+        sightOf(group, {
+          node: this.nodeName,
+          stalled: this.#dataPath.reasonOf(group.name),
+          pathOf: (volume) => this.#pathOf(volume),
+          metadataFolder: this.#metadataFolder(group.name),
+          describe: () => describeGroup(group, this.#describeContext(group)),
+        }),
+      ),
+      links: this.#linkSights(),
+      lease: { state, reason },
+      storeProblem: this.#options.storeless ? null : this.#storeProblem,
+      stuck,
+    });
+    for (const indication of told) this.#indicate(indication);
+  }
+
+  #linkSights(): LinkSight[] {
+    const { planned } = this.#agent.state.current;
+    const peers = new Set([...this.#groups.values()].flatMap(({ entry }) => entry.legs.map(({ node }) => node)));
+    peers.delete(this.nodeName);
+    return [...peers].map((peer) => {
+      const { state = 'connecting', reason = null } = this.#links?.reachable(peer) ?? {};
+      return { peer, up: state === 'up', reason, planned: peer in planned };
+    });
   }
 
   #ratesOf(group: Group): Rates {
@@ -639,6 +698,39 @@ export class Node implements NodeControl {
     if (this.#links === null)
       return Promise.reject(new HoldfastError('E_NODE_UNREACHABLE', `${node} cannot be reached yet`));
     return this.#links.request(node, method, params, timeoutMs);
+  }
+
+  #makeDrills(): DrillControlPart {
+    return new DrillControlPart({
+      environment: this.#environment,
+      node: this.nodeName,
+      folder: `${this.#options.dataFolder}/agent`,
+      document: () => this.#document,
+      changeDocument: (change) => this.#changeDocument(change),
+      group: (name) => this.#groups.get(name),
+      ownerOf: (name) => this.#ownerOf(name),
+      status: () => this.status(),
+      store: () => this.#storeState(),
+      heard: (node) => this.#pulse.snapshot?.peers.some((peer) => peer.node === node && isHeard(peer)) === true,
+      leaseValid: () => this.#lease.isValid(),
+      nodeAutomatic: () => this.#agent.state.current.automatic,
+      exportBases: () => this.exportBases,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+      switchOver: (request) => this.switchOver(request),
+      decisions: (request) => this.#agents.decisions(request),
+      faults: this.#options.faults ?? null,
+      isolate: (reason) => this.#isolate(reason),
+      event: (group, kind, message) => this.#event(group, kind, message),
+    });
+  }
+
+  /** From all other nodes, and its lease not renewed. */
+  #isolate(reason: string | null): void {
+    this.#pulse.mute('drill', reason);
+    for (const { name } of this.#peers()) {
+      if (reason === null) this.#links?.resumePeer(name);
+      else this.#links?.suspendPeer(name, reason);
+    }
   }
 
   #makeAgreement(): DocumentAgreement {
@@ -691,6 +783,11 @@ export class Node implements NodeControl {
       case 'agent.automatic':
       case 'agent.leaving':
         return this.#agents.called(method, peer, params);
+      case 'drill.start':
+      case 'drill.list':
+      case 'drill.look':
+      case 'drill.fault':
+        return this.#drills.called(method, peer, params);
       case 'pulse.status':
       case 'pulse.table':
         return this.#pulseControl.called(method, params);
@@ -960,6 +1057,18 @@ export class Node implements NodeControl {
 
   giveBack(request: { group: string }): Promise<MoveResult> {
     return this.#agents.giveBack(request);
+  }
+
+  startDrill(request: DrillRequest): Promise<DrillReport> {
+    return this.#drills.startDrill(request);
+  }
+
+  listDrills(request: { group: string }): Promise<DrillList> {
+    return this.#drills.listDrills(request);
+  }
+
+  allowDrills(request: { group: string; on: boolean }): Promise<void> {
+    return this.#drills.allowDrills(request);
   }
 
   async groupResources(request: { group: string }): Promise<ResourcesStatus> {

@@ -21,7 +21,7 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import { formatAddress, type Listener } from '../base/network.ts';
 import type { Group } from '../group/group.ts';
 import type { GroupService, OpenedBy } from '../group/service.ts';
-import type { Indication } from '../pulse/indication.ts';
+import type { AlertCode, Indication } from '../pulse/indication.ts';
 import type { ClusterDocument, GroupEntry, ResourceEntry, VolumeEntry } from '../store/document.ts';
 import type { AgentsConfiguration } from './configuration-agents.ts';
 import type {
@@ -52,6 +52,8 @@ export interface ResourceControlContext {
   /** How hosts reach a volume on this node. */
   readonly exportsOf: (volume: string) => readonly string[];
   readonly request: (node: string, method: string, params: unknown, timeoutMs: number) => Promise<unknown>;
+  /** AS-14: whether this node takes anything over by itself. */
+  readonly nodeAutomatic: () => boolean;
   /** HM-20: an application will not stay up here; null: it does again. */
   readonly gaveUp: (group: string, reason: string | null) => void;
   readonly indicate: (indication: Indication) => void;
@@ -64,6 +66,11 @@ interface Part {
   /** What runs from before this start is stopped before anything else is done. */
   recovered: Promise<unknown>;
 }
+
+type Failure = Omit<Indication, 'node' | 'atMs' | 'over'>;
+
+const failureKey = ({ group, code, id }: Pick<Failure, 'group' | 'code' | 'id'>): string =>
+  JSON.stringify([group, code, id]);
 
 const requestTimeoutMs = 5000;
 /** All output of one answer: between nodes it is a mebibyte of JSON at most, and a control character takes six of it. */
@@ -79,7 +86,8 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
   readonly #listeners: Listener[] = [];
   /** Groups for which automatic take-over is switched off, as agents were last told. */
   #withoutTakeOver = new Map<string, string | null>();
-  #nodeMaintenance: string | null = null;
+  /** Told, and not over. */
+  readonly #failures = new Map<string, Failure>();
 
   constructor(context: ResourceControlContext) {
     this.#context = context;
@@ -100,7 +108,7 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
     const { environment, dataFolder, world, document } = this.#context;
     const noted = await environment.files.list(`${dataFolder}/resources`).catch(() => []);
     for (const name of new Set([...noted, ...document().groups.map((group) => group.name)])) this.#part(name);
-    this.documentChanged();
+    this.tick();
     for (const at of world.agents.listen) {
       if (at.kind === 'tcp') {
         const { tls } = world.agents;
@@ -127,8 +135,8 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
     this.agents.close();
   }
 
-  /** AS-14: agents are told when automatic take-over of a group is switched off or on. */
-  documentChanged(): void {
+  /** About once a second. AS-14: agents are told when automatic take-over of a group is switched off or on. */
+  tick(): void {
     const before = this.#withoutTakeOver;
     this.#withoutTakeOver = new Map(
       this.#context.document().groups.map(({ name }) => [name, this.#notConfigured(name)]),
@@ -138,12 +146,6 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
       if (was === undefined || (was === null) === (reason === null)) continue;
       this.agents.maintenance(group, reason !== null, reason ?? 'automatic take-over is on again');
     }
-  }
-
-  /** AS-14: this node takes nothing over (text: why), or does again. */
-  nodeMaintenance(reason: string | null): void {
-    this.#nodeMaintenance = reason;
-    this.documentChanged();
   }
 
   // ---- following the groups ----
@@ -173,6 +175,9 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
     const part = this.#part(group);
     part.check.cancel();
     this.#context.gaveUp(group, null);
+    // What failed here may do well where the group is now; if not, that node tells.
+    for (const failure of [...this.#failures.values()])
+      if (failure.group === group) this.#end(group, failure.code, failure.id);
     void this.#stop(part, 'lost');
   }
 
@@ -316,6 +321,7 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
       variables,
       event: (kind, message) => event(group, kind, message),
       startFailed: (reason) => this.#gaveUp(group, group, reason),
+      started: () => this.#end(group, 'application-failed', group),
     });
     const check = new IntegrityCheck({
       clock,
@@ -330,7 +336,15 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
       variables,
       event: (kind, message) => event(group, kind, message),
       failed: (reason) =>
-        this.#indicate(group, 'group', group, 'integrity-check-failed', `group ${group}: ${reason}`, false),
+        this.#begin({
+          component: 'group',
+          id: group,
+          code: 'integrity-check-failed',
+          level: 'SYSTEM DOWN',
+          group,
+          text: `group ${group}: ${reason}`,
+        }),
+      settled: () => this.#end(group, 'integrity-check-failed', group),
     });
     return { resources, check, recovered: Promise.resolve() };
   }
@@ -348,14 +362,7 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
         giveUp: (application, reason) => this.#gaveUp(group, application, reason),
         recovered: (application) => {
           this.#context.gaveUp(group, null);
-          this.#indicate(
-            group,
-            'application',
-            application,
-            'application-failed',
-            `${application} is well again`,
-            true,
-          );
+          this.#end(group, 'application-failed', application);
         },
         event: (kind, message) => event(group, kind, message),
       },
@@ -363,21 +370,33 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
   }
 
   #gaveUp(group: string, application: string, reason: string): void {
-    this.#indicate(group, 'application', application, 'application-failed', `group ${group}: ${reason}`, false);
+    this.#begin({
+      component: 'application',
+      id: application,
+      code: 'application-failed',
+      level: 'SERIOUS',
+      group,
+      text: `group ${group}: ${reason}`,
+    });
     this.#context.gaveUp(group, reason);
   }
 
-  #indicate(
-    group: string,
-    component: Indication['component'],
-    id: string,
-    code: Indication['code'],
-    text: string,
-    over: boolean,
-  ): void {
-    const { environment, node } = this.#context;
-    const atMs = environment.clock.wallMs();
-    this.#context.indicate({ component, id, code, level: 'SERIOUS', node, group, atMs, text, over });
+  /** HM-16. */
+  #begin(failure: Failure): void {
+    this.#failures.set(failureKey(failure), failure);
+    this.#context.indicate({ ...failure, ...this.#seen, over: false });
+  }
+
+  #end(group: string, code: AlertCode, id: string): void {
+    const key = failureKey({ group, code, id });
+    const failure = this.#failures.get(key);
+    if (failure === undefined) return;
+    this.#failures.delete(key);
+    this.#context.indicate({ ...failure, ...this.#seen, text: `over: ${failure.text}`, over: true });
+  }
+
+  get #seen(): { node: string; atMs: number } {
+    return { node: this.#context.node, atMs: this.#context.environment.clock.wallMs() };
   }
 
   #volumes(entry: GroupEntry | undefined): VolumeAccess[] {
@@ -402,12 +421,12 @@ export class ResourceControl implements GroupService, ResourceControlMethods {
   }
 
   #notConfigured(name: string): string | null {
-    const { node, document } = this.#context;
+    const { node, document, nodeAutomatic } = this.#context;
     const entry = document().groups.find((group) => group.name === name);
     if (entry === undefined) return `there is no group ${name}`;
     if (!entry.legs.some((leg) => leg.node === node)) return `${node} has no copy of ${name}`;
     if (entry.takeOver.automatic === 'off') return `automatic take-over of ${name} is switched off`;
-    return this.#nodeMaintenance;
+    return nodeAutomatic() ? null : `automatic take-over by ${node} is switched off`;
   }
 
   #entry(name: string): GroupEntry {

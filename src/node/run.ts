@@ -15,6 +15,7 @@ import { Node } from './node.ts';
 import { NodeAddresses } from './node-addresses.ts';
 import { NodeCommands } from './node-commands.ts';
 import { openStore, storeOfNode } from './open-store.ts';
+import { OwnProcessFaults } from './process-faults.ts';
 import { productionAt } from './production-places.ts';
 import { productVersion } from './product-version.ts';
 import { pulseKeyVariable, readPulseKey } from './pulse-key.ts';
@@ -85,6 +86,7 @@ export async function runNode(options: {
     bitsSlotBytes,
     productionAt: (document, path) => productionAt(document, { node: nodeName, dataFolder: own.dataFolder }, path),
     storeless: configuration.store.kind === 'none',
+    faults: new OwnProcessFaults(),
     resources: { commands, networkDevices: new NodeAddresses(commands), agents: own.agents },
     alerts: {
       settings: configuration.alerts,

@@ -2,6 +2,7 @@
  * Byte streams over TLS, both ends known by certificate: for application agents on other machines (AS-10). Only who has a
  * certificate of the configured authority is talked to.
  */
+import { isIP } from 'node:net';
 import { connect, createServer, type TLSSocket } from 'node:tls';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import { formatAddress, type Address, type ByteStream, type Listener, type StreamEvents } from '../base/network.ts';
@@ -76,7 +77,9 @@ export async function listenTls(
 }
 
 export function connectTls(to: TcpAddress, identity: TlsIdentity, events: StreamEvents): ByteStream {
-  const socket = connect({ ...common(identity), host: to.host, port: to.port, servername: to.host });
+  // RFC 6066 §3: a name is sent, an address is not.
+  const name = isIP(to.host) === 0 ? { servername: to.host } : {};
+  const socket = connect({ ...common(identity), host: to.host, port: to.port, ...name });
   const stream = new TlsStream(socket, formatAddress(to));
   stream.bind(events);
   socket.on('secureConnect', () => events.opened?.());

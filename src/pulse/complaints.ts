@@ -1,6 +1,7 @@
 /**
  * What the pulse reports of its own paths and of other nodes (HM-16, HM-19): each failure once when it begins and once
- * when it is over, by the difference between what was seen last and what is seen now.
+ * when it is over, by the difference between what was seen last and what is seen now. That a node as a whole is silent the
+ * agent tells, which remembers who said that it would stop.
  */
 import type { Clock } from '../base/clock.ts';
 import { formatDuration } from '../base/units.ts';
@@ -9,11 +10,11 @@ import type { ChannelKind } from './channel.ts';
 import type { AlertCode, AlertLevel, Component, Indication } from './indication.ts';
 import type { Heard, PeerSnapshot, PulseSnapshot } from './snapshot.ts';
 
-const codeOf: Readonly<Record<ChannelKind, AlertCode>> = {
-  network: 'network-path-failed',
-  mirror: 'mirror-failed',
-  interconnect: 'interconnect-failed',
-  link: 'link-down',
+/** As their runbooks have it (`docs/manual/alerts`). Links are told of by the node, which knows more of them. */
+const codeOf: Readonly<Record<Exclude<ChannelKind, 'link'>, { code: AlertCode; level: AlertLevel }>> = {
+  network: { code: 'network-path-failed', level: 'MODERATE' },
+  mirror: { code: 'mirror-failed', level: 'SERIOUS' },
+  interconnect: { code: 'interconnect-failed', level: 'SERIOUS' },
 };
 
 const logEveryMs = 60_000;
@@ -50,7 +51,7 @@ export class Complaints {
   look(snapshot: PulseSnapshot, channels: readonly ChannelState[]): void {
     const found = [
       ...channels.flatMap(({ channel, device, fault }): Condition[] =>
-        fault === null ? [] : [{ ...conditionOf(channel.kind, `${channel.id} at ${device}`), text: fault }],
+        fault === null ? [] : conditionsOf(channel.kind, `${channel.id} at ${device}`, fault),
       ),
       ...snapshot.peers.flatMap(silences),
       ...pathConditions(snapshot),
@@ -74,27 +75,17 @@ export class Complaints {
 
 const keyOf = ({ component, id, code }: Condition): string => JSON.stringify([component, id, code]);
 
-const conditionOf = (kind: ChannelKind, id: string): Omit<Condition, 'text'> => ({
-  component: kind,
-  id,
-  code: codeOf[kind],
-  level: 'MODERATE',
-});
+const conditionsOf = (kind: ChannelKind, id: string, text: string): Condition[] =>
+  kind === 'link' ? [] : [{ component: kind, id, ...codeOf[kind], text }];
 
 function silences({ node, heard, said }: PeerSnapshot): Condition[] {
-  const used = heard.filter(({ enable }) => enable !== 'DISABLE');
-  const silent = used.filter(({ hearing }) => hearing === 'silent' || hearing === 'probation');
-  const conditions = silent.map((one): Condition => ({
-    ...conditionOf(one.kind, `${one.channel} from ${node}`),
-    text: `${node} is not heard by ${one.channel}, ${sinceOf(one)}`,
-  }));
   // Nothing is missed of a node that said it would stop (AS-7).
   if (said?.leaving === true) return [];
-  if (used.length > 0 && used.every(({ hearing, fault }) => hearing === 'silent' && fault === null)) {
-    const text = `${node} is heard by no path: ${used.map((one) => `${one.channel} ${sinceOf(one)}`).join(', ')}`;
-    conditions.push({ component: 'node', id: node, code: 'node-silent', level: 'SERIOUS', text });
-  }
-  return conditions;
+  const used = heard.filter(({ enable }) => enable !== 'DISABLE');
+  const silent = used.filter(({ hearing }) => hearing === 'silent' || hearing === 'probation');
+  return silent.flatMap((one) =>
+    conditionsOf(one.kind, `${one.channel} from ${node}`, `${node} is not heard by ${one.channel}, ${sinceOf(one)}`),
+  );
 }
 
 /** Of the evidence as a whole (HM-13). */
@@ -112,7 +103,7 @@ function pathConditions({ node, peers }: PulseSnapshot): Condition[] {
     const isAlone = others.length > 0 && others.every(({ enable }) => enable !== 'ENABLE');
     if (!isHeard || !isAlone) return [];
     const text = `${peer.node} is heard by the network alone: ${others.map(({ channel }) => channel).join(', ')} do not work`;
-    return [{ ...shared, code: 'heartbeat-only-network', level: 'MODERATE', text }];
+    return [{ ...shared, code: 'heartbeat-only-network', level: 'SERIOUS', text }];
   });
 }
 

@@ -212,7 +212,7 @@ export class Host {
   #write(session: Session, volume: number, offset: number, length: number, fua: boolean): void {
     const { ledger, nextNumber } = this.#options;
     const number = nextNumber();
-    const write = ledger.issued({ number, kind: 'write', opening: session.opening }, volume, offset, length);
+    const write = ledger.issued({ number, kind: 'write', ...session }, volume, offset, length);
     const data = fillSectors(volume, offset / sectorBytes, length / sectorBytes, number);
     const done = this.#changed(session, write, `write ${number} of ${volume}:${offset}+${length}`, fua);
     session.process.call(() => session.volumes[volume]?.write(offset, data, fua, done));
@@ -221,7 +221,7 @@ export class Host {
   #zero(session: Session, volume: number, offset: number, length: number, keepAllocated: boolean): void {
     const { ledger, nextNumber } = this.#options;
     const number = nextNumber();
-    const write = ledger.issued({ number, kind: 'zero', opening: session.opening }, volume, offset, length);
+    const write = ledger.issued({ number, kind: 'zero', ...session }, volume, offset, length);
     const done = this.#changed(session, write, `zero ${number} of ${volume}:${offset}+${length}`, false);
     session.process.call(() => session.volumes[volume]?.zero(offset, length, { keepAllocated, fua: false }, done));
   }

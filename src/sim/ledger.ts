@@ -15,6 +15,7 @@ import type { Change } from '../stream/change.ts';
 import type { Lineage } from '../stream/position.ts';
 import type { GroupPlan } from './script.ts';
 import { nobodys } from './symbols.ts';
+import type { SimProcess } from './world/process.ts';
 import { sectorBytes } from './world/disk.ts';
 
 /** An invariant does not hold: the product is wrong, or the checker is. */
@@ -46,6 +47,8 @@ export interface Write {
   readonly volume: number;
   /** Of the session it was asked in. */
   readonly opening: number;
+  /** Which was asked: no other can stamp it. */
+  readonly process: SimProcess;
   /** Newest epoch hosts had seen completed when it was issued: its own must be later (HG-1). */
   readonly after: { readonly generation: number; readonly epoch: number };
   stamp: Stamp | null;
@@ -147,7 +150,12 @@ export class Ledger {
 
   /** @param opening the value of `openings` when the host's session began. */
   issued(
-    { number, kind, opening }: { number: number; kind: 'write' | 'zero'; opening: number },
+    {
+      number,
+      kind,
+      opening,
+      process,
+    }: { number: number; kind: 'write' | 'zero'; opening: number; process: SimProcess },
     volume: number,
     offset: number,
     length: number,
@@ -159,6 +167,7 @@ export class Ledger {
       first: this.sectorOf(volume, offset),
       count: length / sectorBytes,
       opening,
+      process,
       after: this.#completedEpoch,
       stamp: null,
       state: 'open',
@@ -277,7 +286,7 @@ export class Ledger {
   // ---- owners ----
 
   /** A record was stamped under a lineage. I4, HG-1. */
-  stamped(lineage: Lineage, change: Change): Write | null {
+  stamped(lineage: Lineage, change: Change, process: SimProcess): Write | null {
     const generation = this.#generation(lineage.generation, lineage.id);
     const other = generation.stamped.get(change.seq);
     if (change.generation !== lineage.generation || other !== undefined) {
@@ -285,7 +294,7 @@ export class Ledger {
     }
     generation.stamped.set(change.seq, change);
     if (change.kind === 'copy' || change.kind === 'copyZero' || change.length === 0) return null;
-    const write = this.#writeOf(change);
+    const write = this.#writeOf(change, process);
     if (write.stamp !== null) throw new Violation('I9', `write ${write.number} was stamped twice`);
     const { epoch, seq } = change;
     write.stamp = { generation: change.generation, epoch, seq };
@@ -478,14 +487,15 @@ export class Ledger {
     }
   }
 
-  #writeOf(change: Change): Write {
+  #writeOf(change: Change, process: SimProcess): Write {
     const first = this.sectorOf(change.volume, change.offset);
     if (change.data !== null) {
       const number = new DataView(change.data.buffer, change.data.byteOffset).getUint32(0, true);
       const write = this.writes.get(number);
       if (write?.first === first) return write;
     } else {
-      const fits = (zero: Write): boolean => zero.first === first && zero.count === change.length / sectorBytes;
+      const count = change.length / sectorBytes;
+      const fits = (zero: Write): boolean => zero.process === process && zero.first === first && zero.count === count;
       // Of a session given up, it may still come: what was held is let go in the order of its arrival.
       const preferred: readonly ((zero: Write) => boolean)[] = [
         (zero) => zero.state === 'open' && zero.opening === this.openings,

@@ -345,7 +345,11 @@ export const plantedBugs = {
         (original) =>
           function (this: Group, connection, frame) {
             const attach = frame.type === MessageType.attach ? parseBody(frame, attachSchema) : null;
-            if (attach?.ok === true && this.leg !== null && attach.value.generation < this.leg.state.seen.generation) {
+            if (
+              attach?.ok === true &&
+              this.leg !== null &&
+              attach.value.generation < this.leg.state.seen.generation
+            ) {
               const { generation, generationId: id } = attach.value;
               this.leg.metadata.change({ seen: { generation, id } });
             }
@@ -410,7 +414,9 @@ export const plantedBugs = {
             const snapshot = original.call(this);
             const peers = snapshot.peers.map((peer) => {
               const dead = peer.heard.some(({ enable, hearing }) => enable !== 'DISABLE' && hearing === 'silent');
-              return dead ? { ...peer, heard: peer.heard.map((heard) => ({ ...heard, hearing: 'silent' as const })) } : peer;
+              return dead
+                ? { ...peer, heard: peer.heard.map((heard) => ({ ...heard, hearing: 'silent' as const })) }
+                : peer;
             });
             return { ...snapshot, peers };
           },

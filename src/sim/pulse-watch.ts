@@ -75,7 +75,8 @@ export class PulseWatch {
     seen.decided.clear();
     if (by === undefined) return null;
     const what = `${by} of ${group} from ${before.owner} to ${record.owner}`;
-    if (this.#plan.calm && !this.#finale && !this.#helped) return new Violation('I14', `${what}, though no owner was lost`);
+    if (this.#plan.calm && !this.#finale && !this.#helped)
+      return new Violation('I14', `${what}, though no owner was lost`);
     if (this.#cluster.world.nowMs < this.#healedMs) return null;
     const most = this.#plan.giveBack === 'auto' ? 2 : 1;
     if (++seen.moves <= most || this.#helped) return null;
@@ -106,7 +107,9 @@ export class PulseWatch {
   /** What the agent of a node last thought of a group. */
   verdict(node: string, group: string): string {
     const last = this.#cluster.running(node)?.node.agentDecisions(group).at(-1);
-    return last === undefined ? 'nothing was decided' : `${last.verdict.rule}: ${last.verdict.text} (${last.outcome ?? ''})`;
+    return last === undefined
+      ? 'nothing was decided'
+      : `${last.verdict.rule}: ${last.verdict.text} (${last.outcome ?? ''})`;
   }
 
   /** Who does not hear whom, and how; null when everybody hears everybody by every way. */

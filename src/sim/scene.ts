@@ -358,7 +358,7 @@ class Scene {
         if (watched === undefined) return;
         const { owner } = group;
         this.#checked(() => {
-          const write = watched.ledger.stamped(owner.lineage, change);
+          const write = watched.ledger.stamped(owner.lineage, change, running.process);
           if (write !== null && this.#options.story !== undefined) {
             const { generation, epoch, seq } = change;
             this.#tell(`${running.name} stamps ${write.kind} ${write.number} ${generation}:${seq} epoch ${epoch}`);

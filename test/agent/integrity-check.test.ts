@@ -12,6 +12,7 @@ function node(settings: Partial<TakeOverSettings> = {}) {
   const { environment } = world.machine('east').start('holdfast');
   const commands = new FakeCommands(environment.clock);
   const failed: [string, boolean][] = [];
+  let settled = 0;
   const make = () =>
     new IntegrityCheck({
       clock: environment.clock,
@@ -22,8 +23,9 @@ function node(settings: Partial<TakeOverSettings> = {}) {
       variables: (reason) => ({ HOLDFAST_REASON: reason }),
       event: () => {},
       failed: (reason, letIn) => failed.push([reason, letIn]),
+      settled: () => (settled += 1),
     });
-  return { world, commands, failed, make, check: make() };
+  return { world, commands, failed, settled: () => settled, make, check: make() };
 }
 
 describe('the integrity check', () => {
@@ -45,12 +47,13 @@ describe('the integrity check', () => {
     [exits(4), 'the integrity check fsck ended with status 4'],
     [hangs, 'the integrity check fsck did not end within 1 s and was ended'],
   ])('AS-9: keeps hosts out when it fails', async (ending, problem) => {
-    const { world, commands, failed, check } = node();
+    const { world, commands, failed, settled, check } = node();
     commands.usual.set('fsck -n', ending);
     expect(await world.settle(check.beforeServing('takeOver'))).toBe(problem);
-    expect([failed, check.last?.state]).toEqual([[[problem, false]], 'failed']);
+    expect([failed, check.last?.state, settled()]).toEqual([[[problem, false]], 'failed', 0]);
     commands.usual.clear();
     expect(await world.settle(check.again())).toBe(null);
+    expect(settled()).toBe(1);
   });
 
   it('AS-9: lets hosts in all the same where that is configured', async () => {

@@ -94,6 +94,7 @@ it('HM-18: whatever is asked for and however commands behave, what may run is no
           variables: () => ({}),
           event: () => {},
           startFailed: () => {},
+          started: () => {},
         });
         const outcomes: Promise<Outcome>[] = [];
         for (const { do: what, thenMs } of steps) {

@@ -44,6 +44,7 @@ function group(entries: readonly ResourceEntry[] = [application('a'), applicatio
       variables: (reason) => ({ HOLDFAST_GROUP: 'g1', HOLDFAST_REASON: reason }),
       event: (_kind, message) => events.push(message),
       startFailed: (reason) => gaveUp.push(reason),
+      started: () => gaveUp.splice(0),
     });
   const note = (): Promise<readonly ResourceEntry[]> =>
     world.settle(new RunNote(environment.files, '/data/resources/g1').read());

@@ -99,13 +99,16 @@ describe('answers', () => {
     const document = (await (await fetch(`${url}/openapi.json`)).json()) as { openapi: string; paths: object };
     expect(document.openapi).toBe('3.1.0');
     expect(Object.keys(document.paths).sort()).toEqual([
+      '/v1/agents',
       '/v1/alerts',
       '/v1/alerts/acknowledge',
       '/v1/alerts/test',
       '/v1/document',
       '/v1/events',
       '/v1/groups/{group}/automatic',
+      '/v1/groups/{group}/check',
       '/v1/groups/{group}/decisions',
+      '/v1/groups/{group}/drills',
       '/v1/groups/{group}/give-back',
       '/v1/groups/{group}/log',
       '/v1/groups/{group}/log/marks',
@@ -118,6 +121,8 @@ describe('answers', () => {
       '/v1/groups/{group}/mirrors/{node}/resume',
       '/v1/groups/{group}/mirrors/{node}/resync',
       '/v1/groups/{group}/resolve',
+      '/v1/groups/{group}/resources',
+      '/v1/groups/{group}/resources/start',
       '/v1/groups/{group}/switch-over',
       '/v1/groups/{group}/take-over',
       '/v1/logs',

@@ -6,6 +6,7 @@ import { HoldfastError } from '../../src/base/errors.ts';
 import type { LogMoment } from '../../src/group/log-moments.ts';
 import { fakePulse, fakeTable } from './fake-pulse.ts';
 import type { ClusterStatus, GroupStatus, LegStatus, LogStatus } from '../../src/group/status.ts';
+import type { DrillReport } from '../../src/agent/drill-report.ts';
 import type { MoveResult, NodeControl, NodeEvent } from '../../src/node/control.ts';
 import { defaultGroupSettings, defaultTakeOverSettings, type ClusterDocument } from '../../src/store/document.ts';
 
@@ -238,6 +239,26 @@ export const fakeSink: SinkStatus = {
   nextTryAtMs: null,
 };
 
+export const fakeDrill: DrillReport = {
+  id: '0123456789abcdef',
+  group: 'g1',
+  kind: 'kill',
+  node: 'west',
+  owner: 'east',
+  state: 'passed',
+  startedAtMs: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
+  endedAtMs: Date.UTC(2026, 0, 2, 3, 4, 25, 678),
+  steps: [{ atMs: Date.UTC(2026, 0, 2, 3, 4, 6, 200), step: 'fault', text: 'east is killed' }],
+  servedBy: 'west',
+  pauseMs: 1840,
+  phases: { detectedMs: 1100, lapsedMs: 1600, servingMs: 1790, answeredMs: 1840 },
+  generations: { before: 7, after: 8 },
+  loss: 'No acknowledged write is lost.',
+  giveBackPauseMs: 42,
+  verdict: 'west served instead of east after a pause of 1840 ms.',
+  nextStep: null,
+};
+
 export function fakeControl(): FakeControl {
   const listeners = new Set<(event: NodeEvent) => void>();
   const asked: [string, unknown][] = [];
@@ -349,6 +370,20 @@ export function fakeControl(): FakeControl {
       find(request.group);
       asked.push(['giveBack', request]);
       return moved(request.group, 'east', 42, 'Nothing was lost.');
+    },
+    async startDrill(request) {
+      find(request.group);
+      asked.push(['startDrill', request]);
+      if (request.kind === 'partition') throw new HoldfastError('E_REFUSED', 'group g1: it is not marked for drills');
+      return { ...fakeDrill, kind: request.kind, state: 'running', steps: [] };
+    },
+    async listDrills({ group }) {
+      find(group);
+      return { drills: [fakeDrill], notes: ['south could not be asked: no connection'] };
+    },
+    async allowDrills(request) {
+      find(request.group);
+      asked.push(['allowDrills', request]);
     },
     async groupResources({ group }) {
       find(group);

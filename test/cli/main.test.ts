@@ -24,7 +24,7 @@ afterEach(async () => {
 
 async function run(words: string, io: FakeIo = fakeIo()): Promise<{ status: number; out: string; err: string }> {
   const argv = words.split(' ').filter((word) => word !== '');
-  const usesApi = /^(status|why|volume|group|mirror|log|config show|node automatic|judge list)/.test(words);
+  const usesApi = /^(status|why|volume|group|mirror|log|config show|node automatic|judge list|drill)/.test(words);
   const status = await main(usesApi ? [...argv, '--api', `127.0.0.1:${api.address.port}`] : argv, io);
   return { status, out: io.outText(), err: io.errText() };
 }

@@ -26,6 +26,11 @@ export interface NodeClusterOptions {
   readonly pulse?: Readonly<Record<string, unknown>>;
   readonly takeOver?: Readonly<Record<string, unknown>>;
   readonly group?: Readonly<Record<string, unknown>>;
+  readonly moreGroups?: readonly Readonly<Record<string, unknown>>[];
+  /** Default true. */
+  readonly withPulse?: boolean;
+  /** One between the first two nodes, over a Unix socket. */
+  readonly interconnect?: boolean;
   readonly more?: Readonly<Record<string, unknown>>;
   /** Before the nodes are started. */
   readonly prepare?: (namespaces: Namespaces, folder: string) => Promise<void>;
@@ -168,6 +173,10 @@ export class NodeCluster {
     await rm(this.folder, { recursive: true, force: true, maxRetries: 3 });
   }
 
+  #interconnectAt(): Record<string, string> {
+    return Object.fromEntries(this.nodes.slice(0, 2).map((node) => [node, `unix:${join(this.folder, 'ic.sock')}`]));
+  }
+
   get #file(): string {
     return join(this.folder, 'holdfast.yaml');
   }
@@ -192,14 +201,21 @@ export class NodeCluster {
         api,
         nbd: [`unix:${this.socket(name)}`],
       })),
-      pulse: {
-        preset: 'lan',
-        'key-file': join(folder, 'pulse.key'),
-        mirrors: nodes.flatMap((from) =>
-          nodes.filter((to) => to !== from).map((to) => ({ name: `${from}-${to}`, from, to })),
-        ),
-        ...options.pulse,
-      },
+      ...(options.withPulse === false
+        ? {}
+        : {
+            pulse: {
+              preset: 'lan',
+              'key-file': join(folder, 'pulse.key'),
+              mirrors: nodes.flatMap((from) =>
+                nodes.filter((to) => to !== from).map((to) => ({ name: `${from}-${to}`, from, to })),
+              ),
+              ...(options.interconnect === true
+                ? { interconnects: [{ name: 'ic', at: this.#interconnectAt() }] }
+                : {}),
+              ...options.pulse,
+            },
+          }),
       groups: [
         {
           name: 'g1',
@@ -210,6 +226,7 @@ export class NodeCluster {
           'take-over': { ...options.takeOver },
           ...options.group,
         },
+        ...(options.moreGroups ?? []),
       ],
       ...options.more,
     };

@@ -8,7 +8,7 @@ import {
   parseConfiguration,
   requireConfiguration,
 } from '../../src/node/configuration.ts';
-import { defaultGroupSettings } from '../../src/store/document.ts';
+import { defaultGroupSettings, defaultTakeOverSettings } from '../../src/store/document.ts';
 
 const right = `cluster: demo
 store: { kind: file, path: store }
@@ -78,6 +78,7 @@ describe('a right configuration', () => {
       ],
       pulse: [],
       heartbeat: null,
+      agents: { listen: [{ kind: 'unix', path: '/etc/east/agents.sock' }], tls: null, releaseMs: 30_000 },
     });
     expect(configuration.groups).toEqual([
       {
@@ -94,6 +95,8 @@ describe('a right configuration', () => {
           retentionMs: 86_400_000,
           retentionBytes: 2 ** 31,
         },
+        takeOver: defaultTakeOverSettings,
+        resources: [],
         settings: { ...defaultGroupSettings, graceMs: 2000, lagBytesMax: 2 ** 23 },
       },
     ]);

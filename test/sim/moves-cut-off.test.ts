@@ -25,7 +25,15 @@ function scene({ move, node, afterEffects }: Cut): Script {
   const deed: Action[] =
     afterEffects === undefined
       ? []
-      : [{ atMs: 0, kind: 'onDecision', group: 'g1', move, deed: { kind: 'crash', node, afterEffects, downMs: 4000 } }];
+      : [
+          {
+            atMs: 0,
+            kind: 'onDecision',
+            group: 'g1',
+            move,
+            deed: { kind: 'crash', node, afterEffects, downMs: 4000 },
+          },
+        ];
   return {
     seed: 'moves cut off',
     nodes: ['east', 'west'],
