@@ -36,8 +36,6 @@ export interface NodePulseContext {
   readonly leaseAcquired: (leaseId: string) => void;
   readonly leaseLapsed: (reason: string) => void;
   readonly changed: (snapshot: PulseSnapshot) => void;
-  /** Once an interval, while nothing changes. */
-  readonly aged: (snapshot: PulseSnapshot) => void;
   /** Seen by the pulse here, or (`from` another node) told by it. */
   readonly indicated: (indication: Indication, from: string) => void;
 }
@@ -117,7 +115,6 @@ export class NodePulse {
         leaseAcquired: (leaseId) => this.#context.leaseAcquired(leaseId),
         leaseLapsed: (reason) => this.#context.leaseLapsed(reason),
         changed: (snapshot) => this.#context.changed(snapshot),
-        aged: (snapshot) => this.#context.aged(snapshot),
         indicated: (indication, from) => this.#context.indicated(indication, from),
         tableChanged: (table) => this.#saveTable(table),
         control: (from, message) => this.#control(from, message),

@@ -54,10 +54,6 @@ export class InProcessPulseHost implements PulseHost {
           this.snapshot = snapshot;
           events.changed(snapshot);
         },
-        aged: (snapshot) => {
-          this.snapshot = snapshot;
-          events.aged?.(snapshot);
-        },
         indicated: (indication, from) => events.indicated(indication, from),
         tableChanged: (table) => events.tableChanged(table),
         control: (from, message) => events.control(from, message),

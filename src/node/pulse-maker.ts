@@ -82,7 +82,6 @@ export class NodePulseMaker implements PulseMaker {
   #watched(events: PulseEvents): PulseEvents {
     return {
       changed: (snapshot) => events.changed(snapshot),
-      aged: (snapshot) => events.aged?.(snapshot),
       indicated: (indication, from) => events.indicated(indication, from),
       control: (from, message) => events.control(from, message),
       tableChanged: (table) => {

@@ -41,8 +41,6 @@ export type FromPulse =
   /** The memory of the lease says something new. */
   | { readonly kind: 'lease' }
   | { readonly kind: 'changed'; readonly snapshot: PulseSnapshot }
-  /** Sent while few others wait. */
-  | { readonly kind: 'aged'; readonly snapshot: PulseSnapshot }
   | { readonly kind: 'indicated'; readonly indication: Indication; readonly from: string }
   | { readonly kind: 'tableChanged'; readonly table: StatusTable }
   /** Answered by `controlled` with the same number. */
@@ -80,9 +78,9 @@ export class Outgoing<Message> {
     this.#port.postMessage(message);
   }
 
-  /** False: the other side has not taken what it has, `most` messages; nothing was sent. */
-  offer(message: Message, most = backlogMax): boolean {
-    if (((this.#sent - Atomics.load(this.#taken, this.#direction)) | 0) >= most) return false;
+  /** False: the other side has not taken what it has; nothing was sent. */
+  offer(message: Message): boolean {
+    if (((this.#sent - Atomics.load(this.#taken, this.#direction)) | 0) >= backlogMax) return false;
     this.send(message);
     return true;
   }

@@ -41,9 +41,6 @@ export function servePulse(port: MessagePort, data: PulseThreadData, maker: Puls
   });
 }
 
-/** Beyond so many on the way, times are not worth sending. */
-const agedMax = 4;
-
 class PulseThread {
   readonly #environment: Environment;
   readonly #data: PulseThreadData;
@@ -156,10 +153,6 @@ class PulseThread {
       changed: (snapshot) => {
         this.#owed.snapshot = snapshot;
         this.#sendOwed();
-      },
-      aged: (snapshot) => {
-        // An engine that takes nothing is sent none: they are worth something for a moment only.
-        if (this.#owed.snapshot === null) this.#outgoing.offer({ kind: 'aged', snapshot }, agedMax);
       },
       tableChanged: (table) => {
         this.#owed.table = table;

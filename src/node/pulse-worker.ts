@@ -202,10 +202,6 @@ export class WorkerPulseHost implements PulseHost {
         this.snapshot = message.snapshot;
         this.#events?.changed(message.snapshot);
         return;
-      case 'aged':
-        this.snapshot = message.snapshot;
-        this.#events?.aged?.(message.snapshot);
-        return;
       case 'indicated':
         this.#events?.indicated(message.indication, message.from);
         return;

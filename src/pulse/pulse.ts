@@ -84,8 +84,6 @@ export class Pulse implements PulseService {
   #judging: Timer | null = null;
   /** What `changed` was last called about. */
   #told = '';
-  /** When `changed` or `aged` was last called; monotonic. */
-  #agedMs = -Infinity;
   #running = false;
 
   constructor(environment: Environment, options: PulseOptions, events: PulseEvents) {
@@ -446,14 +444,8 @@ export class Pulse implements PulseService {
         peer.heard.map(({ channel, enable, hearing, fault }) => [channel, enable, hearing, fault]),
       ]),
     ]);
-    if (told === this.#told) {
-      if (nowMs - this.#agedMs < this.#options.settings.intervalMs) return;
-      this.#agedMs = nowMs;
-      this.#events.aged?.(snapshot);
-      return;
-    }
+    if (told === this.#told) return;
     this.#told = told;
-    this.#agedMs = nowMs;
     this.#events.changed(snapshot);
   }
 

@@ -37,8 +37,6 @@ export interface ChannelEntry {
 export interface PulseEvents {
   /** What is heard, said or known of paths has become another; not called when only times went on. */
   changed(snapshot: PulseSnapshot): void;
-  /** Once an interval: nothing but times has gone on since `changed`. What lives by how long ago it heard needs them. */
-  aged?(snapshot: PulseSnapshot): void;
   /** A failure or its end: of this node's own paths (`from` is this node), or told by another. */
   indicated(indication: Indication, from: string): void;
   /** The table has changed: what it says is worth keeping over a restart. */

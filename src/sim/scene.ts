@@ -227,7 +227,10 @@ class Scene {
     this.#cluster.lose(owner);
     const served = (): boolean => {
       const { record } = watched;
-      return record !== null && record.owner !== owner && this.#cluster.group(record.owner, name)?.serving === true;
+      if (record === null || record.owner === owner) return false;
+      const group = this.#cluster.group(record.owner, name);
+      // `on-target-loss: suspend` is the user's own wish that hosts wait now.
+      return group?.serving === true || [...(group?.owner?.holds ?? [])].join() === 'target';
     };
     if (!(await this.#until(served, pulse.servedAgainMs))) {
       const why = this.#cluster.targetsOf(name, owner).map(({ node }) => `${node}: ${pulse.verdict(node, name)}`);

@@ -21,8 +21,6 @@ export interface TestNode {
   readonly process: SimProcess;
   readonly pulse: Pulse;
   readonly snapshots: PulseSnapshot[];
-  /** Told while nothing but times went on. */
-  readonly aged: PulseSnapshot[];
   readonly indications: { readonly indication: Indication; readonly from: string }[];
   readonly controls: { readonly from: string; readonly message: ControlMessage }[];
   /** What it answers to requests. */
@@ -56,7 +54,6 @@ export function startNode(
       .map((member) => ({ node: member.name, addresses: [{ host: member.name, port: 10_815 }] })),
   });
   const snapshots: PulseSnapshot[] = [];
-  const aged: PulseSnapshot[] = [];
   const indications: TestNode['indications'] = [];
   const controls: TestNode['controls'] = [];
   const pulse = new Pulse(
@@ -76,7 +73,6 @@ export function startNode(
     },
     {
       changed: (snapshot) => snapshots.push(snapshot),
-      aged: (snapshot) => aged.push(snapshot),
       indicated: (indication, from) => indications.push({ indication, from }),
       tableChanged: () => {},
       control: async (from, message) => {
@@ -85,7 +81,7 @@ export function startNode(
       },
     },
   );
-  const node: TestNode = { name, process, pulse, snapshots, aged, indications, controls, answer: null };
+  const node: TestNode = { name, process, pulse, snapshots, indications, controls, answer: null };
   if (change.start !== false) process.call(() => pulse.start());
   return node;
 }

@@ -47,18 +47,6 @@ describe('two pulses', () => {
     expect(refused(east, 'west')?.unproven ?? 0).toBeLessThan(3);
   });
 
-  it('are told once an interval how long ago the other was heard, though nothing changes (IM-5)', async () => {
-    const { east, world } = await pair('aged');
-    await world.run(3000);
-    const before = { told: east.snapshots.length, aged: east.aged.length };
-    await world.run(4000);
-    expect(east.snapshots.length).toBe(before.told);
-    const aged = east.aged.slice(before.aged);
-    expect(aged.length).toBeGreaterThan(12);
-    expect(aged.length).toBeLessThanOrEqual(20);
-    for (const { peers } of aged) expect(peers[0]?.heard[0]?.silentMs).toBeLessThan(500);
-  });
-
   it('see a death after the timeout, and report it once (HM-7, HM-12, HM-16)', async () => {
     const { east, west, world } = await pair('death');
     east.process.crash();

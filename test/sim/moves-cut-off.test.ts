@@ -9,7 +9,7 @@ import { describe, expect, it } from 'vitest';
 import { playScript, type SceneResult } from '../../src/sim/scene.ts';
 import type { Action, AgentMove, Script } from '../../src/sim/script.ts';
 
-const every = process.env['HOLDFAST_EVERY_STEP'] === '1' ? 1 : 11;
+const every = process.env['HOLDFAST_EVERY_STEP'] === '1' ? 1 : 19;
 /** Effects of a node from its decision until it serves, heartbeats among them; what is beyond is cut off while it serves. */
 const stepsMax = 130;
 
