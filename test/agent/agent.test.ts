@@ -73,7 +73,8 @@ describe('a lost owner', () => {
       });
       const { node } = cluster.at('west');
       if (where === 'node') await cluster.world.settle(node.setNodeAutomatic({ node: 'west', on: false }));
-      const told = (): boolean => cluster.at('west').events.some((event) => event.includes('is not taken over by west'));
+      const told = (): boolean =>
+        cluster.at('west').events.some((event) => event.includes('is not taken over by west'));
       await cluster.world.run(5000);
       // Its owner lives: nobody misses a take-over.
       expect(told()).toBe(false);
