@@ -303,7 +303,6 @@ describe.skipIf(obstacle !== null)('HM-16: a failure is shown at the other site,
     nodes.spawn('west');
     await isOver('east', silent);
     await isOver('east', linkDown);
-    await isOver('west', silent);
   });
 
   test('and in the end nothing is open', nothingIsOpen);
