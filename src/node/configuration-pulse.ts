@@ -98,6 +98,7 @@ export const pulseSchema = section('the pulse', {
     echo: time.optional(),
     silence: time.optional(),
     'command-timeout': time.optional(),
+    'frames-count': yesNo.optional(),
   }).optional(),
   network: yesNo.optional(),
   mirrors: list(mirror, 'heartbeat mirrors', { min: 0 }).optional(),
@@ -157,6 +158,7 @@ function timesOf(declared: DeclaredPulse): PresetSettings {
       echoMs: link.echo ?? preset.link.echoMs,
       silenceMs: link.silence ?? preset.link.silenceMs,
       commandTimeoutMs: link['command-timeout'] ?? preset.link.commandTimeoutMs,
+      ...(link['frames-count'] === undefined ? {} : { framesCount: link['frames-count'] }),
     },
   };
 }
@@ -180,7 +182,12 @@ export function describePulse({ settings, keyFile }: PulseConfiguration): unknow
     stall: ms(settings.stallMs),
     'lease-ttl': ms(settings.leaseTtlMs),
     'lease-margin': ms(settings.leaseMarginMs),
-    link: { echo: ms(link.echoMs), silence: ms(link.silenceMs), 'command-timeout': ms(link.commandTimeoutMs) },
+    link: {
+      echo: ms(link.echoMs),
+      silence: ms(link.silenceMs),
+      'command-timeout': ms(link.commandTimeoutMs),
+      ...(link.framesCount === undefined ? {} : { 'frames-count': link.framesCount }),
+    },
     network: settings.network,
     mirrors: settings.mirrors,
     interconnects: settings.interconnects.map((each) => ({

@@ -77,7 +77,7 @@ import { sightOf } from './group-sight.ts';
 import { LogControl } from './log-control.ts';
 import { MirrorControl } from './mirror-control.ts';
 import { mergeStatus, unreachable, type StatusAnswer } from './merge-status.ts';
-import { echoTimes, healthTimes, tellHealth } from './link-supervision.ts';
+import { echoTimes, healthTimes, LinkSupervision } from './link-supervision.ts';
 import { NodePulse, type NodePulseContext } from './node-pulse.ts';
 import { PulseControlPart, type PulseTableRow } from './pulse-control.ts';
 import type { ProcessFaults } from './process-faults.ts';
@@ -157,6 +157,7 @@ export class Node implements NodeControl {
   readonly #pulseControl: PulseControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
   readonly #pulse: NodePulse;
+  readonly #linkSupervision: LinkSupervision;
   readonly #lease: Lease;
   /** With the peers' documents, where each node has its own; null where a store has the only one. */
   readonly #agreement: DocumentAgreement | null;
@@ -221,12 +222,17 @@ export class Node implements NodeControl {
         this.#event(null, 'lease', `the lease has lapsed: ${reason}`);
         for (const group of this.#groups.values()) group.leaseLapsed();
       },
-      changed: (snapshot) => {
-        if (this.#links !== null) tellHealth(this.#links, snapshot);
+      changed: () => {
         this.#agent.look();
         this.#alerts?.heardNodesChanged();
       },
       indicated: (indication) => this.#note(indication),
+    });
+    this.#linkSupervision = new LinkSupervision({
+      clock: options.environment.clock,
+      times: () => healthTimes(this.#document.pulse),
+      pulse: () => this.#pulse.asked,
+      heard: (peer, agoMs) => this.#links?.healthHeard(peer, agoMs),
     });
     this.#agreement = options.storeless ? this.#makeAgreement() : null;
     this.heartbeatMirrors = new MirrorControl({
@@ -341,6 +347,7 @@ export class Node implements NodeControl {
     await this.#links.start();
     await this.#openAlerts();
     await this.#pulse.start();
+    this.#linkSupervision.start();
     this.#tick();
     void this.#poll();
     await this.#agent.start();
@@ -358,6 +365,7 @@ export class Node implements NodeControl {
     await this.#resources?.close();
     for (const group of this.#groups.values()) await group.close();
     await this.#links?.close();
+    this.#linkSupervision.stop();
     await this.#pulse.stop();
     await this.#options.store.close();
     await this.#alerts?.close();

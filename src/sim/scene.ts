@@ -229,13 +229,12 @@ class Scene {
     this.#tell(`--- ${owner} is lost for good`);
     pulse.healed(this.#world.nowMs, true);
     this.#cluster.lose(owner);
-    const waits = watched.plan.log?.onTargetLoss === 'suspend';
     const served = (): boolean => {
       const { record } = watched;
       if (record === null || record.owner === owner) return false;
       const group = this.#cluster.group(record.owner, name);
-      // TL-20: where hosts are rather to wait than to run unprotected, they do.
-      return group?.serving === true || (waits && group?.role === 'primary');
+      // `on-target-loss: suspend` is the user's own wish that hosts wait now.
+      return group?.serving === true || [...(group?.owner?.holds ?? [])].join() === 'target';
     };
     if (!(await this.#until(served, pulse.servedAgainMs))) {
       const why = this.#cluster.targetsOf(name, owner).map(({ node }) => `${node}: ${pulse.verdict(node, name)}`);

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { DrillBook } from '../../src/agent/drill-book.ts';
 import { assertFit, type DrillFacts } from '../../src/agent/drill-conditions.ts';
-import { Drill, type DrillContext, type DrillPlan } from '../../src/agent/drill.ts';
+import { Drill, type DrillContext, type DrillPlan, type DrillProbe } from '../../src/agent/drill.ts';
 import { drillKinds, type DrillKind, type DrillReport } from '../../src/agent/drill-report.ts';
 import type { ReadDecision } from '../../src/agent/decision-book.ts';
 import { HoldfastError } from '../../src/base/errors.ts';
@@ -10,6 +10,45 @@ import { World } from '../../src/sim/world/world.ts';
 import type { GroupEntry } from '../../src/store/document.ts';
 import { fakeControl, fakeGroup } from '../api/fake-control.ts';
 import { HandClock } from '../node/hand-clock.ts';
+
+class FakeProbe implements DrillProbe {
+  reading = false;
+  answers = 0;
+  longest: DrillProbe['longest'] = null;
+  readonly #clock: HandClock;
+  #lastMs = -Infinity;
+
+  constructor(clock: HandClock) {
+    this.#clock = clock;
+  }
+
+  get silentMs(): number {
+    return this.#clock.nowMs - this.#lastMs;
+  }
+
+  start(): void {
+    this.reading = true;
+    this.#lastMs = -Infinity;
+  }
+
+  stop(): void {
+    this.reading = false;
+  }
+
+  mark(): void {
+    this.answers = 0;
+    this.longest = null;
+  }
+
+  answered(): void {
+    if (!this.reading) return;
+    const lengthMs = this.silentMs;
+    if (Number.isFinite(lengthMs) && lengthMs > (this.longest?.lengthMs ?? 0))
+      this.longest = { lengthMs, endedAtMs: this.#clock.wallMs() };
+    this.answers++;
+    this.#lastMs = this.#clock.nowMs;
+  }
+}
 
 /** A pair of which east serves until it is struck, and west from a given time after. */
 class FakePair {
@@ -24,32 +63,12 @@ class FakePair {
   clientReads = true;
   refusals = 0;
   struckAtMs: number | null = null;
-  #reading = false;
-  #answers = 0;
-  #lastMs = -Infinity;
-  #longest: { lengthMs: number; endedAtMs: number } | null = null;
+  readonly probe = new FakeProbe(this.clock);
 
   context(): DrillContext {
-    const pair = this;
     return {
       clock: this.clock,
-      probe: {
-        start: () => (pair.#reading = true),
-        stop: () => (pair.#reading = false),
-        mark: () => {
-          pair.#answers = 0;
-          pair.#longest = null;
-        },
-        get answers() {
-          return pair.#answers;
-        },
-        get silentMs() {
-          return pair.clock.nowMs - pair.#lastMs;
-        },
-        get longest() {
-          return pair.#longest;
-        },
-      },
+      probe: this.probe,
       strike: async () => {
         this.struckAtMs = this.clock.nowMs;
         this.server = null;
@@ -68,10 +87,6 @@ class FakePair {
       decisions: async () => this.decisions(),
       changed: (report) => this.reports.push(report),
     };
-  }
-
-  get reading(): boolean {
-    return this.#reading;
   }
 
   /** Until the drill has ended. Time passes in steps of the client's reads. */
@@ -97,13 +112,7 @@ class FakePair {
         this.generation++;
       }
     }
-    if (this.#reading && this.clientReads && this.server !== null) {
-      const lengthMs = this.clock.nowMs - this.#lastMs;
-      if (lengthMs > (this.#longest?.lengthMs ?? 0) && Number.isFinite(lengthMs))
-        this.#longest = { lengthMs, endedAtMs: this.clock.wallMs() };
-      this.#answers++;
-      this.#lastMs = this.clock.nowMs;
-    }
+    if (this.clientReads && this.server !== null) this.probe.answered();
     this.clock.pass(20);
   }
 
@@ -163,7 +172,7 @@ describe('a drill', () => {
         'end',
       ]);
       expect(pair.moves).toEqual(['g1 to east']);
-      expect(pair.reading).toBe(false);
+      expect(pair.probe.reading).toBe(false);
     },
   );
 
@@ -200,7 +209,7 @@ describe('a drill', () => {
     expect(report.state).toBe('failed');
     expect(report.verdict).toContain('nobody took over from east within 70000 ms. It was left so: nobody serves it');
     expect(report.nextStep).toContain('holdfast group switch-over g1 --to east');
-    expect([pair.moves, pair.reading]).toEqual([[], false]);
+    expect([pair.moves, pair.probe.reading]).toEqual([[], false]);
   });
 
   it('fails where a copy does not become whole, and does not give back then', async () => {

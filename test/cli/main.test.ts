@@ -302,6 +302,30 @@ describe('why, volumes, groups', () => {
     ]);
   });
 
+  it('drill follows a drill to its end, over the time its node is away; list and allow take their own options (BY-11)', async () => {
+    const { port } = api.address;
+    const io = fakeIo();
+    io.onPause = (count) => {
+      if (count === 0) void api.close();
+      if (count === 5)
+        void startApi(control, { kind: 'tcp', host: '127.0.0.1', port }, '1.0.0').then((again) => (api = again));
+    };
+    const { status, out } = await run('drill g1 --kind kill --yes', io);
+    expect(status).toBe(0);
+    expect(out).toContain('03:04:06.200  fault: east is killed\n');
+    expect(out).toMatch(/^pause a client saw +1840 ms$/m);
+    expect(out).toMatch(/^passed: west served instead of east/m);
+    expect(control.asked).toEqual([['startDrill', { group: 'g1', kind: 'kill', yes: true }]]);
+    expect((await run('drill list g1')).out).toMatch(
+      /kill +east +west +1840 ms +42 ms +passed\nsouth could not be asked/,
+    );
+    expect(JSON.parse((await run('drill list g1 --json')).out)).toMatchObject({ drills: [{ kind: 'kill' }] });
+    expect((await run('drill allow g1 off')).out).toBe('drills of g1 are refused now\n');
+    expect(await run('drill g1 --kind partition')).toMatchObject({ status: 3 });
+    expect(await run('drill g1')).toMatchObject({ status: 2 });
+    expect(await run('drill g1 --kind flood')).toMatchObject({ status: 2 });
+  });
+
   it('volume list shows the WWID in 80 columns', async () => {
     const { out } = await run('volume list');
     expect(out).toMatch(/^vol1 +g1 +east +1 GiB +60{31}$/m);

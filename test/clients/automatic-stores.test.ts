@@ -160,25 +160,35 @@ describe('without a store, on heartbeats alone', () => {
   }) => {
     skip(obstacle !== null, obstacle ?? '');
     const { nodes, writer } = await start(heartbeatOnly);
+    await writer.stop();
+    // A host at each side that knows of no other: what both are told cannot be had together.
+    const at = (node: string): RoamingHost =>
+      new RoamingHost(
+        { sockets: [nodes.socket(node)], volume: 'vol1', blocks, depth: 2, random: seededRandom(3) },
+        new WriteRecord(blocks),
+      );
+    const eastern = at('east');
+    host = eastern;
+    await eastern.untilAcknowledged(50, 20_000);
     await nodes.namespaces.cut('west', 'all');
     await until('two owners', 40_000, async () => {
       const [east, west] = [await nodes.group('east'), await nodes.group('west')];
       return east?.service === 'Serving' && west?.owner === 'west' && west.service === 'Serving' ? true : null;
     });
-    await writer.untilAcknowledged(100, 20_000);
-    // Somebody writes at the other one as well.
-    const other = new RoamingHost(
-      { sockets: [nodes.socket('west')], volume: 'vol1', blocks, depth: 2, random: seededRandom(3) },
-      new WriteRecord(blocks),
-    );
+    await eastern.untilAcknowledged(100, 20_000);
+    const other = at('west');
     await other.untilAcknowledged(50, 20_000);
     await other.stop();
-    await writer.stop();
+    await eastern.stop();
     host = null;
     await nodes.namespaces.mend('west');
+    let last = '';
     const told = await until('told', 30_000, async () => {
       const { stdout } = await nodes.cli('east', 'why', 'g1');
+      last = stdout;
       return /split brain/i.test(stdout) ? stdout : null;
+    }).catch(async (error: unknown) => {
+      throw new Error(`${String(error)}; east says: ${last}; ${await nodes.logTail('west')}`, { cause: error });
     });
     expect(told).toContain('resolve');
     const resolved = await nodes.cli('east', 'group', 'resolve', 'g1', '--keep', 'east', '--yes');

@@ -60,6 +60,15 @@ function problemsOf(...replacements: [from: string, to: string][]): string[] {
 }
 
 describe('the pulse in a right configuration', () => {
+  it('IM-5: says whether frames count as heartbeats, and says it again when it is written down', () => {
+    const said = requireConfiguration(
+      right.replace('  interval: 100ms', '  link: { frames-count: false }'),
+      '/etc/holdfast.yaml',
+    );
+    expect(said.pulse?.settings.link).toEqual({ ...presets.lan.link, framesCount: false });
+    expect(stringify(describeConfiguration(said))).toContain('frames-count: false');
+  });
+
   const configuration = requireConfiguration(right, '/etc/holdfast.yaml');
 
   it('has the numbers of its preset, less those that are given, and absolute paths (AS-13)', () => {
