@@ -26,7 +26,15 @@ import { IntentMap } from '../volume/intent-map.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { MirrorMode } from '../store/document.ts';
 import type { PulsePlan } from './pulse-plan.ts';
-import { drawScript, legsOf, type Action, type FaultClass, type GroupPlan, type HostPlan, type Script } from './script.ts';
+import {
+  drawScript,
+  legsOf,
+  type Action,
+  type FaultClass,
+  type GroupPlan,
+  type HostPlan,
+  type Script,
+} from './script.ts';
 import { SimDevice } from './world/disk.ts';
 import { replaceGetter, replaceMethod, type Undo } from './observe.ts';
 
