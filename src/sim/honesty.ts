@@ -47,7 +47,8 @@ export function overLimit(
   const bytesMax = lagBytesMax + (outstanding + copies) * 256 * 1024;
   if (history.bytes > bytesMax) return `${history.bytes} bytes are kept, at most ${bytesMax} may be`;
   const requests = requestsHeld + changesInFlight;
-  const requestsMax = 2 * outstanding + volumes;
+  // Its own flushes: of a hand-over, and of a stop that comes in between.
+  const requestsMax = 2 * outstanding + 2 * volumes;
   if (requests > requestsMax) return `${requests} requests are held or under way, ${outstanding} were made`;
   return null;
 }

@@ -26,7 +26,15 @@ import { IntentMap } from '../volume/intent-map.ts';
 import { LocalLeg } from '../volume/local-leg.ts';
 import type { MirrorMode } from '../store/document.ts';
 import type { PulsePlan } from './pulse-plan.ts';
-import { drawScript, type Action, type FaultClass, type GroupPlan, type Script } from './script.ts';
+import {
+  drawScript,
+  legsOf,
+  type Action,
+  type FaultClass,
+  type GroupPlan,
+  type HostPlan,
+  type Script,
+} from './script.ts';
 import { SimDevice } from './world/disk.ts';
 import { replaceGetter, replaceMethod, type Undo } from './observe.ts';
 
@@ -41,8 +49,11 @@ interface Planted {
   readonly inModes?: readonly MirrorMode[];
   /** Seen where hosts do little: a leg is made durable of itself only while they rest. */
   readonly withQuietHosts?: boolean;
-  /** Seen where one host stays with the old owner while another, less patient, has found the new one; and leases are long. */
-  readonly withHostsApart?: boolean;
+  /**
+   * Seen where one host, that thinks for so long, stays with the old owner while another, less patient, has found the new
+   * one; and leases are long.
+   */
+  readonly withHostsApart?: number;
   /** Seen where groups have logs. */
   readonly withLogs?: boolean;
   /** Seen where there is a pulse like this. */
@@ -51,6 +62,8 @@ interface Planted {
   readonly ofNodes?: number;
   /** Seen where logs rot all the time. */
   readonly withRot?: boolean;
+  /** What brings it out for sure, besides what is drawn. */
+  readonly withActions?: (script: Script) => Action[];
   readonly plant: () => Undo[];
 }
 
@@ -211,7 +224,7 @@ export const plantedBugs = {
     violates: ['I3', 'I5'],
     foundAmong: ['storeless'],
     inModes: ['sync'],
-    withHostsApart: true,
+    withHostsApart: 400,
     plant: () => [replaceGetter(PromisesGiven.prototype, 'remainingMs', 0)],
   },
   'bitmap-cleared': {
@@ -334,10 +347,11 @@ export const plantedBugs = {
   },
   'generation-ignored': {
     breaks: 'R12: a target forgets that it has seen a newer generation, and follows the old owner again',
-    violates: ['I1', 'I2', 'I3', 'I4', 'I5', 'I6', 'I9'],
-    foundAmong: ['pause', 'crash'],
+    violates: ['I4'],
+    foundAmong: [],
     inModes: ['sync'],
     ofNodes: 3,
+    withActions: cutOffAndReplaced,
     plant: () => [
       replaceMethod(
         Group.prototype,
@@ -360,8 +374,11 @@ export const plantedBugs = {
   },
   'lease-before-pause': {
     breaks: 'R15, R16: the lease is looked at before a pause, and not after it',
-    violates: ['I2', 'I3', 'I5', 'I9'],
-    foundAmong: ['pause', 'isolation'],
+    violates: ['I3', 'I5'],
+    foundAmong: [],
+    inModes: ['sync'],
+    withHostsApart: 4000,
+    withActions: standsStillAndIsReplaced,
     plant: () => {
       const trusted = new WeakMap<LeaseHolder, number>();
       return [
@@ -432,7 +449,7 @@ export const plantedBugs = {
 } as const satisfies Record<string, Planted>;
 
 /** Of a lease that was valid. */
-const looksSaved = 20;
+const looksSaved = 500;
 
 export type PlantedBug = keyof typeof plantedBugs;
 
@@ -469,10 +486,11 @@ export function drawScriptFor(bug: PlantedBug, seed: string, nodes?: number): Sc
     foundAmong,
     inModes,
     withQuietHosts = false,
-    withHostsApart = false,
+    withHostsApart,
     withLogs,
     withPulse,
     ofNodes,
+    withActions,
     withRot = false,
   }: Planted = plantedBugs[bug];
   const script = drawScript(seed, {
@@ -484,14 +502,17 @@ export function drawScriptFor(bug: PlantedBug, seed: string, nodes?: number): Sc
   const { groups, hosts, actions } = script;
   return {
     ...script,
-    ...(withHostsApart && { leaseTtlMs: 3000 }),
+    ...(withActions && { durationMs: Math.max(script.durationMs, 12_000) }),
+    ...(withHostsApart !== undefined && { leaseTtlMs: 3000 }),
     groups: inModes === undefined ? groups : groups.map((group) => inMode(group, inModes[0])),
     hosts: withQuietHosts
       ? hosts.map((host) => ({ ...host, ...quiet }))
-      : withHostsApart
-        ? groups.flatMap(({ name: group }) => hostsApart.map((host) => ({ ...host, group })))
+      : withHostsApart !== undefined
+        ? groups.flatMap(({ name: group }) => hostsApart(withHostsApart).map((host) => ({ ...host, group })))
         : hosts,
-    actions: withRot ? [...actions, ...rotting(script)].sort((one, two) => one.atMs - two.atMs) : actions,
+    actions: [...actions, ...(withRot ? rotting(script) : []), ...(withActions?.(script) ?? [])].sort(
+      (one, two) => one.atMs - two.atMs,
+    ),
   };
 }
 
@@ -503,13 +524,35 @@ function rotting({ groups, durationMs }: Script): Action[] {
   );
 }
 
+/** The first group's owner is taken over from while it stands still; after that the store is too slow to tell it. */
+function standsStillAndIsReplaced(script: Script): Action[] {
+  return script.groups.slice(0, 1).flatMap((group): Action[] => [
+    { atMs: 500, kind: 'pause', node: group.owner, afterEffects: 5, forMs: 8000 },
+    { atMs: 8000, kind: 'storeSlow', factor: 300, forMs: 2000 },
+    { atMs: 600, kind: 'takeOver', group: group.name, node: followerOf(group, script), force: false },
+  ]);
+}
+
+/** The first group's owner is taken over from while it is cut off, and learns of it late. */
+function cutOffAndReplaced(script: Script): Action[] {
+  return script.groups.slice(0, 1).flatMap((group): Action[] => [
+    { atMs: 500, kind: 'partition', from: group.owner, ways: 'both', forMs: 8000 },
+    { atMs: 500, kind: 'storeAway', nodes: [group.owner], forMs: 11_000 },
+    { atMs: 600, kind: 'takeOver', group: group.name, node: followerOf(group, script), force: false },
+  ]);
+}
+
+function followerOf(group: GroupPlan, { nodes }: Script): string {
+  return legsOf(group, nodes).find(({ node }) => node !== group.owner)?.node ?? group.owner;
+}
+
 function inMode(group: GroupPlan, mode = group.mode): GroupPlan {
   const { legs } = group;
   return { ...group, mode, ...(legs && { legs: legs.map(({ node }) => ({ node, mode })) }) };
 }
 
-const hostsApart = [
-  { lanes: 8, thinkMs: 400, places: 24, patienceMs: 1e9 },
+const hostsApart = (thinkMs: number): Omit<HostPlan, 'group'>[] => [
+  { lanes: 8, thinkMs, places: 24, patienceMs: 1e9 },
   { lanes: 2, thinkMs: 30, places: 24, patienceMs: 200 },
 ];
 const quiet = { lanes: 1, thinkMs: 1500, places: 8 };

@@ -70,6 +70,8 @@ interface Watched {
   promised: Promised;
   /** How often a person had to help since all was healed. */
   helped: number;
+  /** By node: the newest generation that it knew of on its disk (I4). */
+  readonly generations: Map<string, number>;
   /** Where a person insists on a take-over, until an owner opens there. */
   forced: string | null;
 }
@@ -141,6 +143,7 @@ class Scene {
         promised: 'all',
         helped: 0,
         forced: null,
+        generations: new Map(),
       });
     }
     for (const [index, plan] of script.hosts.entries()) {
@@ -222,6 +225,7 @@ class Scene {
     const owner = watched?.record?.owner;
     if (watched === undefined || owner === undefined) return;
     const { name } = watched.plan;
+    if (this.#cluster.targetsOf(name, owner).length === 0) return;
     this.#tell(`--- ${owner} is lost for good`);
     pulse.healed(this.#world.nowMs, true);
     this.#cluster.lose(owner);
@@ -409,6 +413,14 @@ class Scene {
     if (watched.forced === node) watched.forced = null;
   }
 
+  /** I4: what a node has seen it does not forget, unless its disk does. */
+  #mustRemember({ generations, plan }: Watched, node: string, generation: number): void {
+    const before = this.#restored.has(node) ? 0 : (generations.get(node) ?? 0);
+    generations.set(node, generation);
+    if (generation >= before) return;
+    throw new Violation('I4', `${node} had seen generation ${before} of ${plan.name}, and now knows ${generation}`);
+  }
+
   /** I1: whatever calls itself consistent is an image of some moment. */
   #lookAtLegs(): void {
     this.#forgiveRestored();
@@ -417,6 +429,8 @@ class Scene {
         const { leg, role, owner } = group;
         const watched = this.#groups.get(group.name);
         if (watched === undefined) continue;
+        const seen = leg?.metadata.saved?.seen;
+        if (seen !== undefined) this.#mustRemember(watched, node, seen.generation);
         if (role === 'primary' && owner !== null) {
           this.#lookAtLog(owner);
           const outstanding = this.#hosts.reduce((sum, host) => sum + host.outstanding(process), 0);

@@ -7,7 +7,7 @@ import { drawScript, type DrawOptions, type Script } from '../../src/sim/script.
 const scenes = new URL('scenes/', import.meta.url);
 
 describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
-  it('I1–I6, I8–I11: hold for a handful of seeds with every class of fault', { timeout: 60_000 }, async () => {
+  it('I1–I6, I8–I14: hold for a handful of seeds with every class of fault', { timeout: 60_000 }, async () => {
     for (let seed = 1; seed <= 60; seed++) {
       const { violation } = await playScript(drawScript(`suite ${seed}`));
       expect(violation, `npm run sim -- --replay "suite ${seed}"`).toBeNull();
@@ -54,6 +54,18 @@ describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
         'log full',
         'fell back to bits',
         'opened with what its log held',
+      ]),
+    );
+  });
+
+  it('AS-1, TL-15, I12–I14: reaches moves that agents make by themselves', { timeout: 120_000 }, async () => {
+    const marks = await marksOf(25, { pulse: true, nodes: 2, logs: false });
+    expect(marks).toEqual(
+      expect.arrayContaining([
+        'an agent decides on takeOver',
+        'an agent decides on giveBack',
+        'served again after a death',
+        'taken over by a leg withinBound',
       ]),
     );
   });
