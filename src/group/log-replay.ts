@@ -5,7 +5,7 @@
 import type { Environment } from '../base/environment.ts';
 import type { Journal } from '../journal/journal.ts';
 import { ApplyQueue } from '../stream/apply-queue.ts';
-import type { Position } from '../stream/position.ts';
+import { comparePositions, type Position } from '../stream/position.ts';
 import type { StreamRecord } from '../stream/record.ts';
 import type { LocalLeg } from '../volume/local-leg.ts';
 
@@ -17,7 +17,7 @@ import type { LocalLeg } from '../volume/local-leg.ts';
  */
 export type Replayed = 'done' | 'unreadable' | 'cutOff';
 
-/** Applies what the log holds after `start`. */
+/** Applies what the log holds after `start`; what is before it, the leg has, be it in this kernel's memory alone. */
 export async function replay(
   environment: Environment,
   leg: LocalLeg,
@@ -26,6 +26,11 @@ export async function replay(
 ): Promise<Replayed> {
   // Looked through first: records applied again put back what later ones have written, until those follow.
   if (!(await isWhole(leg, journal, start))) return 'unreadable';
+  if (comparePositions(leg.state.durable, start) < 0) {
+    // Nowhere else any more: when power is lost during the replay, the next one must find it on the medium.
+    if (!(await leg.flush())) return 'unreadable';
+    leg.metadata.change({ durable: start });
+  }
   const reader = journal.read(start);
   if (reader === null) return 'unreadable';
   leg.metadata.change({ condition: 'inconsistent' });

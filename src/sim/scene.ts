@@ -24,7 +24,7 @@ import { Misfortune } from './misfortune.ts';
 import { observeStamps, type Undo } from './observe.ts';
 import { PulseWatch } from './pulse-watch.ts';
 import { plantedBugs, type PlantedBug } from './planted.ts';
-import type { GroupPlan, Script } from './script.ts';
+import type { Action, GroupPlan, Script } from './script.ts';
 import { sectorAt } from './symbols.ts';
 import { sectorBytes } from './world/disk.ts';
 import type { Prng } from './world/prng.ts';
@@ -306,7 +306,14 @@ class Scene {
     const target = this.#successor(watched, record);
     this.#tell(`${name}: ${owner} is ${group.role}: ${group.problem ?? ''}; a person takes over at ${target}`);
     this.#mark(insist ? 'a person had to insist' : 'a person had to help');
-    if (this.#pulse !== null) this.#mark(`a person had to help a pulse: ${group.role}`);
+    if (this.#pulse !== null) {
+      this.#mark(`a person had to help a pulse: ${group.role}`);
+      if (insist && !this.#script.actions.some(destroys))
+        throw new Violation(
+          'I13',
+          `${name} would be served by force only: ${owner} is ${group.role}: ${group.problem ?? ''}`,
+        );
+    }
     if (group.role !== 'frozen') {
       this.#cluster.comesBackAfter(owner, 7000);
       this.#cluster.running(owner)?.process.crash();
@@ -645,6 +652,15 @@ class Scene {
     this.#options.story?.(`${(this.#world.nowMs / 1000).toFixed(4)} ${line}`);
   }
 }
+
+/** What may leave no copy that is whole, and a person to choose what is lost. */
+function destroys(action: Action): boolean {
+  const { kind } = action;
+  if (kind === 'inMerge' || kind === 'onDecision') return destroys({ atMs: action.atMs, ...action.deed });
+  return destroyers.some((destroyer) => destroyer === kind) || (kind === 'takeOver' && action.force);
+}
+
+const destroyers: readonly Action['kind'][] = ['logRots', 'logGone', 'logFails', 'diskFails', 'filesFail', 'oldDisk'];
 
 function weakest(one: Promised, two: Promised): Promised {
   return weaker.indexOf(one) > weaker.indexOf(two) ? one : two;
