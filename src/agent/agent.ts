@@ -140,6 +140,8 @@ export class Agent {
     for (const group of this.#context.groups()) {
       if (this.#consider(group, snapshot, now)) suspects = true;
     }
+    // Others own by now what this node could not serve: it is heard again, as a target.
+    if (this.#owned.length === 0) this.#speakAgain();
     if (suspects !== this.#hurried) {
       this.#hurried = suspects;
       this.#context.hurry(suspects);
@@ -448,10 +450,7 @@ export class Agent {
       }
       return;
     }
-    if (this.#muted) {
-      this.#muted = false;
-      this.#context.mute(null);
-    }
+    this.#speakAgain();
     this.#giveBack(group, snapshot, watch, now);
   }
 
@@ -495,10 +494,20 @@ export class Agent {
    * serves some other group.
    */
   #goSilent(cause: string): void {
-    const own = [...this.#context.groups()].filter(({ record }) => record?.owner === this.#context.node);
-    if (this.#muted || own.some((group) => group.serving)) return;
+    const owned = this.#owned;
+    if (this.#muted || owned.length === 0 || owned.some((group) => group.serving)) return;
     this.#muted = true;
     this.#context.mute(`it can serve nothing: ${cause}`);
+  }
+
+  #speakAgain(): void {
+    if (!this.#muted) return;
+    this.#muted = false;
+    this.#context.mute(null);
+  }
+
+  get #owned(): readonly Group[] {
+    return [...this.#context.groups()].filter(({ record }) => record?.owner === this.#context.node);
   }
 
   #giveBack(group: Group, snapshot: PulseSnapshot | null, watch: Watch, now: number): void {

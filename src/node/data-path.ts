@@ -3,6 +3,8 @@
  * as their owner. Looked at about once a second from what owners know anyway, so that it costs the hot path nothing:
  * the oldest change not stored yet says since when writes and flushes stand; of reads it is known how many were answered.
  *
+ * While the process itself stood still nothing could be answered: that time is no stall.
+ *
  * That an own leg has *failed* is known at once, and no matter of this room.
  */
 import type { Group } from '../group/group.ts';
@@ -34,12 +36,20 @@ interface Watched {
   reason: string | null;
 }
 
+/** Looks are a second apart; so long after the last one the process stood still. */
+const standstillMs = 3000;
+
 export class DataPathWatch {
+  #lookedMs = -Infinity;
+  /** Since when the process has been running without a stop, as far as is known; monotonic. */
+  #awakeMs = -Infinity;
   readonly #watched = new Map<string, Watched>();
 
   /** Groups whose storage has begun to be stalled since the look before. */
   look(groups: Iterable<WatchedGroup>, nowMs: number): Stalled[] {
     const stalled: Stalled[] = [];
+    if (nowMs - this.#lookedMs > standstillMs) this.#awakeMs = nowMs;
+    this.#lookedMs = nowMs;
     for (const group of groups) {
       const reason = this.#judge(group, nowMs);
       const watched = this.#watched.get(group.name);
@@ -71,9 +81,9 @@ export class DataPathWatch {
       watched.readsStandSinceMs = nowMs;
     }
     const { stallMs } = entry.takeOver;
-    const writesStandMs = nowMs - (owner.unstoredSinceMs ?? nowMs);
+    const writesStandMs = nowMs - Math.max(owner.unstoredSinceMs ?? nowMs, this.#awakeMs);
     if (writesStandMs >= stallMs) return `its storage has not taken a change for ${Math.floor(writesStandMs)} ms`;
-    const readsStandMs = nowMs - watched.readsStandSinceMs;
+    const readsStandMs = nowMs - Math.max(watched.readsStandSinceMs, this.#awakeMs);
     if (readsStandMs >= stallMs) return `its storage has answered no read for ${Math.floor(readsStandMs)} ms`;
     return null;
   }

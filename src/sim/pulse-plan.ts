@@ -10,7 +10,7 @@ import type { PulseSettings } from '../pulse/settings.ts';
 import { assert } from '../base/assert.ts';
 import type { TakeOverSettings } from '../store/document.ts';
 import { Prng } from './world/prng.ts';
-import type { Action, Script } from './script.ts';
+import type { Action, Deed, Script } from './script.ts';
 
 export interface PulsePlan {
   readonly timeoutMs: number;
@@ -144,7 +144,7 @@ class Drawing {
     const owner = this.#owner();
     const around = (): number => Math.round(timeoutMs * prng.between(0.5, 2));
     const forMs = Math.round(prng.pick([prng.between(100, 2000), prng.between(2000, 15_000)]));
-    switch (prng.below(10)) {
+    switch (prng.below(12)) {
       case 0:
         return [this.#loss(atMs, prng.pick([0.1, 0.5, 1]), forMs)];
       case 1:
@@ -179,13 +179,46 @@ class Drawing {
           { atMs, kind: 'storeAway', nodes: [owner], forMs: awayMs },
         ];
       }
-      default: {
-        const downMs = Math.round(prng.between(2000, 25_000));
-        return prng.chance(0.5)
-          ? [{ atMs, kind: 'crash', node: owner, afterEffects: prng.below(40), downMs }]
-          : [{ atMs, kind: 'power', nodes: [owner], downMs }];
-      }
+      case 9:
+      case 10:
+        return [this.#onDecision(atMs), this.#death(atMs + 1, owner)];
+      default:
+        return [this.#death(atMs, owner)];
     }
+  }
+
+  #death(atMs: number, owner: string): Action {
+    const prng = this.#prng;
+    const downMs = Math.round(prng.between(2000, 25_000));
+    return prng.chance(0.5)
+      ? { atMs, kind: 'crash', node: owner, afterEffects: prng.below(40), downMs }
+      : { atMs, kind: 'power', nodes: [owner], downMs };
+  }
+
+  /** Something goes wrong just while an agent carries out what it has decided. */
+  #onDecision(atMs: number): Action {
+    const prng = this.#prng;
+    const node = this.#node();
+    const group = this.#script.groups[prng.below(this.#script.groups.length)]?.name ?? '';
+    const forMs = Math.round(prng.pick([prng.between(20, 500), prng.between(500, 6000)]));
+    const afterEffects = prng.below(25);
+    const deed = prng.pick<Deed>([
+      { kind: 'crash', node, afterEffects, downMs: forMs },
+      { kind: 'power', nodes: prng.chance(0.3) ? this.#script.nodes : [node], downMs: forMs },
+      { kind: 'pause', node, afterEffects, forMs },
+      { kind: 'partition', from: node, ways: prng.pick(['both', 'oneToOther'] as const), forMs },
+      { kind: 'storeAway', nodes: prng.chance(0.3) ? this.#script.nodes : [node], forMs },
+      { kind: 'storeUnknown', share: prng.between(0.3, 0.9), forMs },
+      { kind: 'diskHangs', node, forMs },
+      { kind: 'stop', node, downMs: forMs },
+    ]);
+    return {
+      atMs,
+      kind: 'onDecision',
+      group,
+      move: prng.pick(['takeOver', 'takeOver', 'giveBack', 'handOver']),
+      deed,
+    };
   }
 
   /** Of what may last, nothing silences every channel; what does, ends soon. */

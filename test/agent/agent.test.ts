@@ -146,6 +146,19 @@ describe('an owner that cannot do its job', () => {
     expect(outcome.every((fault) => fault === 'moved' || fault === 'null')).toBe(true);
     expect(cluster.at('east').events.join('\n')).toContain('handing over: its disk failed');
   });
+
+  it('falls silent when nobody can be told, and is heard again when another one owns the group (HM-17)', async () => {
+    const cluster = await Cluster.synced({ seed: 'silent' });
+    const { process, node, pulse } = cluster.at('east');
+    const { network } = cluster.world;
+    network.partition(process.machine, cluster.at('west').process.machine);
+    process.machine.disks.get('/data/volumes/v1.img')?.failNext('write');
+    process.call(() => node.groups.get('g1')?.owner?.write(0, 0, new Uint8Array(512).fill(1), false, () => {}));
+    await cluster.until('silent', () => pulse.muted !== null, 120_000);
+    network.healAll();
+    await cluster.until('taken over', () => cluster.serving('west'), 120_000);
+    await cluster.until('heard again', () => pulse.muted === null);
+  });
 });
 
 describe('give-back', () => {

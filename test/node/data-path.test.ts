@@ -23,7 +23,10 @@ function setUp() {
     }
     return told;
   };
-  return { owner, group, pass, now: () => nowMs };
+  const standStill = (seconds: number): void => {
+    nowMs += 1000 * seconds;
+  };
+  return { owner, group, pass, standStill, now: () => nowMs };
 }
 
 test('HM-17: a change that its storage does not take for the stall time is told once', () => {
@@ -69,4 +72,16 @@ test('a leg that has failed is not also called stalled, and another owner begins
   group.owner = { ...owner, leg: { fault: null }, unstoredSinceMs: null };
   expect(pass(29)).toEqual([]);
   expect(pass(2)).toHaveLength(1);
+});
+
+test('HM-17: the time in which the process itself stood still is no stall of its storage', () => {
+  const { owner, pass, standStill, now } = setUp();
+  pass(5);
+  owner.unstoredSinceMs = now();
+  owner.counters.reads = 1;
+  pass(2);
+  standStill(120);
+  expect(pass(29)).toEqual([]);
+  // What stands since then is one.
+  expect(pass(100)).toHaveLength(1);
 });
