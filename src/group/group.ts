@@ -568,6 +568,14 @@ export class Group {
     if (merge.obstacle !== null) this.#event('failed', merge.obstacle);
     for (const { node, recordClass } of followed) if (merge.legs.has(node)) equal.set(node, recordClass);
     if (!goesOn()) return;
+    // The record will make this copy the one to go on from, whatever befalls this process before it has told anybody what may
+    // be missing: the next opening here tells it.
+    const missing = opened.missing ?? (excluded === null ? leg.state.untold : null);
+    if (missing !== leg.state.untold) {
+      leg.metadata.change({ untold: missing });
+      await this.#retrying(() => leg.save());
+      if (!goesOn()) return;
+    }
     if (!handedWell) {
       this.problem = 'writing the record';
       const outcome = await this.#confirmed((before) =>
@@ -625,10 +633,14 @@ export class Group {
       event: (kind, message) => this.#event(kind, message),
     });
     this.#opened = record.generation;
-    this.missing = opened.missing;
+    this.missing = missing;
     this.problem = null;
     this.role = 'primary';
-    if (opened.missing !== null) this.#event('missing', opened.missing);
+    if (missing !== null) {
+      this.#event('missing', missing);
+      // Saved with what is saved next: told twice is better than not at all.
+      leg.metadata.change({ untold: null });
+    }
     // R11: the lease the record stands on may have lapsed meanwhile, and another be held now.
     this.#leaseId = current.leaseId;
     if (this.#context.lease.leaseId !== current.leaseId) owner.leaseLapsed();

@@ -123,6 +123,8 @@ const stateSchema = z
     marks: z.array(bookmarkSchema).readonly().default([]),
     /** When the newest change that is durable here arrived, wall clock; an earlier time where that is not known. */
     newestAtMs: z.number().nullable().default(null),
+    /** What an opening as owner may have lost, until somebody was told of it; null: nothing, or it was told. */
+    untold: z.string().nullable().default(null),
     /** What the leg was before the resync that goes on (`last-image.ts`); null when none is kept. */
     image: imageSchema.nullable().default(null),
   })
@@ -157,6 +159,7 @@ export function newLegState(group: string, node: string, bootId: string): LegSta
     forks: [],
     marks: [],
     newestAtMs: null,
+    untold: null,
     image: null,
   };
 }
