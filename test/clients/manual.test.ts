@@ -32,7 +32,7 @@ describe.runIf(pages.length > 0)('examples in the manual run on a pair', () => {
   afterEach(() => pair?.stop());
 
   test.each(pages)('$path', async ({ examples }) => {
-    pair = await Pair.start();
+    pair = await Pair.start({ pulse: true });
     const programs = join(pair.folder, 'bin');
     await mkdir(programs);
     const wrapper = join(programs, 'holdfast');

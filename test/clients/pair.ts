@@ -50,6 +50,8 @@ export interface PairOptions {
   readonly cuttable?: boolean;
   /** `store: none`. */
   readonly storeless?: boolean;
+  /** Heartbeats as `holdfast try` sets them up, and take-over by itself; the sites are `here` and `there` then. */
+  readonly pulse?: boolean;
 }
 
 interface NodePorts {
@@ -79,6 +81,11 @@ export class Pair {
   static async declare(options: PairOptions = {}): Promise<Pair> {
     const folder = await mkdtemp(join(options.parent ?? tmpdir(), 'holdfast-pair-'));
     const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = c, h = f] = await freePorts(options.cuttable ? 8 : 6);
+    const [i = 0, j = 0] = options.pulse ? await freePorts(2) : [];
+    const heartbeats = { east: i, west: j };
+    const siteOf = (name: NodeName): string => (options.pulse ? (name === 'east' ? 'here' : 'there') : name);
+    const keyFile = join(folder, 'pulse.key');
+    if (options.pulse) await writeFile(keyFile, `${'5a'.repeat(32)}\n`, { mode: 0o600 });
     const ports = {
       east: { nbd: a, api: b, replication: c, replicationBehind: g },
       west: { nbd: d, api: e, replication: f, replicationBehind: h },
@@ -88,10 +95,25 @@ export class Pair {
     const declarationFor = (reader: NodeName | null) => ({
       cluster: 'pair',
       store: options.store ?? (options.storeless ? { kind: 'none' } : { kind: 'file', path: join(folder, 'store') }),
-      sites: nodeNames,
+      sites: nodeNames.map(siteOf),
+      ...(options.pulse
+        ? {
+            pulse: {
+              preset: 'lan',
+              'key-file': keyFile,
+              mirrors: [
+                { name: 'hb-east', from: 'east', to: 'west' },
+                { name: 'hb-west', from: 'west', to: 'east' },
+              ],
+            },
+          }
+        : {}),
       nodes: nodeNames.map((name) => ({
         name,
-        site: name,
+        site: siteOf(name),
+        ...(options.pulse
+          ? { pulse: [`127.0.0.1:${ports[name].replication}`], heartbeat: `127.0.0.1:${heartbeats[name]}` }
+          : {}),
         data: data[name],
         replication: `127.0.0.1:${name === reader ? ports[name].replicationBehind : ports[name].replication}`,
         api: `127.0.0.1:${ports[name].api}`,
