@@ -161,6 +161,8 @@ class Drawing {
     return {
       ...script,
       ...(preset && { leaseTtlMs: presets[preset].leaseTtlMs }),
+      // About as many requests as in a shorter scene.
+      hosts: script.hosts.map((host) => ({ ...host, thinkMs: host.thinkMs * slownessOf(plan) })),
       durationMs,
       pulse: plan,
       actions: actions.sort((a, b) => a.atMs - b.atMs),
