@@ -16,7 +16,7 @@ import { volumeBytesMax } from '../volume/change-bitmap.ts';
 /** So many moments of a log are told at once. */
 export const logMomentsMax = 1000;
 
-const listOf = <Item extends z.ZodType>(item: Item) => z.array(item).readonly();
+export const listOf = <Item extends z.ZodType>(item: Item) => z.array(item).readonly();
 const count = z.number().nonnegative();
 
 export const mirrorMode = z.enum(['sync', 'receive', 'async']);

@@ -72,6 +72,7 @@ import { Conditions, type LinkSight } from './conditions.ts';
 import { DataPathWatch } from './data-path.ts';
 import { DrillControlPart, type DrillList, type DrillRequest } from './drill-control.ts';
 import { NodeExports } from './exports.ts';
+import { IscsiControlPart, type IscsiSessionList, type IscsiTargetList, type OwnIscsi } from './iscsi-control.ts';
 import { FrameRouter } from './frames.ts';
 import { sightOf } from './group-sight.ts';
 import { LogControl } from './log-control.ts';
@@ -142,6 +143,8 @@ export class Node implements NodeControl {
   readonly heartbeatMirrors: MirrorControl;
   /** How hosts reach this node; set by who binds the servers. */
   exportBases: readonly string[] = [];
+  /** Its iSCSI server; set by who binds it, null where there is none. */
+  ownIscsi: OwnIscsi | null = null;
 
   readonly #options: NodeOptions;
   readonly #environment: Environment;
@@ -153,6 +156,7 @@ export class Node implements NodeControl {
   readonly #drills: DrillControlPart;
   readonly #resources: ResourceControl | null;
   readonly #alertControl: AlertControlPart;
+  readonly #iscsi: IscsiControlPart;
   #alerts: Alerts | null = null;
   readonly #pulseControl: PulseControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
@@ -261,6 +265,12 @@ export class Node implements NodeControl {
       event: (group, kind, message) => this.#event(group, kind, message),
       mute: (reason) => this.#pulse.mute('agent', reason),
       stalled: (group) => this.#dataPath.reasonOf(group),
+    });
+    this.#iscsi = new IscsiControlPart({
+      node: options.name,
+      otherNodes: () => this.#document.nodes.flatMap(({ name }) => (name === this.nodeName ? [] : [name])),
+      own: () => this.ownIscsi,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
     this.#alertControl = new AlertControlPart({
       node: options.name,
@@ -786,6 +796,10 @@ export class Node implements NodeControl {
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
       case 'node.present':
         return this.nodeName;
+      case 'iscsi.targets':
+      case 'iscsi.sessions':
+      case 'iscsi.disconnect':
+        return this.#iscsi.called(method, params);
       case acknowledgeMethod:
         return this.#alertControl.called(params);
       case 'agent.decisions':
@@ -1038,6 +1052,18 @@ export class Node implements NodeControl {
       return this.#request(keep, 'group.resolve', request, moveTimeoutMs) as Promise<ResolveResult>;
     if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${keep} has no copy of it`);
     return group.moves.resolve(yes).then((resolved) => ({ group: name, kept: keep, ...resolved }));
+  }
+
+  iscsiTargets(): Promise<IscsiTargetList> {
+    return this.#iscsi.iscsiTargets();
+  }
+
+  iscsiSessions(): Promise<IscsiSessionList> {
+    return this.#iscsi.iscsiSessions();
+  }
+
+  disconnectIscsi(request: { readonly node: string; readonly session: number }): Promise<void> {
+    return this.#iscsi.disconnectIscsi(request);
   }
 
   listAlerts(request: { all: boolean }): Promise<AlertList> {
