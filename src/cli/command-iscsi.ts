@@ -32,7 +32,7 @@ export function addIscsiCommands(program: Command, { io }: Building): void {
     },
   );
 
-  nodeVerb(iscsi, 'disconnect', 'End a session; its host may log in again', 'holdfast iscsi disconnect east 3')
+  nodeVerb(iscsi, 'disconnect', 'End a session; its host may return', 'holdfast iscsi disconnect east 3')
     .argument('<node>')
     .argument('<session>', 'its number, as `iscsi sessions` gives it', readNumber)
     .action(async (node: string, session: number, options: NodeVerbOptions) => {
