@@ -12,7 +12,7 @@ export function addIscsiCommands(program: Command, { io }: Building): void {
     '\nExample:\n  $ holdfast iscsi targets',
   );
 
-  nodeVerb(iscsi, 'targets', 'Targets, with their access state at every node', 'holdfast iscsi targets').action(
+  nodeVerb(iscsi, 'targets', 'Targets, and their access states', 'holdfast iscsi targets').action(
     async (options: NodeVerbOptions) => {
       const list = await clientOf(options, io).iscsiTargets();
       if (options.json) return writeJson(io, list);
@@ -22,7 +22,7 @@ export function addIscsiCommands(program: Command, { io }: Building): void {
     },
   );
 
-  nodeVerb(iscsi, 'sessions', 'Hosts that are logged in, at every node', 'holdfast iscsi sessions').action(
+  nodeVerb(iscsi, 'sessions', 'Hosts that are logged in', 'holdfast iscsi sessions').action(
     async (options: NodeVerbOptions) => {
       const list = await clientOf(options, io).iscsiSessions();
       if (options.json) return writeJson(io, list);
@@ -32,7 +32,7 @@ export function addIscsiCommands(program: Command, { io }: Building): void {
     },
   );
 
-  nodeVerb(iscsi, 'disconnect', 'End a session; its host may return', 'holdfast iscsi disconnect east 3')
+  nodeVerb(iscsi, 'disconnect', 'End a session of a host', 'holdfast iscsi disconnect east 3')
     .argument('<node>')
     .argument('<session>', 'its number, as `iscsi sessions` gives it', readNumber)
     .action(async (node: string, session: number, options: NodeVerbOptions) => {
