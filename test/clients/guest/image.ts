@@ -40,11 +40,15 @@ const modules = [
   ...['dm-multipath', 'dm-round-robin', 'dm-service-time', 'ext4', 'crc32c-generic'],
 ];
 
+/** Where hosts are told what to set: the guest is set up by that. */
+const manual = resolve('docs/manual/iscsi-hosts.md');
+const guestSettings = 'defaults {\n    user_friendly_names yes\n    find_multipaths no\n}';
+
 /** Needs root, for depmod. Downloads about 100 MiB the first time. */
 export async function guestImage(): Promise<GuestImage> {
   const cache = resolve('node_modules/.cache/guest');
   const image = { kernel: join(cache, 'kernel'), initialRamDisk: join(cache, 'initrd') };
-  const sources = ['init.sh', 'multipath.conf', 'image.ts'].map((name) => join(import.meta.dirname, name));
+  const sources = [...['init.sh', 'image.ts'].map((name) => join(import.meta.dirname, name)), manual];
   const fingerprint = (await Promise.all(sources.map((path) => readFile(path, 'utf8')))).join('\n');
   const known = await readFile(join(cache, 'made-from'), 'utf8').catch(() => '');
   if (known === fingerprint) return image;
@@ -94,7 +98,8 @@ async function build(work: string): Promise<void> {
   await linkApplets(root);
   await copyFile(join(import.meta.dirname, 'init.sh'), join(root, 'init'));
   await chmod(join(root, 'init'), 0o755);
-  await copyFile(join(import.meta.dirname, 'multipath.conf'), join(root, 'etc/multipath.conf'));
+  await writeFile(join(root, 'etc/multipath.conf'), `${guestSettings}\n${await fromManual('devices {')}`);
+  await writeFile(join(root, 'etc/iscsi/iscsid.conf'), await fromManual('node.startup'));
   await writeFile(join(root, 'etc/iscsi/initiatorname.iscsi'), 'InitiatorName=iqn.2026-11.org.holdfast:guest\n');
   await writeFile(join(root, 'etc/passwd'), 'root:x:0:0::/:/bin/sh\n');
   await writeFile(join(root, 'etc/group'), 'root:x:0:\ntty:x:5:\ndisk:x:6:\n');
@@ -142,4 +147,11 @@ async function linkApplets(root: string): Promise<void> {
     );
     if (!known.includes(true)) await symlink('/bin/busybox', join(root, 'bin', applet)).catch(() => {});
   }
+}
+
+/** The settings of the manual that begin so. */
+async function fromManual(beginning: string): Promise<string> {
+  const blocks = (await readFile(manual, 'utf8')).matchAll(/^```text\n([\s\S]*?)^```$/gm);
+  for (const [, block = ''] of blocks) if (block.startsWith(beginning)) return block;
+  throw new Error(`${manual} has no settings that begin with ${beginning}`);
 }
