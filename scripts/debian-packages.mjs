@@ -38,6 +38,9 @@ const packageOf = {
   snmptranslate: 'snmp',
 };
 
+/** Programs load these when they need them: below `/usr/lib/<architecture>`. */
+const packageOfLibrary = { 'qemu/block-iscsi.so': 'qemu-block-extra' };
+
 // A user's PATH may lack the folders where file system tools are.
 const folders = [...new Set([...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin'])];
 /** PostgreSQL's server and tools are below, in `<version>/bin`. */
@@ -75,7 +78,17 @@ function forgoCluster() {
 
 function missingPackages() {
   const missing = Object.keys(packageOf).filter((program) => !installed(program));
-  return [...new Set(missing.map((program) => packageOf[program]))];
+  const libraries = Object.keys(packageOfLibrary).filter((library) => !present(library));
+  return [
+    ...new Set([
+      ...missing.map((program) => packageOf[program]),
+      ...libraries.map((library) => packageOfLibrary[library]),
+    ]),
+  ];
+}
+
+function present(library) {
+  return readdirSync('/usr/lib').some((folder) => existsSync(join('/usr/lib', folder, library)));
 }
 
 function installed(program) {

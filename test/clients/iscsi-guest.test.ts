@@ -8,7 +8,6 @@ import { Namespaces } from './namespaces.ts';
 import { NodeCluster } from './node-cluster.ts';
 import { until } from './command.ts';
 
-const target = 'iqn.2026-11.org.holdfast:cluster:g1';
 let obstacle: string | null = null;
 let cluster: NodeCluster | null = null;
 let guest: LinuxGuest | null = null;
