@@ -300,15 +300,13 @@ export class Login {
   }
 
   #agree(header: RequestHeader, candidate: Candidate, given: readonly Pair[]): LoginStep {
-    const text = encodeText(given);
-    if (text.length > dataSegmentBytesDefault) return this.#refuse(header, tooLong(text.length));
     const { isid, cid } = header;
     const { type, initiatorName, target } = candidate;
     const opened = this.#world.sessions.open({ type, initiatorName, isid, tsih: header.tsih, cid, target });
     if ('refused' in opened) {
       return this.#refuse(header, new Refusal(sessionRefusals[opened.refused], `session refused: ${opened.refused}`));
     }
-    const parts = this.#encode(header, text, true, LoginStatus.success, opened.tsih);
+    const parts = this.#encode(header, given, true, LoginStatus.success, opened.tsih);
     this.#over = true;
     return {
       kind: 'agreed',
@@ -327,25 +325,26 @@ export class Login {
   }
 
   #reply(header: RequestHeader, pairs: readonly Pair[], transit: boolean): LoginStep {
-    const text = encodeText(pairs);
-    if (text.length > dataSegmentBytesDefault) return this.#refuse(header, tooLong(text.length));
-    return { kind: 'reply', parts: this.#encode(header, text, transit, LoginStatus.success, header.tsih) };
+    return { kind: 'reply', parts: this.#encode(header, pairs, transit, LoginStatus.success, header.tsih) };
   }
 
   #refuse(header: RequestHeader, refusal: Refusal): LoginStep {
     this.#over = true;
     const { status, reason, fault } = refusal;
-    const parts = this.#encode(header, encodeText(refusal.pairs), false, status, header.tsih);
+    const parts = this.#encode(header, refusal.pairs, false, status, header.tsih);
     return { kind: 'end', parts, reason, fault };
   }
 
   #encode(
     header: RequestHeader,
-    text: Uint8Array,
+    pairs: readonly Pair[],
     transit: boolean,
     status: LoginStatus,
     tsih: number,
-  ): Uint8Array[] {
+  ): readonly Uint8Array[] {
+    const text = encodeText(pairs);
+    // As many keys as an initiator may send, and as long, are answered in less.
+    assert(text.length <= dataSegmentBytesDefault, `login response with ${text.length} bytes of text`);
     const bytes = new Uint8Array(bhsBytes + text.length + paddingOf(text.length));
     const cmdSn = this.#identity?.cmdSn ?? header.cmdSn;
     const success = status === LoginStatus.success;
@@ -383,8 +382,4 @@ function declared(pairs: readonly Pair[]): ReadonlyMap<string, string> | Refusal
 
 function fault(reason: string): Refusal {
   return new Refusal(LoginStatus.initiatorError, reason);
-}
-
-function tooLong(bytes: number): Refusal {
-  return new Refusal(LoginStatus.outOfResources, `an answer of ${bytes} bytes would be needed`);
 }
