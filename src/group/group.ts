@@ -88,6 +88,8 @@ export interface GroupContext {
   readonly event: (group: string, kind: string, message: string) => void;
   /** What goes with the serving; absent: nothing does. */
   readonly service?: GroupService;
+  /** What hosts see of it may have changed: role, record, volumes. May be called in the middle of a change. */
+  readonly changed?: () => void;
   /** `store: none`: the store given is this node's alone. Absent where the nodes share one. */
   readonly storeless?: StorelessContext;
 }
@@ -105,24 +107,26 @@ export class Group {
   readonly moves: Moves;
   /** With the other nodes' copies of the record; null where a coordination store has the only one. */
   readonly exchange: RecordExchange | null;
-  role: GroupRole = 'closed';
   /** Why it is closed or frozen, or what opening waits for; null when nothing is in the way. */
   problem: string | null = 'not opened yet';
   /** What the last opening may have lost, in a sentence. */
   missing: string | null = null;
-  /** AS-9: why hosts are kept out though it could serve them; null: they are not. */
-  withheld: string | null = null;
   leg: LocalLeg | null = null;
   owner: Owner | null = null;
   target: TargetLeg | null = null;
 
   readonly #context: GroupContext;
   readonly #environment: Environment;
+  #role: GroupRole = 'closed';
+  #withheld: string | null = null;
+  #checking = false;
   #entry: GroupEntry;
   #membership: Membership | null = null;
   #forks: ForkKeeper | null = null;
   #images: LastImage | null = null;
   #sessions = new Map<HostSession, string>();
+  /** Of sessions that stay while it moves, which volumes they use; null: all. */
+  readonly #staying = new Set<{ readonly volumes: ReadonlySet<number> | null }>();
   /** The generation this process opened under its present lease. */
   #opened = 0;
   /** The lease that the generation was begun under. */
@@ -146,7 +150,10 @@ export class Group {
     this.#environment = context.environment;
     this.#entry = entry;
     this.name = entry.name;
-    this.keeper = new RecordKeeper(context.environment, context.store, entry.name, () => void this.exchange?.tell());
+    this.keeper = new RecordKeeper(context.environment, context.store, entry.name, () => {
+      void this.exchange?.tell();
+      context.changed?.();
+    });
     this.exchange = context.storeless === undefined ? null : this.#makeExchange();
     this.moves = new Moves(context, this, {
       closing: () => this.#closing,
@@ -157,6 +164,31 @@ export class Group {
       becomeSecondary: () => this.#becomeSecondary(),
       promoteImage: () => this.#promoteImage(),
     });
+  }
+
+  get role(): GroupRole {
+    return this.#role;
+  }
+
+  set role(role: GroupRole) {
+    this.#role = role;
+    this.#context.changed?.();
+  }
+
+  /** AS-9: why hosts are kept out though it could serve them; null: they are not. */
+  get withheld(): string | null {
+    return this.#withheld;
+  }
+
+  /** Hosts are kept out only until the check has ended. */
+  get checking(): boolean {
+    return this.#checking;
+  }
+
+  #withhold(reason: string | null, checking = false): void {
+    this.#withheld = reason;
+    this.#checking = checking;
+    this.#context.changed?.();
   }
 
   get entry(): GroupEntry {
@@ -189,8 +221,12 @@ export class Group {
   /** The document has changed: modes, volumes, the log. Rejects when a new volume cannot be opened; tried again with the next tick. */
   changeEntry(entry: GroupEntry): Promise<void> {
     this.#entry = entry;
+    this.#context.changed?.();
     for (const { node, mode } of entry.legs) this.owner?.legOf(node)?.changeMode(mode);
-    const changed = this.#changing.catch(() => {}).then(() => this.#followEntry());
+    const changed = this.#changing
+      .catch(() => {})
+      .then(() => this.#followEntry())
+      .finally(() => this.#context.changed?.());
     this.#changing = changed;
     return changed;
   }
@@ -337,9 +373,19 @@ export class Group {
     this.#sessions.delete(session);
   }
 
+  /** A session begins that stays while the group moves; the function returned ends it. */
+  join(volumes: ReadonlySet<number> | null): () => void {
+    const session = { volumes };
+    this.#staying.add(session);
+    return () => this.#staying.delete(session);
+  }
+
   sessionsOn(volume: string): number {
     let count = 0;
     for (const name of this.#sessions.values()) if (name === volume) count++;
+    const index = this.#entry.volumes.find(({ name }) => name === volume)?.index;
+    if (this.role !== 'primary' || index === undefined) return count;
+    for (const { volumes } of this.#staying) if (volumes?.has(index) ?? true) count++;
     return count;
   }
 
@@ -671,11 +717,11 @@ export class Group {
       this.#context.service?.serving(this.name, this.#openedBy);
       return Promise.resolve(null);
     }
-    this.withheld = 'it is being checked';
+    this.#withhold('it is being checked', true);
     owner.hold('check', true);
     this.#lettingIn = verdict.then((problem) => {
       if (this.owner !== owner) return `${this.#context.node} does not own it any more`;
-      this.withheld = problem;
+      this.#withhold(problem);
       if (problem === null) {
         owner.hold('check', false);
         this.#context.service?.serving(this.name, this.#openedBy);
@@ -822,7 +868,7 @@ export class Group {
     const { owner, leg } = this;
     this.#attempt++;
     this.role = 'leaving';
-    this.withheld = null;
+    this.#withhold(null);
     this.#lettingIn = Promise.resolve(null);
     this.#opened = 0;
     this.#membership?.close();
@@ -997,7 +1043,7 @@ export class Group {
 
   /** Hosts' sessions on all its volumes. */
   get sessionCount(): number {
-    return this.#sessions.size;
+    return this.#sessions.size + (this.role === 'primary' ? this.#staying.size : 0);
   }
 
   // ---- mirrors ----

@@ -97,6 +97,11 @@ export interface HostGroup {
    * once, when the outcome is certain, or after it has been looked for in vain (`unreachable`: nothing may have changed).
    */
   reserve(index: number, request: ReservationRequest, done: (outcome: ReservationOutcome) => void): void;
+  /**
+   * A host's session begins to use these volumes, null: all; who deletes one, or gives up what was written here, is told of
+   * it. The function returned ends that.
+   */
+  join(volumes: ReadonlySet<number> | null): () => void;
   /** One watcher a call; the function returned ends it. */
   watch(watcher: HostGroupWatcher): () => void;
 }

@@ -73,6 +73,7 @@ import { DataPathWatch } from './data-path.ts';
 import { DrillControlPart, type DrillList, type DrillRequest } from './drill-control.ts';
 import { NodeExports } from './exports.ts';
 import { IscsiControlPart, type IscsiSessionList, type IscsiTargetList, type OwnIscsi } from './iscsi-control.ts';
+import { HostGroups } from './host-groups.ts';
 import { FrameRouter } from './frames.ts';
 import { sightOf } from './group-sight.ts';
 import { LogControl } from './log-control.ts';
@@ -140,6 +141,8 @@ const groupAndNode = z.object({ group: z.string(), node: z.string() });
 export class Node implements NodeControl {
   readonly nodeName: string;
   readonly exports: NodeExports;
+  /** For servers whose hosts stay connected while a group moves. */
+  readonly hostGroups: HostGroups;
   readonly heartbeatMirrors: MirrorControl;
   /** How hosts reach this node; set by who binds the servers. */
   exportBases: readonly string[] = [];
@@ -197,6 +200,12 @@ export class Node implements NodeControl {
     this.#incarnation = randomHex(options.environment.random, 16);
     this.#conditions = new Conditions(options.name);
     this.exports = new NodeExports(this.#groups);
+    this.hostGroups = new HostGroups({
+      node: options.name,
+      turn: options.environment.turn,
+      groups: this.#groups,
+      document: () => this.#document,
+    });
     this.#router = new FrameRouter(this.#groups);
     this.#logs = new LogControl({
       node: options.name,
@@ -549,6 +558,7 @@ export class Node implements NodeControl {
       this.#groups.delete(name);
       void this.#dropGroup(group);
     }
+    this.hostGroups.documentChanged();
   }
 
   async #changeGroup(group: Group, entry: GroupEntry): Promise<void> {
@@ -606,6 +616,7 @@ export class Node implements NodeControl {
         newId: (group, replaces) => this.#router.newId(group, replaces),
         forgetId: (id) => this.#router.forget(id),
         event: (group, kind, message) => this.#event(group, kind, message),
+        changed: () => this.hostGroups.changed(entry.name),
         ...(this.#agreement === null ? {} : { storeless: { heard: (node) => this.#heard(node) } }),
         ...(this.#resources === null ? {} : { service: this.#resources }),
       },

@@ -155,8 +155,8 @@ const document: ClusterDocument = {
   version: 3,
   sites: ['here', 'there'],
   nodes: [
-    { name: 'east', site: 'here', replication: '127.0.0.1:10815', pulse: [], heartbeat: null },
-    { name: 'west', site: 'there', replication: '127.0.0.1:10816', pulse: [], heartbeat: null },
+    { name: 'east', site: 'here', replication: '127.0.0.1:10815', pulse: [], heartbeat: null, iscsi: [] },
+    { name: 'west', site: 'there', replication: '127.0.0.1:10816', pulse: [], heartbeat: null, iscsi: [] },
   ],
   groups: [
     {
@@ -172,6 +172,7 @@ const document: ClusterDocument = {
       ],
       takeOver: defaultTakeOverSettings,
       resources: [],
+      iscsi: { target: null, redirect: false, hosts: null },
       log: { sizeBytes: 2 ** 33, places: { west: ['/fast/log'] }, retentionMs: 0, retentionBytes: 0 },
       settings: defaultGroupSettings,
     },
