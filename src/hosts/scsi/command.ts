@@ -40,6 +40,8 @@ export interface Command {
 
 /** What commands see of the whole target. */
 export interface DeviceView {
+  /** `iqn.…` */
+  readonly targetName: string;
   /** Those the nexus may see, by LUN. */
   units(task: ScsiTask): readonly LogicalUnit[];
   readonly commands: readonly Command[];

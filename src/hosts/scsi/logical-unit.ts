@@ -2,7 +2,7 @@
 import type { Clock } from '../../base/clock.ts';
 import type { HostGroup, HostUnit, HostVolume } from '../../group/host-access.ts';
 import type { DeviceView } from './command.ts';
-import type { Nexus } from './task.ts';
+import type { Nexus, ScsiTask } from './task.ts';
 
 export interface LogicalUnit {
   /** Equals the volume's index. */
@@ -19,6 +19,12 @@ export interface LogicalUnit {
   /** Reported once to each nexus but `except` by the next command (SAM-5 5.14). */
   attention(code: AttentionCode, except?: Nexus | null): void;
   attentionFor(nexus: Nexus, code: AttentionCode): void;
+  /** D_SENSE of the control mode page: sense data in descriptor format (SPC-4 7.5.8). One for all nexuses, not saved. */
+  descriptorSense: boolean;
+  /** Whether a reservation of others keeps the nexus from it. */
+  conflicts(nexus: Nexus, access: 'read' | 'write'): boolean;
+  /** A long command looks between its parts; it completes all the same, and what it says then goes nowhere. */
+  isAborted(task: ScsiTask): boolean;
 }
 
 /** Additional sense codes of unit attentions, as (ASC << 8 | ASCQ). */
