@@ -10,7 +10,7 @@
 import { blockToBlockBytes, copyLimits, cscdBytes, cscdCode, segmentCode } from './copy-limits.ts';
 import type { LogicalUnit } from './logical-unit.ts';
 import { hex } from './parameter-data.ts';
-import { fieldPointer, type KeySpecific, type SenseKey } from './sense.ts';
+import type { SenseDetail, SenseKeyName } from './sense.ts';
 import type { Nexus } from './task.ts';
 import { u16, u24, u32, u64 } from './wire.ts';
 
@@ -31,14 +31,14 @@ export interface CopySegment {
 }
 
 export class CopyRefusal {
-  readonly key: SenseKey;
-  readonly asc: number;
-  readonly keySpecific: KeySpecific | null;
+  readonly key: SenseKeyName;
+  readonly code: number;
+  readonly detail: SenseDetail;
 
-  constructor(key: SenseKey, asc: number, keySpecific: KeySpecific | null = null) {
+  constructor(key: SenseKeyName, code: number, detail: SenseDetail = {}) {
     this.key = key;
-    this.asc = asc;
-    this.keySpecific = keySpecific;
+    this.code = code;
+    this.detail = detail;
   }
 }
 
@@ -53,14 +53,13 @@ const tooManySegments = new CopyRefusal('illegalRequest', 0x2608);
 const unsupportedSegment = new CopyRefusal('illegalRequest', 0x2609);
 const inlineDataTooLong = new CopyRefusal('illegalRequest', 0x260b);
 
-function invalid(byte: number, bit: number | null = null): CopyRefusal {
-  return new CopyRefusal('illegalRequest', 0x2600, fieldPointer(false, byte, bit));
+function invalid(byte: number, bit?: number): CopyRefusal {
+  return new CopyRefusal('illegalRequest', 0x2600, { field: { of: 'parameters', byte, bit } });
 }
 
-/** Points into the segment descriptor it is about (SPC-4 4.5.2.4.5, SD = 1). */
-function aborted(asc: number, byte: number): CopyRefusal {
-  const [flags, high, low] = fieldPointer(false, byte, null);
-  return new CopyRefusal('copyAborted', asc, [flags | 0x20, high, low]);
+/** `byte` of the segment descriptor. */
+function aborted(code: number, byte: number): CopyRefusal {
+  return new CopyRefusal('copyAborted', code, { field: { of: 'segment', byte } });
 }
 
 /** `units`: those the nexus may see. */

@@ -9,7 +9,7 @@ import { copyLimits, operatingParameters } from './copy-limits.ts';
 import { copyListBytes, CopyRefusal, parseCopyList, type CopyList } from './copy-list.ts';
 import type { LogicalUnit } from './logical-unit.ts';
 import { answer, be16, be32, zeroes } from './parameter-data.ts';
-import { buildSense, failWith, invalidField, parameterListLengthError } from './sense.ts';
+import { senseData, failWith, invalidField, parameterListLengthError } from './sense.ts';
 import { ScsiStatus, type Nexus, type ScsiTask } from './task.ts';
 import { u32 } from './wire.ts';
 
@@ -64,7 +64,7 @@ function extendedCopy(unit: LogicalUnit, task: ScsiTask): void {
   if (length === 0) return task.complete(ScsiStatus.good);
   if (task.dataOut.length < length) return parameterListLengthError(unit, task);
   const list = parseCopyList(task.dataOut.subarray(0, length), unit.device.units(task), task.nexus);
-  if (list instanceof CopyRefusal) return failWith(unit, task, list.key, list.asc, list.keySpecific);
+  if (list instanceof CopyRefusal) return failWith(unit, task, list.key, list.code, list.detail);
   const manager = managerOf(unit.device);
   // OPERATION IN PROGRESS; INSUFFICIENT RESOURCES
   const underWay = list.identified && manager.record(task.nexus, list.listIdentifier)?.status === 0x00;
@@ -92,13 +92,13 @@ type CopyFault = HostFault | 'aborted';
 function senseOf(fault: CopyFault, descriptor: boolean): Uint8Array {
   switch (fault) {
     case 'moved':
-      return buildSense(descriptor, 'notReady', 0x040a);
+      return senseData(descriptor, 'notReady', 0x040a);
     case 'noSpace':
-      return buildSense(descriptor, 'dataProtect', 0x2707);
+      return senseData(descriptor, 'dataProtect', 0x2707);
     case 'io':
-      return buildSense(descriptor, 'copyAborted', 0x0d01);
+      return senseData(descriptor, 'copyAborted', 0x0d01);
     case 'aborted':
-      return buildSense(descriptor, 'copyAborted', 0x0000);
+      return senseData(descriptor, 'copyAborted', 0x0000);
   }
 }
 
