@@ -1,5 +1,10 @@
 /** Every command the device server knows, by operation code. */
 import { atomicCommands } from './atomic.ts';
+import { copyCommands } from './copy.ts';
+import { inquiryCommands } from './inquiry.ts';
+import { modeCommands } from './mode.ts';
+import { portGroupCommands } from './port-groups.ts';
+import { reportCommands } from './report.ts';
 import type { Command } from './command.ts';
 import { provisioningCommands } from './provisioning.ts';
 import { readinessCommands } from './readiness.ts';
@@ -7,6 +12,11 @@ import { transferCommands } from './transfer.ts';
 
 export const commands: readonly Command[] = [
   ...atomicCommands,
+  ...copyCommands,
+  ...inquiryCommands,
+  ...modeCommands,
+  ...portGroupCommands,
+  ...reportCommands,
   ...provisioningCommands,
   ...readinessCommands,
   ...transferCommands,

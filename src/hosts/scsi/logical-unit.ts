@@ -10,8 +10,9 @@ import type { Clock } from '../../base/clock.ts';
 import type { HostGroup, HostUnit, HostVolume } from '../../group/host-access.ts';
 import type { RegistrantPort } from '../../group/reservations.ts';
 import type { Command, DeviceView } from './command.ts';
-import type { Nexus } from './task.ts';
-import type { TaskRecord } from './task-record.ts';
+import { conflicts } from './reservation-check.ts';
+import type { Nexus, ScsiTask } from './task.ts';
+import { TaskRecord } from './task-record.ts';
 
 /** Additional sense codes of unit attentions, as (ASC << 8 | ASCQ). */
 export const Attention = {
@@ -115,6 +116,17 @@ export class LogicalUnit {
     this.#unit = unit;
     this.#volume = this.group.volume(this.lun);
     if (grew) this.attention(Attention.capacityChanged);
+  }
+
+  /** Whether a reservation of others keeps the nexus from it. */
+  conflicts(nexus: Nexus, access: 'read' | 'write'): boolean {
+    if (this.reservedBy !== null && this.reservedBy !== nexus) return true;
+    return conflicts(this.group.reservations(this.lun), nexus, access);
+  }
+
+  /** A long command looks between its parts; it completes all the same, and what it says then goes nowhere. */
+  isAborted(task: ScsiTask): boolean {
+    return task instanceof TaskRecord && task.aborted;
   }
 
   // ---- unit attentions (SAM-5 5.14)
