@@ -85,11 +85,10 @@ function renderSessions(sessions: readonly IscsiSessionRow[], colours: Colours):
     row.initiator || '-',
     row.from,
     row.kind === 'normal' ? (row.target ?? '-') : row.kind,
-    row.user ?? '-',
     formatDuration(row.ageSeconds * 1000),
     String(row.commandsInFlight),
   ]);
-  return renderTable(['NODE', 'SESSION', 'HOST', 'FROM', 'TARGET', 'USER', 'AGE', 'BUSY'], rows, colours);
+  return renderTable(['NODE', 'SESSION', 'HOST', 'FROM', 'TARGET', 'AGE', 'BUSY'], rows, colours);
 }
 
 function readNumber(text: string): number {

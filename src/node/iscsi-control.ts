@@ -45,16 +45,13 @@ export const iscsiSessionRow = z.object({
   node: z.string(),
   /** Number of the session at its node, for `disconnect`. */
   session: z.number(),
-  kind: z.enum(['normal', 'discovery', 'login']),
-  /** Empty until it has said who it is. */
+  kind: z.enum(['normal', 'discovery']),
   initiator: z.string(),
   /** `host:port`. */
   from: z.string(),
   portal: z.string(),
   /** Null in a discovery session. */
   target: z.string().nullable(),
-  /** The user name that was proven by CHAP; null: none was asked for. */
-  user: z.string().nullable(),
   ageSeconds: z.number(),
   commandsInFlight: z.number(),
 });
@@ -66,6 +63,8 @@ export interface OwnIscsi {
   sessions(): readonly IscsiSessionRow[];
   /** False: there is no such session. */
   disconnect(session: number): boolean;
+  /** How initiators name a volume of a group at this node. */
+  exportsOf(group: string, lun: number): readonly string[];
 }
 
 export interface IscsiControlContext {

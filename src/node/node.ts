@@ -306,6 +306,11 @@ export class Node implements NodeControl {
     });
   }
 
+  #exportsOf(group: string, volume: string, index: number): readonly string[] {
+    const nbd = this.exportBases.map((base) => exportUri(base, volume));
+    return [...nbd, ...(this.ownIscsi?.exportsOf(group, index) ?? [])];
+  }
+
   get groups(): ReadonlyMap<string, Group> {
     return this.#groups;
   }
@@ -926,6 +931,11 @@ export class Node implements NodeControl {
     };
   }
 
+  /** As far as this node knows. */
+  get currentDocument(): ClusterDocument {
+    return this.#document;
+  }
+
   document(): Promise<ClusterDocument> {
     return Promise.resolve(this.#document);
   }
@@ -1330,7 +1340,7 @@ export class Node implements NodeControl {
       leaseValid: this.#lease.isValid(),
       leaseReason: this.#lease.reason,
       storeProblem: this.#storeProblem,
-      exportBases: this.exportBases,
+      exportsOf: (name, volume, index) => this.#exportsOf(name, volume, index),
       throughput: this.#ratesOf(group).rates,
       reachable: (node) => {
         const { state, reason } = this.#links?.reachable(node) ?? { state: 'down', reason: null };

@@ -281,7 +281,6 @@ const fakeSession: IscsiSessionRow = {
   from: '127.0.0.1:51402',
   portal: '127.0.0.1:3260',
   target: fakeTargetName,
-  user: null,
   ageSeconds: 3700,
   commandsInFlight: 2,
 };

@@ -49,6 +49,8 @@ export class DeviceServer implements ScsiDevice, DeviceView {
   readonly #turn: Turn;
   readonly #unitTasksMax: number;
   readonly #nexuses = new Set<Nexus>();
+  /** The group knows who uses it. */
+  readonly #leave = new Map<Nexus, () => void>();
   readonly #units = new Map<number, LogicalUnit>();
   readonly #idle: TaskRecord[] = [];
   readonly #recycle = (record: TaskRecord): void => {
@@ -87,11 +89,14 @@ export class DeviceServer implements ScsiDevice, DeviceView {
 
   nexusGained(nexus: Nexus): void {
     this.#nexuses.add(nexus);
+    this.#leave.set(nexus, this.#group.join(nexus.visible));
     for (const unit of this.#units.values()) unit.attentionFor(nexus, Attention.powerOn);
   }
 
   nexusLost(nexus: Nexus, done: () => void): void {
     this.#nexuses.delete(nexus);
+    this.#leave.get(nexus)?.();
+    this.#leave.delete(nexus);
     for (const unit of this.#units.values()) unit.forget(nexus);
     this.#abort(
       [...this.#units.values()],

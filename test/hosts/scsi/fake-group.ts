@@ -113,6 +113,13 @@ export class FakeGroup implements HostGroup {
     this.#open.push(() => done(this.reserving(index, request)));
   }
 
+  joined = 0;
+
+  join(): () => void {
+    this.joined += 1;
+    return () => (this.joined -= 1);
+  }
+
   watch(watcher: HostGroupWatcher): () => void {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
