@@ -113,6 +113,10 @@ export class FakeGroup implements HostGroup {
     this.#open.push(() => done(this.reserving(index, request)));
   }
 
+  join(): () => void {
+    return () => {};
+  }
+
   watch(watcher: HostGroupWatcher): () => void {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
