@@ -40,7 +40,16 @@ import { RecordKeeper } from './record-keeper.ts';
 import { accountOf } from './own-account.ts';
 import type { Account } from './accounts.ts';
 import { RecordExchange } from './record-exchange.ts';
-import { claimed, established, overruling, withLeg, type GroupRecord } from './record.ts';
+import {
+  claimed,
+  established,
+  overruling,
+  reservationsOf,
+  withLeg,
+  withReservations,
+  type GroupRecord,
+} from './record.ts';
+import { applyReservation, noEffects, type Applied, type ReservationRequest } from './reservations.ts';
 import type { GroupService, OpenedBy } from './service.ts';
 
 export type GroupRole =
@@ -246,12 +255,22 @@ export class Group {
         await this.owner?.dropVolume(entry.index);
         await this.target?.dropVolume(entry.index);
         await leg.removeVolume(entry.index);
+        this.#forgetReservations(entry.index);
       }
       if (added.length > 0) this.owner?.log?.end('a volume was added');
       for (const volume of added) await leg.addVolume(volume);
     } finally {
       for (const target of this.owner?.legs ?? []) target.attach();
     }
+  }
+
+  /** The volume is gone. What cannot be written off now stays, and does no harm: its index is never used again. */
+  #forgetReservations(index: number): void {
+    const { owner } = this;
+    if (this.role !== 'primary' || owner === null || reservationsOf(this.record, index) === null) return;
+    void this.keeper.change((record) =>
+      record?.id === owner.lineage.id ? withReservations(record, index, null) : null,
+    );
   }
 
   leaseAcquired(): void {
@@ -378,6 +397,35 @@ export class Group {
     const session = { volumes };
     this.#staying.add(session);
     return () => this.#staying.delete(session);
+  }
+
+  /**
+   * Changes registrations and reservation of a volume as the owner. Null: nothing was done, as hosts are not served here.
+   * Resolves when what the store says is certain (R15), which may be long after it went away.
+   */
+  async reserve(index: number, request: ReservationRequest): Promise<Applied | null> {
+    const owner = this.role === 'primary' ? this.owner : null;
+    if (owner === null) return null;
+    const found: { applied: Applied | null; written: boolean } = { applied: null, written: false };
+    const changed = await this.keeper.change((record) => {
+      if (record?.id !== owner.lineage.id) return null;
+      const before = reservationsOf(record, index);
+      const applied = applyReservation(before, request);
+      found.applied = applied;
+      found.written = applied.state !== before;
+      return found.written ? withReservations(record, index, applied.state) : null;
+    });
+    const { applied, written } = found;
+    // Without a store the others' copies are what it survives in.
+    if (changed.kind === 'done') await this.exchange?.tell();
+    if (applied === null || !written || changed.kind === 'done') return applied;
+    return changed.kind === 'lost' ? null : { outcome: changed, state: null, effects: noEffects };
+  }
+
+  /** Reads the record now; without a store, asks the other nodes for theirs. */
+  async hear(): Promise<void> {
+    await this.exchange?.hearAll();
+    await this.#look();
   }
 
   sessionsOn(volume: string): number {

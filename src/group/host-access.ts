@@ -90,7 +90,7 @@ export interface HostGroup {
   volume(index: number): HostVolume | null;
   /** Every node with a leg, in the order of the cluster document, this one among them. */
   readonly nodes: readonly HostGroupNode[];
-  /** As the group's record holds them; null: nobody is registered. */
+  /** As the group's record holds them; null: nobody was ever registered. */
   reservations(index: number): Reservations | null;
   /**
    * Changes registrations and reservation by compare-and-swap in the group's record, through the owner; `done` is called
@@ -138,6 +138,9 @@ export interface HostGroupWatcher {
   accessChanged?(): void;
   /** A volume came or went, or grew. */
   unitsChanged?(): void;
-  /** What became of registrations and reservation of a volume, by a request made anywhere. */
+  /**
+   * What became of registrations and reservation of a volume, by a request made anywhere. At the owner once the record has
+   * it, before the request is done; elsewhere when the record is next seen, without `aborted`, and as far as two states tell.
+   */
   reservationsChanged?(index: number, effects: ReservationEffects): void;
 }

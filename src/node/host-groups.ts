@@ -8,7 +8,11 @@
  * - `volume` gives the way to the owner that made the group active; when it is not any more, what is under way ends with
  *   `moved`, by the owner's doing.
  */
-import type { EndTask, Turn } from '../base/turn.ts';
+import { z } from 'zod';
+import type { Environment } from '../base/environment.ts';
+import { messageOf } from '../base/errors.ts';
+import type { EndTask } from '../base/turn.ts';
+import { pause } from '../base/waiting.ts';
 import type { Group } from '../group/group.ts';
 import type {
   AccessState,
@@ -19,17 +23,37 @@ import type {
   HostVolume,
 } from '../group/host-access.ts';
 import type { Owner } from '../group/owner.ts';
-import { reservationsOf } from '../group/record.ts';
-import type { ReservationOutcome, ReservationRequest, Reservations } from '../group/reservations.ts';
+import { reservationsOf, type GroupRecord } from '../group/record.ts';
+import {
+  effectsBetween,
+  isNothing,
+  reservationOutcomeSchema,
+  reservationRequestSchema,
+  type RegistrantPort,
+  type ReservationEffects,
+  type ReservationOutcome,
+  type ReservationRequest,
+  type Reservations,
+} from '../group/reservations.ts';
 import type { ClusterDocument } from '../store/document.ts';
 import { hostVolume } from './exports.ts';
 
 export interface HostGroupsOptions {
   readonly node: string;
-  readonly turn: Turn;
+  readonly environment: Environment;
   readonly groups: ReadonlyMap<string, Group>;
   readonly document: () => ClusterDocument;
+  readonly request: (node: string, method: string, params: unknown, timeoutMs: number) => Promise<unknown>;
 }
+
+/** A change of reservations, asked of the owner by another node. */
+export const reserveMethod = 'group.reserve';
+const reserveParams = z.object({ group: z.string(), index: z.int().min(0), request: reservationRequestSchema });
+/** Longer than a store takes that is slow. */
+const passedOnMs = 10_000;
+/** While the group moves. */
+const againMs = 500;
+const attemptsMax = 6;
 
 export class HostGroups implements EndTask {
   readonly #options: HostGroupsOptions;
@@ -61,11 +85,17 @@ export class HostGroups implements EndTask {
     this.#groups.get(name)?.changed();
   }
 
+  /** `reserveMethod`, from another node: the outcome; null: the group is not served here, and nothing was done. */
+  async called(params: unknown): Promise<ReservationOutcome | null> {
+    const { group, index, request } = reserveParams.parse(params);
+    return (await this.#groups.get(group)?.change(index, request)) ?? null;
+  }
+
   /** The document has changed, and the node's groups are those of it. */
   documentChanged(): void {
     if (this.#asked) return;
     this.#asked = true;
-    this.#options.turn.atEnd(this);
+    this.#options.environment.turn.atEnd(this);
   }
 
   endOfTurn(): void {
@@ -101,11 +131,16 @@ class NodeHostGroup implements HostGroup, EndTask {
   #view: View;
   /** Made when they are first asked for. */
   #volumes = new Map<number, HostVolume>();
+  /** As compared last. */
+  #reservations: NonNullable<GroupRecord['reservations']>;
+  /** Requests passed on to the owner: what became of their senders' own registrations is no news to them. */
+  readonly #passed = new Set<{ readonly from: RegistrantPort; ended: boolean }>();
   #asked = false;
 
   constructor(options: HostGroupsOptions, group: Group) {
     this.#options = options;
     this.group = group;
+    this.#reservations = group.record?.reservations ?? {};
     this.#view = viewOf(group, options);
   }
 
@@ -143,8 +178,69 @@ class NodeHostGroup implements HostGroup, EndTask {
   }
 
   reserve(index: number, request: ReservationRequest, done: (outcome: ReservationOutcome) => void): void {
-    void [index, request];
-    this.#options.turn.defer(() => done({ kind: 'unreachable', reason: 'reservations cannot be changed yet' }));
+    const { turn } = this.#options.environment;
+    void this.#reserve(index, request).then((outcome) => turn.defer(() => done(outcome)));
+  }
+
+  async #reserve(index: number, request: ReservationRequest): Promise<ReservationOutcome> {
+    const { node, environment } = this.#options;
+    for (let attempt = 0; attempt < attemptsMax; attempt++) {
+      if (attempt > 0) await pause(environment.clock, againMs);
+      const owner = this.group.record?.owner ?? node;
+      const here = this.group.role === 'primary' || owner === node;
+      const outcome = await (here ? this.change(index, request) : this.#passOn(owner, index, request));
+      if (outcome !== null) return outcome;
+    }
+    return { kind: 'unreachable', reason: `group ${this.name} is on its way from one node to another` };
+  }
+
+  /** As the owner; null: it is not, and nothing was done. */
+  async change(index: number, request: ReservationRequest): Promise<ReservationOutcome | null> {
+    const applied = await this.group.reserve(index, request);
+    if (applied !== null) this.#tell(index, applied.effects);
+    return applied?.outcome ?? null;
+  }
+
+  /** To the owner; null: it says that it is not. */
+  async #passOn(owner: string, index: number, request: ReservationRequest): Promise<ReservationOutcome | null> {
+    const passed = { from: request.from, ended: false };
+    this.#passed.add(passed);
+    try {
+      const params = { group: this.name, index, request };
+      const answer = await this.#options.request(owner, reserveMethod, params, passedOnMs);
+      const outcome = reservationOutcomeSchema.nullable().parse(answer);
+      // Whoever asks here next is told what is so now.
+      if (outcome?.kind === 'done') await this.group.hear();
+      return outcome;
+    } catch (error) {
+      return {
+        kind: 'unreachable',
+        reason: `${owner}, which owns ${this.name}, does not answer: ${messageOf(error)}`,
+      };
+    } finally {
+      passed.ended = true;
+      this.changed();
+    }
+  }
+
+  #tell(index: number, effects: ReservationEffects): void {
+    if (isNothing(effects)) return;
+    for (const watcher of [...this.#watchers]) watcher.reservationsChanged?.(index, effects);
+  }
+
+  /** What others have changed: the owner itself has told of it when it was done. */
+  #compareReservations(): void {
+    const { record, role } = this.group;
+    const before = this.#reservations;
+    const own = [...this.#passed];
+    for (const passed of own) if (passed.ended) this.#passed.delete(passed);
+    if (record === null || record.reservations === before) return;
+    const now = record.reservations ?? {};
+    this.#reservations = now;
+    if (role === 'primary') return;
+    const ports = own.map(({ from }) => from);
+    for (const { index } of this.#view.units)
+      this.#tell(index, effectsBetween(before[`${index}`] ?? null, now[`${index}`] ?? null, ports));
   }
 
   watch(watcher: HostGroupWatcher): () => void {
@@ -159,7 +255,7 @@ class NodeHostGroup implements HostGroup, EndTask {
   changed(): void {
     if (this.#asked) return;
     this.#asked = true;
-    this.#options.turn.atEnd(this);
+    this.#options.environment.turn.atEnd(this);
   }
 
   endOfTurn(): void {
@@ -167,6 +263,7 @@ class NodeHostGroup implements HostGroup, EndTask {
     const before = this.#view;
     const now = viewOf(this.group, this.#options);
     this.#view = now;
+    this.#compareReservations();
     const units = !same(before.units, now.units);
     if (before.owner !== now.owner || units) this.#volumes = new Map();
     for (const watcher of [...this.#watchers]) {

@@ -73,7 +73,7 @@ import { DataPathWatch } from './data-path.ts';
 import { DrillControlPart, type DrillList, type DrillRequest } from './drill-control.ts';
 import { NodeExports } from './exports.ts';
 import { IscsiControlPart, type IscsiSessionList, type IscsiTargetList, type OwnIscsi } from './iscsi-control.ts';
-import { HostGroups } from './host-groups.ts';
+import { HostGroups, reserveMethod } from './host-groups.ts';
 import { FrameRouter } from './frames.ts';
 import { sightOf } from './group-sight.ts';
 import { LogControl } from './log-control.ts';
@@ -202,9 +202,10 @@ export class Node implements NodeControl {
     this.exports = new NodeExports(this.#groups);
     this.hostGroups = new HostGroups({
       node: options.name,
-      turn: options.environment.turn,
+      environment: options.environment,
       groups: this.#groups,
       document: () => this.#document,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
     this.#router = new FrameRouter(this.#groups);
     this.#logs = new LogControl({
@@ -833,6 +834,8 @@ export class Node implements NodeControl {
       case 'node.refresh':
         await this.#refreshDocument();
         return null;
+      case reserveMethod:
+        return this.hostGroups.called(params);
       case 'group.look':
         this.#groups.get(groupName.parse(params).group)?.look();
         return null;

@@ -72,6 +72,8 @@ export class Node {
   readonly document: ClusterDocument;
   /** What hosts see of the group may have changed. */
   changed = (): void => {};
+  /** A change of reservations, asked by another node. */
+  called = (_params: unknown): Promise<unknown> => Promise.reject(new Error('not known here'));
   readonly #nodes: Nodes;
   readonly #observers = new Map<string, LeaseObserver>();
   #ids = 0;
@@ -366,6 +368,7 @@ export class Nodes {
   answer(name: string, method: string, params: unknown): Promise<unknown> {
     const { group, process } = this.node(name);
     if (!process.alive) return Promise.reject(new Error('no answer'));
+    if (method === 'group.reserve') return this.node(name).called(params);
     if (method === 'group.release') return group.moves.release((params as { id: string }).id);
     if (method === 'group.look') group.look();
     return Promise.resolve(group.serving ? (group.record?.generation ?? 0) : 0);

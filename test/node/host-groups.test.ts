@@ -16,9 +16,16 @@ interface Seen {
 
 async function see(nodes: Nodes, node: Node): Promise<Seen> {
   const map = new Map([['g1', node.group]]);
-  const { turn } = node.process.environment;
-  const groups = new HostGroups({ node: node.name, turn, groups: map, document: () => node.document });
+  const { environment } = node.process;
+  const groups = new HostGroups({
+    node: node.name,
+    environment,
+    groups: map,
+    document: () => node.document,
+    request: (to, method, params, timeoutMs) => nodes.ask(node, to, method, params, timeoutMs),
+  });
   node.changed = () => groups.changed('g1');
+  node.called = (params) => groups.called(params);
   node.process.call(() => groups.documentChanged());
   await nodes.until(() => groups.find('g1') !== null);
   const group = groups.find('g1');

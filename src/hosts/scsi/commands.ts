@@ -8,6 +8,7 @@ import { reportCommands } from './report.ts';
 import type { Command } from './command.ts';
 import { provisioningCommands } from './provisioning.ts';
 import { readinessCommands } from './readiness.ts';
+import { reserveCommands } from './reserve.ts';
 import { transferCommands } from './transfer.ts';
 
 export const commands: readonly Command[] = [
@@ -19,5 +20,6 @@ export const commands: readonly Command[] = [
   ...reportCommands,
   ...provisioningCommands,
   ...readinessCommands,
+  ...reserveCommands,
   ...transferCommands,
 ].sort((a, b) => a.opcode - b.opcode || (a.serviceAction ?? 0) - (b.serviceAction ?? 0));

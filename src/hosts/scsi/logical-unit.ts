@@ -109,6 +109,14 @@ export class LogicalUnit {
   accessChanged(): void {
     this.#volume = this.group.volume(this.lun);
     this.attention(Attention.accessStateChanged);
+    if (this.#volume === null) this.loseReservation();
+  }
+
+  /** That of RESERVE(6), which is not kept where the group goes. */
+  loseReservation(): void {
+    if (this.reservedBy === null) return;
+    this.attentionFor(this.reservedBy, Attention.reservationsReleased);
+    this.reservedBy = null;
   }
 
   changed(unit: HostUnit): void {
