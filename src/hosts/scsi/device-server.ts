@@ -4,7 +4,7 @@
  * ownership, volumes, or reservations change.
  *
  * The order of checks: the unit exists, a unit attention is pending, the command is known and its reserved bits are
- * clear, the unit serves here, no reservation is in the way.
+ * clear, there is room for it; when its turn has come, the unit serves here and no reservation is in the way.
  */
 import type { Clock } from '../../base/clock.ts';
 import type { Turn } from '../../base/turn.ts';
@@ -12,8 +12,7 @@ import type { HostGroup } from '../../group/host-access.ts';
 import type { ReservationEffects } from '../../group/reservations.ts';
 import type { Command, DeviceView } from './command.ts';
 import { Attention, LogicalUnit } from './logical-unit.ts';
-import { failAsNotServed } from './not-served.ts';
-import { conflicts, samePort } from './reservation-check.ts';
+import { samePort } from './reservation-check.ts';
 import { failWith, invalidField, SenseCode } from './sense.ts';
 import { TaskRecord } from './task-record.ts';
 import {
@@ -39,6 +38,7 @@ export interface DeviceServerParts {
 type CommandTable = readonly (Command | ReadonlyMap<number, Command> | undefined)[];
 
 const serviceActionMask = 0x1f;
+const reportLuns = 0xa0;
 
 export class DeviceServer implements ScsiDevice, DeviceView {
   readonly targetName: string;
@@ -50,6 +50,8 @@ export class DeviceServer implements ScsiDevice, DeviceView {
   readonly #unitTasksMax: number;
   readonly #nexuses = new Set<Nexus>();
   readonly #units = new Map<number, LogicalUnit>();
+  /** Gone from the group, with commands that have not ended. */
+  readonly #removed = new Set<LogicalUnit>();
   readonly #idle: TaskRecord[] = [];
   readonly #recycle = (record: TaskRecord): void => {
     this.#idle.push(record);
@@ -94,7 +96,7 @@ export class DeviceServer implements ScsiDevice, DeviceView {
     this.#nexuses.delete(nexus);
     for (const unit of this.#units.values()) unit.forget(nexus);
     this.#abort(
-      [...this.#units.values()],
+      [...this.#units.values(), ...this.#removed],
       (record) => record.nexus === nexus,
       () => this.#turn.defer(done),
     );
@@ -110,18 +112,20 @@ export class DeviceServer implements ScsiDevice, DeviceView {
     const unit = this.#unitFor(nexus, lun);
     const command = this.#find(cdb);
     if (unit === null || command === null) return 0;
-    if (command.access === 'active' && unit.volume === null) return 0;
+    if ((command.access === 'active' && unit.volume === null) || misplacedBit(command, cdb) !== null) return 0;
     return command.dataOutBytes?.(unit, cdb) ?? 0;
   }
 
   execute(task: ScsiTask): void {
-    const { nexus, cdb } = task;
+    const { nexus, cdb, attribute } = task;
     const unit = this.#unitFor(nexus, task.lun);
     const command = this.#find(cdb);
     if (unit === null) {
-      if (command?.withoutUnit !== undefined && misplacedBit(command, cdb) === null) command.withoutUnit(this, task);
-      else failWith(null, task, 'illegalRequest', SenseCode.unitNotSupported);
-      return;
+      if (command?.withoutUnit === undefined || misplacedBit(command, cdb) !== null) {
+        return failWith(null, task, 'illegalRequest', SenseCode.unitNotSupported);
+      }
+      if (command.opcode === reportLuns) this.#listIsTold(nexus);
+      return command.withoutUnit(this, task);
     }
     if (command?.pastUnitAttention !== true) {
       const attention = unit.takeAttention(nexus);
@@ -130,8 +134,9 @@ export class DeviceServer implements ScsiDevice, DeviceView {
     if (command === null) return this.#unknown(unit, task);
     const wrong = misplacedBit(command, cdb);
     if (wrong !== null) return invalidField(unit, task, wrong.byte, wrong.bit);
-    if (command.access === 'active' && unit.volume === null) return failAsNotServed(unit, task);
-    if (this.#isReserved(unit, nexus, command)) return task.complete(ScsiStatus.reservationConflict);
+    // There never is an auto contingent allegiance that it could be for (SAM-5 8.6.5).
+    if (attribute === 'aca') return failWith(unit, task, 'illegalRequest', SenseCode.invalidMessage);
+    if (command.opcode === reportLuns) this.#listIsTold(nexus);
     if (unit.taskCount >= this.#unitTasksMax) return task.complete(ScsiStatus.taskSetFull);
     unit.enter((this.#idle.pop() ?? new TaskRecord(this.#recycle)).begin(task, unit), command);
   }
@@ -155,11 +160,9 @@ export class DeviceServer implements ScsiDevice, DeviceView {
     failWith(unit, task, 'illegalRequest', SenseCode.invalidOperationCode, { field });
   }
 
-  #isReserved(unit: LogicalUnit, nexus: Nexus, command: Command): boolean {
-    const { reservedBy } = unit;
-    // SPC-2 5.5.1: all but what is allowed under any reservation.
-    if (reservedBy !== null && reservedBy !== nexus && command.reservation !== 'any') return true;
-    return conflicts(this.#group.reservations(unit.lun), nexus, command.reservation);
+  /** REPORT LUNS says what the unit attention would (SPC-4 6.33). */
+  #listIsTold(nexus: Nexus): void {
+    for (const unit of this.#units.values()) unit.dropAttention(nexus, Attention.reportedLunsChanged);
   }
 
   // ---- task management (SAM-5 7)
@@ -167,7 +170,7 @@ export class DeviceServer implements ScsiDevice, DeviceView {
   manage(nexus: Nexus, request: TaskManagement, done: (response: TaskManagementResponse) => void): void {
     const answer = (response: TaskManagementResponse): void => this.#turn.defer(() => done(response));
     if (request.kind === 'targetReset') {
-      const units = [...this.#units.values()];
+      const units = this.units({ nexus });
       for (const unit of units) this.#reset(unit, nexus);
       return this.#abort(
         units,
@@ -248,10 +251,13 @@ export class DeviceServer implements ScsiDevice, DeviceView {
       const parts = { unit, device: this, group: this.#group, clock: this.#clock, nexuses: () => this.#nexuses };
       this.#units.set(unit.index, new LogicalUnit(parts));
     }
-    for (const lun of [...this.#units.keys()]) {
+    for (const unit of this.#removed) if (unit.taskCount === 0) this.#removed.delete(unit);
+    for (const [lun, unit] of this.#units) {
       if (present.has(lun)) continue;
       listed = true;
       this.#units.delete(lun);
+      this.#removed.add(unit);
+      unit.removed();
     }
     if (listed) for (const unit of this.#units.values()) unit.attention(Attention.reportedLunsChanged);
   }
