@@ -99,6 +99,7 @@ describe('a command that waits for an ORDERED one', () => {
     const task = execute(device, host, read10(1), { attribute: 'ordered' });
     const behind = execute(device, host, read10(2));
     device.manage(host, { kind: 'abortTask', lun: 0, task }, () => undefined);
+    expect(group.asked).toEqual(['read 0 512', 'read 1024 512']);
     group.settle();
     expect([task.isDropped, statusOf(behind)]).toEqual([true, '0 -']);
   });
