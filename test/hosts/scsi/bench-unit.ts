@@ -46,6 +46,10 @@ export class BenchVolume implements HostVolume {
     this.#later(data.length, done, () => this.bytes.set(data, offset));
   }
 
+  exclusively(): void {
+    throw new Error('not asked for here');
+  }
+
   zero(): void {
     throw new Error('not asked for here');
   }
@@ -95,6 +99,12 @@ export class Bench {
       const volume = new BenchVolume(`vol${lun}`, wwid, blocks * blockSizeBytes, blockSizeBytes, this.turn);
       return new BenchUnit(lun, device, volume, writeCache, nodes);
     });
+  }
+
+  unit(lun: number): BenchUnit {
+    const unit = this.units[lun];
+    if (unit === undefined) throw new Error(`no unit at ${lun}`);
+    return unit;
   }
 
   /** Until nothing is left to complete. */
@@ -159,7 +169,8 @@ class BenchUnit implements LogicalUnit {
   readonly unit: LogicalUnit['unit'];
   readonly group: LogicalUnit['group'];
   descriptorSense = false;
-  volume: HostVolume | null;
+  reservedBy: Nexus | null = null;
+  volume: BenchVolume | null;
   aborted = false;
   /** What the reservations of others keep everybody from. */
   reserved: 'nothing' | 'write' | 'all' = 'nothing';
@@ -213,6 +224,10 @@ class BenchUnit implements LogicalUnit {
 
   attentionFor(): void {
     throw new Error('not asked for here');
+  }
+
+  takeAttention(): null {
+    return null;
   }
 
   conflicts(_nexus: Nexus, access: 'read' | 'write'): boolean {
