@@ -21,7 +21,7 @@ export interface CopyList {
   readonly segments: readonly CopySegment[];
 }
 
-/** Offsets and length in bytes, inside both volumes, multiples of both block sizes. */
+/** Offsets and length in bytes, inside both volumes, multiples of both block sizes; length may be 0. */
 export interface CopySegment {
   readonly source: LogicalUnit;
   readonly destination: LogicalUnit;
@@ -94,7 +94,7 @@ export function parseCopyList(list: Uint8Array, units: readonly LogicalUnit[], n
   for (const at of places) {
     const segment = parseSegment(list, at, cscds, nexus);
     if (segment instanceof CopyRefusal) return segment;
-    if (segment.length > 0) segments.push(segment);
+    segments.push(segment);
   }
   return { listIdentifier, identified: usage !== 0x03, segments };
 }

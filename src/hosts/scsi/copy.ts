@@ -111,6 +111,7 @@ function copySegments(
 ): void {
   let offset = 0;
   const next = (): void => {
+    while (segments[record.segments]?.length === 0) record.segments += 1;
     const segment = segments[record.segments];
     if (segment === undefined) return done(null);
     if (aborted()) return done('aborted');

@@ -213,7 +213,7 @@ describe('EXTENDED COPY (SPC-4 6.4)', () => {
 describe('RECEIVE COPY RESULTS (SPC-4 6.17 to 6.20)', () => {
   const list = parameters(
     [cscd(0), cscd(1)],
-    [segment({ destination: 1, count: 4 }), segment({ destination: 1, count: 8 })],
+    [segment({ destination: 1, count: 4 }), segment({ count: 0 }), segment({ destination: 1, count: 8 })],
   );
 
   it('tells the operating parameters', () => {
@@ -241,7 +241,7 @@ describe('RECEIVE COPY RESULTS (SPC-4 6.17 to 6.20)', () => {
     expect(again && senseOf(again)).toEqual([0x5, 0x0016]);
     bench.settle();
     expect(answer()?.status).toBe(ScsiStatus.good);
-    expect(hexOf(bench.send(receive(0x00)).data)).toBe('00000008' + '01000200' + '00001800');
+    expect(hexOf(bench.send(receive(0x00)).data)).toBe('00000008' + '01000300' + '00001800');
     expect(hexOf(bench.send(receive(0x01)).data)).toBe('00000000');
     expect(hexOf(bench.send(receive(0x04)).data)).toBe('00000000');
     expect(senseOf(bench.send(receive(0x00, 2)))).toEqual([0x5, 0x2400]);
