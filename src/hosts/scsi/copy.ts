@@ -123,16 +123,19 @@ function copySegments(
     source.volume.read(from + offset, piece, (readFault) => {
       if (readFault !== null) return done(readFault);
       if (aborted()) return done('aborted');
-      if (destination.volume === null) return done('moved');
-      destination.volume.write(to + offset, piece, false, (writeFault) => {
-        if (writeFault !== null) return done(writeFault);
-        record.bytes += length;
-        offset += length;
-        if (offset === segment.length) {
-          record.segments += 1;
-          offset = 0;
-        }
-        next();
+      // COMPARE AND WRITE and its like may have these blocks to themselves.
+      destination.unlessExclusive(to + offset, length, () => {
+        if (destination.volume === null) return done('moved');
+        destination.volume.write(to + offset, piece, false, (writeFault) => {
+          if (writeFault !== null) return done(writeFault);
+          record.bytes += length;
+          offset += length;
+          if (offset === segment.length) {
+            record.segments += 1;
+            offset = 0;
+          }
+          next();
+        });
       });
     });
   };

@@ -6,8 +6,8 @@ import type {
   HostGroupNode,
   HostVolume,
 } from '../../../src/group/host-access.ts';
-import type { Command } from '../../../src/hosts/scsi/command.ts';
-import type { AttentionCode, LogicalUnit } from '../../../src/hosts/scsi/logical-unit.ts';
+import type { Command, ReservationClass } from '../../../src/hosts/scsi/command.ts';
+import { type AttentionCode, LogicalUnit } from '../../../src/hosts/scsi/logical-unit.ts';
 import { ScsiStatus, type Nexus, type ScsiTask } from '../../../src/hosts/scsi/task.ts';
 
 export interface Answer {
@@ -44,10 +44,6 @@ export class BenchVolume implements HostVolume {
 
   write(offset: number, data: Uint8Array, _fua: boolean, done: HostCompletion): void {
     this.#later(data.length, done, () => this.bytes.set(data, offset));
-  }
-
-  exclusively(): void {
-    throw new Error('not asked for here');
   }
 
   zero(): void {
@@ -162,15 +158,8 @@ export class Bench {
   }
 }
 
-class BenchUnit implements LogicalUnit {
-  readonly lun: number;
-  readonly device: LogicalUnit['device'];
+class BenchUnit extends LogicalUnit {
   readonly bench: BenchVolume;
-  readonly unit: LogicalUnit['unit'];
-  readonly group: LogicalUnit['group'];
-  descriptorSense = false;
-  reservedBy: Nexus | null = null;
-  volume: BenchVolume | null;
   aborted = false;
   /** What the reservations of others keep everybody from. */
   reserved: 'nothing' | 'write' | 'all' = 'nothing';
@@ -183,58 +172,40 @@ class BenchUnit implements LogicalUnit {
     writeCache: boolean,
     nodes: readonly HostGroupNode[],
   ) {
-    this.lun = lun;
-    this.device = device;
-    this.bench = volume;
-    this.volume = volume;
     const { name, wwid, sizeBytes } = volume;
     const blockSizeBytes = volume.blockSizeBytes === 512 ? 512 : 4096;
-    this.unit = { index: lun, name, wwid, sizeBytes, blockSizeBytes, writeCache };
     const unused = (): never => {
       throw new Error('not asked for here');
     };
-    this.group = {
-      name: 'g1',
-      access: 'active',
-      reason: '',
-      units: [],
-      nodes,
-      volume: () => this.volume,
-      reservations: () => null,
-      reserve: unused,
-      watch: unused,
-    };
+    super({
+      unit: { index: lun, name, wwid, sizeBytes, blockSizeBytes, writeCache },
+      device,
+      group: {
+        name: 'g1',
+        access: 'active',
+        reason: '',
+        units: [],
+        nodes,
+        volume: () => volume,
+        reservations: () => null,
+        reserve: unused,
+        watch: unused,
+      },
+      clock: { monotonicMs: unused, wallMs: unused, after: unused },
+      nexuses: () => [],
+    });
+    this.bench = volume;
   }
 
-  get clock(): never {
-    throw new Error('not asked for here');
-  }
-
-  get blocks(): number {
-    return this.unit.sizeBytes / this.unit.blockSizeBytes;
-  }
-
-  get blockSizeBytes(): number {
-    return this.unit.blockSizeBytes;
-  }
-
-  attention(code: AttentionCode, except: Nexus | null = null): void {
+  override attention(code: AttentionCode, except: Nexus | null = null): void {
     this.attentions.push({ code, except });
   }
 
-  attentionFor(): void {
-    throw new Error('not asked for here');
-  }
-
-  takeAttention(): null {
-    return null;
-  }
-
-  conflicts(_nexus: Nexus, access: 'read' | 'write'): boolean {
+  override conflicts(_nexus: Nexus, access: ReservationClass): boolean {
     return this.reserved === 'all' || (this.reserved === 'write' && access === 'write');
   }
 
-  isAborted(): boolean {
+  override isAborted(): boolean {
     return this.aborted;
   }
 }
