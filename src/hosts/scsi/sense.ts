@@ -14,6 +14,7 @@ export const SenseKey = {
   illegalRequest: 0x5,
   unitAttention: 0x6,
   dataProtect: 0x7,
+  copyAborted: 0xa,
   abortedCommand: 0xb,
   miscompare: 0xe,
 } as const;
@@ -41,8 +42,15 @@ export const SenseCode = {
 export interface SenseDetail {
   /** INFORMATION: an offset, or a block. */
   readonly information?: number;
-  /** Field pointer (SPC-4 4.5.2.4.2): which byte of CDB or parameter list is wrong, and from which bit on. */
-  readonly field?: { readonly of: 'cdb' | 'parameters'; readonly byte: number; readonly bit?: number | undefined };
+  /**
+   * Field pointer (SPC-4 4.5.2.4.2): which byte of CDB or parameter list is wrong, and from which bit on. For COPY ABORTED
+   * a segment pointer (4.5.2.4.5): which byte of a segment descriptor.
+   */
+  readonly field?: {
+    readonly of: 'cdb' | 'parameters' | 'segment';
+    readonly byte: number;
+    readonly bit?: number | undefined;
+  };
 }
 
 /** Current sense. @param descriptor D_SENSE, or DESC of REQUEST SENSE. */
@@ -69,9 +77,9 @@ export function senseData(
 }
 
 function fieldPointer({ of, byte, bit }: NonNullable<SenseDetail['field']>): number[] {
-  const ofCdb = of === 'cdb' ? 0x40 : 0x00;
+  const place = of === 'cdb' ? 0x40 : of === 'segment' ? 0x20 : 0x00;
   const withBit = bit === undefined ? 0x00 : 0x08 | bit;
-  return [0x80 | ofCdb | withBit, ...be16(byte)];
+  return [0x80 | place | withBit, ...be16(byte)];
 }
 
 /** What says in which format a unit reports; null: there is no unit. */
