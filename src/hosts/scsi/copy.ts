@@ -122,9 +122,9 @@ function copySegments(
     if (source.volume === null) return done('moved');
     source.volume.read(from + offset, piece, (readFault) => {
       if (readFault !== null) return done(readFault);
-      if (aborted()) return done('aborted');
       // COMPARE AND WRITE and its like may have these blocks to themselves.
       destination.unlessExclusive(to + offset, length, () => {
+        if (aborted()) return done('aborted');
         if (destination.volume === null) return done('moved');
         destination.volume.write(to + offset, piece, false, (writeFault) => {
           if (writeFault !== null) return done(writeFault);

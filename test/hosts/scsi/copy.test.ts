@@ -208,6 +208,20 @@ describe('EXTENDED COPY (SPC-4 6.4)', () => {
     expect(bench.turn).toHaveLength(0);
     expect(answer()).not.toBeNull();
   });
+
+  it('does not write what it was aborted for while others had the blocks to themselves', () => {
+    const bench = makeBench();
+    const list = parameters([cscd(0), cscd(1)], [segment({ destination: 1, count: 4 })]);
+    let release = (): void => undefined;
+    bench.unit(1).exclusively(0, bench.unit(1).unit.sizeBytes, (done) => (release = done));
+    const answer = bench.start(copyCdb(list.length), { dataOut: list });
+    bench.settle();
+    bench.unit(0).aborted = true;
+    release();
+    // A write would be in the turn.
+    expect(bench.turn).toHaveLength(0);
+    expect(answer()).not.toBeNull();
+  });
 });
 
 describe('RECEIVE COPY RESULTS (SPC-4 6.17 to 6.20)', () => {
