@@ -3,6 +3,7 @@ import {
   blockCount,
   failByFault,
   firstBlock,
+  forcesUnitAccess,
   isInside,
   isTransferable,
   mustReachMedium,
@@ -11,13 +12,14 @@ import {
 import type { Command } from './command.ts';
 import { blockLimits } from './limits.ts';
 import type { LogicalUnit } from './logical-unit.ts';
-import { failAsNotServed } from './not-served.ts';
+import { volumeFor } from './not-served.ts';
 import { failWith, invalidField, SenseCode } from './sense.ts';
 import { ScsiStatus, type ScsiTask } from './task.ts';
 import { firstDifference } from './transfer.ts';
 
 const dpo = 0x10;
-const fuaBit = 0x08;
+/** FUA and FUA_NV. */
+const fuaBits = 0x0a;
 
 function compareAndWrite(unit: LogicalUnit, task: ScsiTask): void {
   const { cdb, dataOut } = task;
@@ -25,6 +27,8 @@ function compareAndWrite(unit: LogicalUnit, task: ScsiTask): void {
   const count = cdb[13] ?? 0;
   if (!isInside(unit, task, first, count)) return;
   if (count > blockLimits(unit.blockSizeBytes).compareAndWrite) return invalidField(unit, task, 13);
+  // Zero blocks with data: a host that means 256, which the field cannot say, must not take them for compared.
+  if (count === 0 && dataOut.length > 0) return invalidField(unit, task, 13);
   if (count === 0) return task.complete(ScsiStatus.good);
   const bytes = count * unit.blockSizeBytes;
   if (dataOut.length < 2 * bytes) return invalidField(unit, task, 13);
@@ -60,23 +64,21 @@ function change(
   next: (present: Uint8Array) => Uint8Array | null,
 ): void {
   const start = first * unit.blockSizeBytes;
-  const through = mustReachMedium(unit, ((task.cdb[1] ?? 0) & fuaBit) !== 0);
-  unit.exclusively(start, bytes, (done) => {
-    const { volume } = unit;
-    if (volume === null) {
-      done();
-      return failAsNotServed(unit, task);
-    }
+  const through = mustReachMedium(unit, forcesUnitAccess(task.cdb, 16));
+  unit.exclusively(start, bytes, (release) => {
     const present = new Uint8Array(bytes);
+    const volume = volumeFor(unit, task);
+    if (volume === null) return release();
     volume.read(start, present, (fault) => {
-      const data = fault === null ? next(present) : null;
-      if (data === null) {
-        done();
-        if (fault !== null) failByFault(unit, task, fault, 'read');
-        return;
+      if (fault !== null) {
+        release();
+        return failByFault(unit, task, fault, 'read');
       }
-      volume.write(start, data, through, (failed) => {
-        done();
+      const stillThere = volumeFor(unit, task);
+      const data = stillThere === null ? null : next(present);
+      if (stillThere === null || data === null) return release();
+      stillThere.write(start, data, through, (failed) => {
+        release();
         if (failed === null) task.complete(ScsiStatus.good);
         else failByFault(unit, task, failed, 'write');
       });
@@ -89,18 +91,19 @@ export const atomicCommands: readonly Command[] = [
     name: 'COMPARE AND WRITE',
     opcode: 0x89,
     serviceAction: null,
-    usage: [0x89, dpo | fuaBit, ...new Array<number>(8).fill(0xff), 0, 0, 0, 0xff, 0x1f, 0],
+    usage: [0x89, dpo | fuaBits, ...new Array<number>(8).fill(0xff), 0, 0, 0, 0xff, 0x1f, 0],
     reservation: 'write',
     access: 'active',
     pastUnitAttention: false,
-    dataOutBytes: (unit, cdb) => 2 * (cdb[13] ?? 0) * unit.blockSizeBytes,
+    // Of none it is still seen whether there is data.
+    dataOutBytes: (unit, cdb) => Math.max(1, 2 * (cdb[13] ?? 0)) * unit.blockSizeBytes,
     run: compareAndWrite,
   },
   {
     name: 'ORWRITE(16)',
     opcode: 0x8b,
     serviceAction: null,
-    usage: usageOf(0x8b, 16, dpo | fuaBit),
+    usage: usageOf(0x8b, 16, dpo | fuaBits),
     reservation: 'write',
     access: 'active',
     pastUnitAttention: false,

@@ -81,6 +81,11 @@ export function failByFault(unit: LogicalUnit, task: ScsiTask, fault: HostFault,
   }
 }
 
+/** FUA, or FUA_NV: there is no cache in between that would outlast a loss of power. */
+export function forcesUnitAccess(cdb: Uint8Array, form: CdbForm): boolean {
+  return form !== 6 && ((cdb[1] ?? 0) & 0x0a) !== 0;
+}
+
 /** Writes wait for cache-less units as FUA writes do. */
 export function mustReachMedium(unit: LogicalUnit, fua: boolean): boolean {
   return fua || !unit.unit.writeCache;

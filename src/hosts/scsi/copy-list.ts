@@ -10,7 +10,7 @@
 import { blockToBlockBytes, copyLimits, cscdBytes, cscdCode, segmentCode } from './copy-limits.ts';
 import type { LogicalUnit } from './logical-unit.ts';
 import { hex } from './parameter-data.ts';
-import type { SenseDetail, SenseKeyName } from './sense.ts';
+import { SenseCode, type SenseDetail, type SenseKeyName } from './sense.ts';
 import type { Nexus } from './task.ts';
 import { u16, u24, u32, u64 } from './wire.ts';
 
@@ -21,7 +21,7 @@ export interface CopyList {
   readonly segments: readonly CopySegment[];
 }
 
-/** Offsets and length in bytes, inside both volumes, multiples of both block sizes. */
+/** Offsets and length in bytes, inside both volumes, multiples of both block sizes; length may be 0. */
 export interface CopySegment {
   readonly source: LogicalUnit;
   readonly destination: LogicalUnit;
@@ -94,7 +94,7 @@ export function parseCopyList(list: Uint8Array, units: readonly LogicalUnit[], n
   for (const at of places) {
     const segment = parseSegment(list, at, cscds, nexus);
     if (segment instanceof CopyRefusal) return segment;
-    if (segment.length > 0) segments.push(segment);
+    segments.push(segment);
   }
   return { listIdentifier, identified: usage !== 0x03, segments };
 }
@@ -118,7 +118,8 @@ type Cscd = LogicalUnit | { readonly unusable: number };
 function parseCscd(list: Uint8Array, at: number, units: readonly LogicalUnit[]): Cscd | CopyRefusal {
   if (list[at] !== cscdCode.identification) return unsupportedCscd;
   const flags = list[at + 1] ?? 0;
-  if (flags >> 6 !== 0) return invalid(at + 1, 7); // LU ID TYPE: another kind of LUN
+  // LU ID TYPE, another kind of LUN: told as a field of the CDB, as other copy managers do.
+  if (flags >> 6 !== 0) return new CopyRefusal('illegalRequest', SenseCode.invalidFieldInCdb);
   const notReachable = { unusable: 0x0d02 };
   if ((flags & 0x20) !== 0) return notReachable; // NUL
   if ((flags & 0x1f) !== 0) return { unusable: 0x0d03 }; // INCORRECT COPY TARGET DEVICE TYPE

@@ -111,6 +111,7 @@ function copySegments(
 ): void {
   let offset = 0;
   const next = (): void => {
+    while (segments[record.segments]?.length === 0) record.segments += 1;
     const segment = segments[record.segments];
     if (segment === undefined) return done(null);
     if (aborted()) return done('aborted');
@@ -121,17 +122,20 @@ function copySegments(
     if (source.volume === null) return done('moved');
     source.volume.read(from + offset, piece, (readFault) => {
       if (readFault !== null) return done(readFault);
-      if (aborted()) return done('aborted');
-      if (destination.volume === null) return done('moved');
-      destination.volume.write(to + offset, piece, false, (writeFault) => {
-        if (writeFault !== null) return done(writeFault);
-        record.bytes += length;
-        offset += length;
-        if (offset === segment.length) {
-          record.segments += 1;
-          offset = 0;
-        }
-        next();
+      // COMPARE AND WRITE and its like may have these blocks to themselves.
+      destination.unlessExclusive(to + offset, length, () => {
+        if (aborted()) return done('aborted');
+        if (destination.volume === null) return done('moved');
+        destination.volume.write(to + offset, piece, false, (writeFault) => {
+          if (writeFault !== null) return done(writeFault);
+          record.bytes += length;
+          offset += length;
+          if (offset === segment.length) {
+            record.segments += 1;
+            offset = 0;
+          }
+          next();
+        });
       });
     });
   };

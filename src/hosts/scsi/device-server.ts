@@ -4,16 +4,14 @@
  * ownership, volumes, or reservations change.
  *
  * The order of checks: the unit exists, a unit attention is pending, the command is known and its reserved bits are
- * clear, the unit serves here, no reservation is in the way.
+ * clear, there is room for it; when its turn has come, the unit serves here and no reservation is in the way.
  */
 import type { Clock } from '../../base/clock.ts';
 import type { Turn } from '../../base/turn.ts';
 import type { HostGroup } from '../../group/host-access.ts';
-import type { ReservationEffects } from '../../group/reservations.ts';
+import { type ReservationEffects, samePort } from '../../group/reservations.ts';
 import type { Command, DeviceView } from './command.ts';
 import { Attention, LogicalUnit } from './logical-unit.ts';
-import { failAsNotServed } from './not-served.ts';
-import { conflicts, samePort } from './reservation-check.ts';
 import { failWith, invalidField, SenseCode } from './sense.ts';
 import { TaskRecord } from './task-record.ts';
 import {
@@ -39,6 +37,7 @@ export interface DeviceServerParts {
 type CommandTable = readonly (Command | ReadonlyMap<number, Command> | undefined)[];
 
 const serviceActionMask = 0x1f;
+const reportLuns = 0xa0;
 
 export class DeviceServer implements ScsiDevice, DeviceView {
   readonly targetName: string;
@@ -52,6 +51,8 @@ export class DeviceServer implements ScsiDevice, DeviceView {
   /** The group knows who uses it. */
   readonly #leave = new Map<Nexus, () => void>();
   readonly #units = new Map<number, LogicalUnit>();
+  /** Gone from the group, with commands that have not ended. */
+  readonly #removed = new Set<LogicalUnit>();
   readonly #idle: TaskRecord[] = [];
   readonly #recycle = (record: TaskRecord): void => {
     this.#idle.push(record);
@@ -99,7 +100,7 @@ export class DeviceServer implements ScsiDevice, DeviceView {
     this.#leave.delete(nexus);
     for (const unit of this.#units.values()) unit.forget(nexus);
     this.#abort(
-      [...this.#units.values()],
+      [...this.#units.values(), ...this.#removed],
       (record) => record.nexus === nexus,
       () => this.#turn.defer(done),
     );
@@ -115,18 +116,20 @@ export class DeviceServer implements ScsiDevice, DeviceView {
     const unit = this.#unitFor(nexus, lun);
     const command = this.#find(cdb);
     if (unit === null || command === null) return 0;
-    if (command.access === 'active' && unit.volume === null) return 0;
+    if ((command.access === 'active' && unit.volume === null) || misplacedBit(command, cdb) !== null) return 0;
     return command.dataOutBytes?.(unit, cdb) ?? 0;
   }
 
   execute(task: ScsiTask): void {
-    const { nexus, cdb } = task;
+    const { nexus, cdb, attribute } = task;
     const unit = this.#unitFor(nexus, task.lun);
     const command = this.#find(cdb);
     if (unit === null) {
-      if (command?.withoutUnit !== undefined && misplacedBit(command, cdb) === null) command.withoutUnit(this, task);
-      else failWith(null, task, 'illegalRequest', SenseCode.unitNotSupported);
-      return;
+      if (command?.withoutUnit === undefined || misplacedBit(command, cdb) !== null) {
+        return failWith(null, task, 'illegalRequest', SenseCode.unitNotSupported);
+      }
+      if (command.opcode === reportLuns) this.#listIsTold(nexus);
+      return command.withoutUnit(this, task);
     }
     if (command?.pastUnitAttention !== true) {
       const attention = unit.takeAttention(nexus);
@@ -135,8 +138,9 @@ export class DeviceServer implements ScsiDevice, DeviceView {
     if (command === null) return this.#unknown(unit, task);
     const wrong = misplacedBit(command, cdb);
     if (wrong !== null) return invalidField(unit, task, wrong.byte, wrong.bit);
-    if (command.access === 'active' && unit.volume === null) return failAsNotServed(unit, task);
-    if (this.#isReserved(unit, nexus, command)) return task.complete(ScsiStatus.reservationConflict);
+    // There never is an auto contingent allegiance that it could be for (SAM-5 8.6.5).
+    if (attribute === 'aca') return failWith(unit, task, 'illegalRequest', SenseCode.invalidMessage);
+    if (command.opcode === reportLuns) this.#listIsTold(nexus);
     if (unit.taskCount >= this.#unitTasksMax) return task.complete(ScsiStatus.taskSetFull);
     unit.enter((this.#idle.pop() ?? new TaskRecord(this.#recycle)).begin(task, unit), command);
   }
@@ -160,11 +164,9 @@ export class DeviceServer implements ScsiDevice, DeviceView {
     failWith(unit, task, 'illegalRequest', SenseCode.invalidOperationCode, { field });
   }
 
-  #isReserved(unit: LogicalUnit, nexus: Nexus, command: Command): boolean {
-    const { reservedBy } = unit;
-    // SPC-2 5.5.1: all but what is allowed under any reservation.
-    if (reservedBy !== null && reservedBy !== nexus && command.reservation !== 'any') return true;
-    return conflicts(this.#group.reservations(unit.lun), nexus, command.reservation);
+  /** REPORT LUNS says what the unit attention would (SPC-4 6.33). */
+  #listIsTold(nexus: Nexus): void {
+    for (const unit of this.#units.values()) unit.dropAttention(nexus, Attention.reportedLunsChanged);
   }
 
   // ---- task management (SAM-5 7)
@@ -172,8 +174,8 @@ export class DeviceServer implements ScsiDevice, DeviceView {
   manage(nexus: Nexus, request: TaskManagement, done: (response: TaskManagementResponse) => void): void {
     const answer = (response: TaskManagementResponse): void => this.#turn.defer(() => done(response));
     if (request.kind === 'targetReset') {
-      const units = [...this.#units.values()];
-      for (const unit of units) this.#reset(unit, nexus);
+      const units = this.units({ nexus });
+      for (const unit of units) this.#reset(unit);
       return this.#abort(
         units,
         () => true,
@@ -205,7 +207,7 @@ export class DeviceServer implements ScsiDevice, DeviceView {
           () => answer('complete'),
         );
       case 'logicalUnitReset':
-        this.#reset(unit, nexus);
+        this.#reset(unit);
         return this.#abort(
           [unit],
           () => true,
@@ -214,10 +216,11 @@ export class DeviceServer implements ScsiDevice, DeviceView {
     }
   }
 
-  #reset(unit: LogicalUnit, nexus: Nexus): void {
+  /** Every nexus is told, the one that asked for it too (SAM-5 6.3.3). */
+  #reset(unit: LogicalUnit): void {
     unit.reservedBy = null;
     unit.descriptorSense = false;
-    unit.attention(Attention.deviceReset, nexus);
+    unit.attention(Attention.deviceReset);
   }
 
   /** Those whose commands end in silence are told that they were cleared (SAM-5 5.6, TAS = 0). */
@@ -253,10 +256,13 @@ export class DeviceServer implements ScsiDevice, DeviceView {
       const parts = { unit, device: this, group: this.#group, clock: this.#clock, nexuses: () => this.#nexuses };
       this.#units.set(unit.index, new LogicalUnit(parts));
     }
-    for (const lun of [...this.#units.keys()]) {
+    for (const unit of this.#removed) if (unit.taskCount === 0) this.#removed.delete(unit);
+    for (const [lun, unit] of this.#units) {
       if (present.has(lun)) continue;
       listed = true;
       this.#units.delete(lun);
+      this.#removed.add(unit);
+      unit.removed();
     }
     if (listed) for (const unit of this.#units.values()) unit.attention(Attention.reportedLunsChanged);
   }

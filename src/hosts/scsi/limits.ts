@@ -24,7 +24,8 @@ export function blockLimits(blockSizeBytes: number): BlockLimits {
     // 1 GiB, and no more than 2²⁰ blocks: initiators' test suites take a larger number for a mistake.
     unmap: Math.min((1024 * mebibyte) / blockSizeBytes, 1 << 20),
     unmapDescriptors: 256,
-    writeSame: (1024 * mebibyte) / blockSizeBytes,
+    // What WRITE SAME(10) can say.
+    writeSame: 0xffff,
     compareAndWrite: 255,
   };
 }

@@ -8,10 +8,11 @@
  */
 import type { Clock } from '../../base/clock.ts';
 import type { HostGroup, HostUnit, HostVolume } from '../../group/host-access.ts';
-import type { RegistrantPort } from '../../group/reservations.ts';
-import type { Command, DeviceView } from './command.ts';
+import { type RegistrantPort, samePort } from '../../group/reservations.ts';
+import type { Command, DeviceView, ReservationClass } from './command.ts';
+import { failAsNotServed } from './not-served.ts';
 import { conflicts } from './reservation-check.ts';
-import type { Nexus, ScsiTask } from './task.ts';
+import { type Nexus, ScsiStatus, type ScsiTask } from './task.ts';
 import { TaskRecord } from './task-record.ts';
 
 /** Additional sense codes of unit attentions, as (ASC << 8 | ASCQ). */
@@ -55,6 +56,7 @@ export class LogicalUnit {
   readonly #running = new Set<TaskRecord>();
   #queued: TaskRecord[] = [];
   #orderedRuns = false;
+  #beginning = false;
   readonly #exclusive = new Set<ExclusiveRange>();
   #behindExclusive: (() => void)[] = [];
 
@@ -119,22 +121,16 @@ export class LogicalUnit {
     this.reservedBy = null;
   }
 
+  /** It is not in the group any more. What it still has to do ends with that. */
+  removed(): void {
+    this.#volume = null;
+  }
+
   changed(unit: HostUnit): void {
     const grew = unit.sizeBytes !== this.#unit.sizeBytes;
     this.#unit = unit;
     this.#volume = this.group.volume(this.lun);
     if (grew) this.attention(Attention.capacityChanged);
-  }
-
-  /** Whether a reservation of others keeps the nexus from it. */
-  conflicts(nexus: Nexus, access: 'read' | 'write'): boolean {
-    if (this.reservedBy !== null && this.reservedBy !== nexus) return true;
-    return conflicts(this.group.reservations(this.lun), nexus, access);
-  }
-
-  /** A long command looks between its parts; it completes all the same, and what it says then goes nowhere. */
-  isAborted(task: ScsiTask): boolean {
-    return task instanceof TaskRecord && task.aborted;
   }
 
   // ---- unit attentions (SAM-5 5.14)
@@ -152,10 +148,8 @@ export class LogicalUnit {
   }
 
   /** The nexus as which a registrant is logged in here, if it is. */
-  attentionForPort({ initiatorPort, targetPort }: RegistrantPort, code: AttentionCode): void {
-    for (const nexus of this.#nexuses()) {
-      if (nexus.initiatorPort === initiatorPort && nexus.targetPort === targetPort) this.attentionFor(nexus, code);
-    }
+  attentionForPort(port: RegistrantPort, code: AttentionCode): void {
+    for (const nexus of this.#nexuses()) if (samePort(nexus, port)) this.attentionFor(nexus, code);
   }
 
   /** The next one to be reported, which is that no more; null: there is none. */
@@ -167,6 +161,7 @@ export class LogicalUnit {
     return code;
   }
 
+  /** The nexus has learned of it otherwise. */
   dropAttention(nexus: Nexus, code: AttentionCode): void {
     const pending = this.#attentions.get(nexus)?.filter((other) => other !== code) ?? [];
     if (pending.length === 0) this.#attentions.delete(nexus);
@@ -178,7 +173,20 @@ export class LogicalUnit {
     if (this.reservedBy === nexus) this.reservedBy = null;
   }
 
+  // ---- reservations
+
+  /** Whether a reservation of others keeps the nexus from it. RESERVE(6) leaves what every reservation does (SPC-2 5.5.1). */
+  conflicts(nexus: Nexus, reservation: ReservationClass): boolean {
+    if (this.reservedBy !== null && this.reservedBy !== nexus && reservation !== 'any') return true;
+    return conflicts(this.group.reservations(this.lun), nexus, reservation);
+  }
+
   // ---- task set
+
+  /** A command looks before each of its parts; it completes all the same, and what it says then goes nowhere. */
+  isAborted(task: ScsiTask): boolean {
+    return task instanceof TaskRecord && task.aborted;
+  }
 
   /** Begins it, or lets it wait for what is before it. */
   enter(record: TaskRecord, command: Command): void {
@@ -193,32 +201,48 @@ export class LogicalUnit {
 
   /** By the record, once it has ended. */
   leave(record: TaskRecord, ordered: boolean): void {
-    this.#running.delete(record);
+    // Of those that never began, nothing is to be undone.
+    if (!this.#running.delete(record)) return;
     if (ordered) this.#orderedRuns = false;
-    while (this.#queued.length > 0 && !this.#orderedRuns) {
-      const next = this.#queued[0];
-      if (next?.command == null || (next.attribute === 'ordered' && this.#running.size > 0)) return;
-      this.#queued.shift();
-      this.#begin(next, next.command);
-    }
+    if (this.#queued.length > 0) this.#beginQueued();
   }
 
+  /** One after the other, not each out of the end of the one before: thousands may end as soon as they begin. */
+  #beginQueued(): void {
+    if (this.#beginning) return;
+    this.#beginning = true;
+    for (let next = this.#takeQueued(); next?.command != null; next = this.#takeQueued()) {
+      this.#begin(next, next.command);
+    }
+    this.#beginning = false;
+  }
+
+  #takeQueued(): TaskRecord | null {
+    const [next] = this.#queued;
+    if (next === undefined || this.#orderedRuns) return null;
+    if (next.attribute === 'ordered' && this.#running.size > 0) return null;
+    this.#queued.shift();
+    return next;
+  }
+
+  /** Only now is it known whether the unit serves, and who has it reserved (SPC-4 5.13.1): it may have waited long. */
   #begin(record: TaskRecord, command: Command): void {
     this.#running.add(record);
     if (record.attribute === 'ordered') this.#orderedRuns = true;
-    command.run(this, record);
+    if (command.access === 'active' && this.#volume === null) failAsNotServed(this, record);
+    else if (this.conflicts(record.nexus, command.reservation)) record.complete(ScsiStatus.reservationConflict);
+    else command.run(this, record);
   }
 
   /** Those that match are not answered any more. @returns those whose end is to be waited for. */
   abort(matches: (record: TaskRecord) => boolean): TaskRecord[] {
     const queued = this.#queued.filter(matches);
     this.#queued = this.#queued.filter((record) => !queued.includes(record));
-    for (const record of queued) {
-      record.abort();
-      record.complete(0);
-    }
+    for (const record of queued) record.dropped();
     const running = [...this.#running].filter(matches);
     for (const record of running) record.abort();
+    // What was dropped may be what others waited for.
+    this.#beginQueued();
     return running;
   }
 

@@ -12,7 +12,7 @@ import {
 import type { Command } from './command.ts';
 import { blockLimits } from './limits.ts';
 import type { LogicalUnit } from './logical-unit.ts';
-import { failAsNotServed } from './not-served.ts';
+import { volumeFor } from './not-served.ts';
 import { answer, be32, be64, zeroes } from './parameter-data.ts';
 import { failWith, invalidField, invalidParameter, parameterListLengthError, SenseCode } from './sense.ts';
 import { ScsiStatus, type ScsiTask } from './task.ts';
@@ -58,10 +58,8 @@ function unmap(unit: LogicalUnit, task: ScsiTask): void {
 function zero(unit: LogicalUnit, task: ScsiTask, first: number, blocks: number, done: () => void): void {
   const { blockSizeBytes } = unit;
   unit.unlessExclusive(first * blockSizeBytes, blocks * blockSizeBytes, () => {
-    const { volume } = unit;
-    if (volume === null) return failAsNotServed(unit, task);
     const options = { keepAllocated: false, fua: mustReachMedium(unit, false) };
-    volume.zero(first * blockSizeBytes, blocks * blockSizeBytes, options, (fault) => {
+    volumeFor(unit, task)?.zero(first * blockSizeBytes, blocks * blockSizeBytes, options, (fault) => {
       if (fault === null) done();
       else failByFault(unit, task, fault, 'write');
     });
@@ -82,8 +80,10 @@ function writeSame(unit: LogicalUnit, task: ScsiTask, form: CdbForm): void {
   if (count === 0) return task.complete(ScsiStatus.good);
   const { blockSizeBytes } = unit;
   if (!withoutData && task.dataOut.length < blockSizeBytes) return invalidField(unit, task, form === 10 ? 7 : 10);
+  const unmaps = ((cdb[1] ?? 0) & unmapBit) !== 0;
   const block = withoutData ? null : task.dataOut.subarray(0, blockSizeBytes);
-  if (block === null || block.every((byte) => byte === 0)) {
+  // With UNMAP the blocks are given back whatever the data is, as initiators expect that send any.
+  if (block === null || unmaps || block.every((byte) => byte === 0)) {
     return zero(unit, task, first, count, () => task.complete(ScsiStatus.good));
   }
   repeat(unit, task, first, count, block);
@@ -98,9 +98,7 @@ function repeat(unit: LogicalUnit, task: ScsiTask, first: number, count: number,
     // The volume keeps what it is given: new memory each time.
     const data = Buffer.allocUnsafe(blocks * blockSizeBytes).fill(block);
     unit.unlessExclusive(start, data.length, () => {
-      const { volume } = unit;
-      if (volume === null) return failAsNotServed(unit, task);
-      volume.write(start, data, mustReachMedium(unit, false), (fault) => {
+      volumeFor(unit, task)?.write(start, data, mustReachMedium(unit, false), (fault) => {
         if (fault === null) next(done + blocks);
         else failByFault(unit, task, fault, 'write');
       });
@@ -123,10 +121,9 @@ function getLbaStatus(unit: LogicalUnit, task: ScsiTask): void {
   const allocationLength = u32(cdb, 10);
   if (first >= unit.blocks) return failWith(unit, task, 'illegalRequest', SenseCode.blockOutOfRange);
   if (allocationLength < statusHeaderBytes + statusDescriptorBytes) return invalidField(unit, task, 10);
-  const { volume, blockSizeBytes } = unit;
-  if (volume === null) return failAsNotServed(unit, task);
+  const { blockSizeBytes } = unit;
   const bytes = Math.min((unit.blocks - first) * blockSizeBytes, statusBytesMax);
-  volume.allocation(first * blockSizeBytes, bytes, (fault, extents) => {
+  volumeFor(unit, task)?.allocation(first * blockSizeBytes, bytes, (fault, extents) => {
     if (fault !== null) return failByFault(unit, task, fault, 'read');
     const descriptorsMax = Math.floor((allocationLength - statusHeaderBytes) / statusDescriptorBytes);
     const found = merged(extents).slice(0, Math.min(descriptorsMax, 1024));

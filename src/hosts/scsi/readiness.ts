@@ -2,9 +2,9 @@
 import { blockCount, type CdbForm, failByFault, firstBlock, isInside, usageOf } from './block-range.ts';
 import type { Command, DeviceView } from './command.ts';
 import type { LogicalUnit } from './logical-unit.ts';
-import { failAsNotServed, notServedSense } from './not-served.ts';
+import { notServedSense, volumeFor } from './not-served.ts';
 import { answer } from './parameter-data.ts';
-import { SenseCode, senseData } from './sense.ts';
+import { invalidField, SenseCode, senseData } from './sense.ts';
 import { ScsiStatus, type ScsiTask } from './task.ts';
 
 const immed = 0x02;
@@ -30,8 +30,8 @@ function requestSenseWithoutUnit(_device: DeviceView, task: ScsiTask): void {
 function synchronizeCache(unit: LogicalUnit, task: ScsiTask, form: CdbForm): void {
   const { cdb } = task;
   if (!isInside(unit, task, firstBlock(cdb, form), blockCount(cdb, form))) return;
-  const { volume } = unit;
-  if (volume === null) return failAsNotServed(unit, task);
+  const volume = volumeFor(unit, task);
+  if (volume === null) return;
   const immediately = ((cdb[1] ?? 0) & immed) !== 0;
   volume.flush((fault) => {
     if (immediately) return;
@@ -45,6 +45,32 @@ function synchronizeCache(unit: LogicalUnit, task: ScsiTask, form: CdbForm): voi
 function prefetch(unit: LogicalUnit, task: ScsiTask, form: CdbForm): void {
   const { cdb } = task;
   if (isInside(unit, task, firstBlock(cdb, form), blockCount(cdb, form))) task.complete(ScsiStatus.conditionMet);
+}
+
+/**
+ * A volume has no power of its own, and other hosts use it: stopping makes durable what was written, and stops nothing. A
+ * medium that cannot be removed is not loaded or ejected (SBC-3 5.26).
+ */
+function startStop(unit: LogicalUnit, task: ScsiTask): void {
+  const flags = task.cdb[4] ?? 0;
+  const powerCondition = flags >> 4;
+  const loadOrEject = (flags & 0x02) !== 0;
+  const start = (flags & 0x01) !== 0;
+  if (powerCondition === 0 && loadOrEject) return invalidField(unit, task, 4, 1);
+  // SBC-3 table 13: to start is allowed whatever is reserved, the rest is not.
+  if (powerCondition === 0 && start) return task.complete(ScsiStatus.good);
+  if (unit.conflicts(task.nexus, 'write')) return task.complete(ScsiStatus.reservationConflict);
+  volumeFor(unit, task)?.flush((fault) => {
+    if (fault === null) task.complete(ScsiStatus.good);
+    else failByFault(unit, task, fault, 'write');
+  });
+}
+
+/** The medium cannot be removed. To allow it is allowed whatever is reserved (SPC-4 table 63). */
+function preventAllow(unit: LogicalUnit, task: ScsiTask): void {
+  const prevents = ((task.cdb[4] ?? 0) & 0x03) !== 0;
+  const kept = prevents && unit.conflicts(task.nexus, 'write');
+  task.complete(kept ? ScsiStatus.reservationConflict : ScsiStatus.good);
 }
 
 const good = (_unit: LogicalUnit, task: ScsiTask): void => task.complete(ScsiStatus.good);
@@ -65,21 +91,19 @@ export const readinessCommands: readonly Command[] = [
   },
   {
     ...common,
-    // A volume has no power of its own: every condition is taken, and changes nothing (SBC-3 5.26).
     name: 'START STOP UNIT',
     opcode: 0x1b,
     usage: [0x1b, 0x01, 0, 0x0f, 0xf7, 0],
-    reservation: 'write',
-    run: good,
+    reservation: 'any',
+    run: startStop,
   },
   {
     ...common,
-    // The medium cannot be removed.
     name: 'PREVENT ALLOW MEDIUM REMOVAL',
     opcode: 0x1e,
     usage: [0x1e, 0, 0, 0, 0x03, 0],
-    reservation: 'write',
-    run: good,
+    reservation: 'any',
+    run: preventAllow,
   },
   {
     ...common,

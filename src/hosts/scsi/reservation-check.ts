@@ -1,12 +1,8 @@
 /** Whether a reservation keeps a command from being carried out (SPC-4 5.13.1, tables 62 and 63). */
-import type { RegistrantPort, Reservations } from '../../group/reservations.ts';
+import { type RegistrantPort, type Reservations, samePort } from '../../group/reservations.ts';
 import type { ReservationClass } from './command.ts';
 
 const WriteExclusive = { plain: 1, registrantsOnly: 5, allRegistrants: 7 } as const;
-
-export function samePort(one: RegistrantPort, other: RegistrantPort): boolean {
-  return one.initiatorPort === other.initiatorPort && one.targetPort === other.targetPort;
-}
 
 export function conflicts(state: Reservations | null, port: RegistrantPort, command: ReservationClass): boolean {
   const reservation = state?.reservation ?? null;

@@ -36,6 +36,7 @@ export const SenseCode = {
   unitNotSupported: 0x2500,
   invalidFieldInParameters: 0x2600,
   spaceAllocationFailed: 0x2707,
+  invalidMessage: 0x4900,
 } as const;
 
 export interface SenseDetail {

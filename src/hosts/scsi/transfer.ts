@@ -1,23 +1,25 @@
 /** READ, WRITE, VERIFY, and WRITE AND VERIFY in all their lengths (SBC-3 5.7…5.10, 5.22…5.34). */
-import type { HostVolume } from '../../group/host-access.ts';
+import { payloadMemory } from '../../base/payload-memory.ts';
 import {
   blockCount,
   type CdbForm,
   failByFault,
   firstBlock,
   isInside,
+  forcesUnitAccess,
   isTransferable,
   mustReachMedium,
   usageOf,
 } from './block-range.ts';
 import type { Command } from './command.ts';
 import type { LogicalUnit } from './logical-unit.ts';
-import { failAsNotServed } from './not-served.ts';
+import { volumeFor } from './not-served.ts';
 import { failWith, invalidField, SenseCode } from './sense.ts';
 import { ScsiStatus, type ScsiTask } from './task.ts';
 
 const dpo = 0x10;
-const fua = 0x08;
+/** FUA, and FUA_NV: there is no cache in between that would outlast a loss of power. */
+const fua = 0x0a;
 const bytchk = 0x06;
 
 /** Read at once by VERIFY without data. */
@@ -29,19 +31,21 @@ function read(unit: LogicalUnit, task: ScsiTask, form: CdbForm): void {
   const count = blockCount(cdb, form);
   if (!isInside(unit, task, first, count) || !isTransferable(unit, task, form, count)) return;
   if (count === 0) return task.complete(ScsiStatus.good);
-  const { volume, blockSizeBytes } = unit;
-  if (volume === null) return failAsNotServed(unit, task);
-  const into = task.reserveDataIn(count * blockSizeBytes);
-  const begin = (): void => {
-    volume.read(first * blockSizeBytes, into, (fault) => {
-      if (fault === null) task.complete(ScsiStatus.good);
-      else failByFault(unit, task, fault, 'read');
-    });
-  };
-  if (form === 6 || ((cdb[1] ?? 0) & fua) === 0) return begin();
-  // From the medium: what is in a cache only has to be there first.
-  volume.flush((fault) => {
-    if (fault === null) begin();
+  const volume = volumeFor(unit, task);
+  if (volume === null) return;
+  const { blockSizeBytes } = unit;
+  const fromMedium = unit.unit.writeCache && forcesUnitAccess(cdb, form);
+  volume.read(first * blockSizeBytes, task.reserveDataIn(count * blockSizeBytes), (fault) => {
+    if (fault !== null) failByFault(unit, task, fault, 'read');
+    else if (fromMedium) makeDurable(unit, task);
+    else task.complete(ScsiStatus.good);
+  });
+}
+
+/** A read that must be from the medium: whatever it has seen of the cache is there before the host has it. */
+function makeDurable(unit: LogicalUnit, task: ScsiTask): void {
+  volumeFor(unit, task)?.flush((fault) => {
+    if (fault === null) task.complete(ScsiStatus.good);
     else failByFault(unit, task, fault, 'read');
   });
 }
@@ -53,35 +57,22 @@ function write(unit: LogicalUnit, task: ScsiTask, form: CdbForm): void {
   if (!isInside(unit, task, first, count) || !isTransferable(unit, task, form, count)) return;
   const data = wholeBlocks(unit, task.dataOut, count);
   if (data.length === 0) return task.complete(ScsiStatus.good);
-  const through = mustReachMedium(unit, form !== 6 && ((cdb[1] ?? 0) & fua) !== 0);
-  writeBlocks(unit, task, first, data, through, () => task.complete(ScsiStatus.good));
+  const through = mustReachMedium(unit, forcesUnitAccess(cdb, form));
+  const start = first * unit.blockSizeBytes;
+  const begin = (): void => {
+    volumeFor(unit, task)?.write(start, data, through, (fault) => {
+      if (fault === null) task.complete(ScsiStatus.good);
+      else failByFault(unit, task, fault, 'write');
+    });
+  };
+  if (unit.hasExclusive) unit.unlessExclusive(start, data.length, begin);
+  else begin();
 }
 
 /** What the initiator has given of what the CDB announces (the transport tells it of the rest). */
 function wholeBlocks({ blockSizeBytes }: LogicalUnit, data: Uint8Array, count: number): Uint8Array {
   const bytes = Math.min(count * blockSizeBytes, data.length - (data.length % blockSizeBytes));
   return bytes === data.length ? data : data.subarray(0, bytes);
-}
-
-function writeBlocks(
-  unit: LogicalUnit,
-  task: ScsiTask,
-  first: number,
-  data: Uint8Array,
-  through: boolean,
-  written: (volume: HostVolume) => void,
-): void {
-  const start = first * unit.blockSizeBytes;
-  const begin = (): void => {
-    const { volume } = unit;
-    if (volume === null) return failAsNotServed(unit, task);
-    volume.write(start, data, through, (fault) => {
-      if (fault === null) written(volume);
-      else failByFault(unit, task, fault, 'write');
-    });
-  };
-  if (unit.hasExclusive) unit.unlessExclusive(start, data.length, begin);
-  else begin();
 }
 
 /** BYTCHK (SBC-3 5.22): 0 the medium can be read, 1 it holds the data, 3 every block of it is the one given. */
@@ -106,24 +97,34 @@ function verifyDataBytes(unit: LogicalUnit, cdb: Uint8Array, form: CdbForm): num
   return check === 1 ? count * unit.blockSizeBytes : 0;
 }
 
-/** Reads them piece by piece. @param expected of all blocks, or of one that each has to equal; null: nothing. */
-function compare(unit: LogicalUnit, task: ScsiTask, first: number, count: number, expected: Uint8Array | null): void {
+/**
+ * Reads them piece by piece. @param expected of all blocks, or of one that each has to equal; null: nothing. `ended` is called
+ * before the command completes.
+ */
+function compare(
+  unit: LogicalUnit,
+  task: ScsiTask,
+  first: number,
+  count: number,
+  expected: Uint8Array | null,
+  ended: () => void = () => undefined,
+): void {
   const { blockSizeBytes } = unit;
   const bytes = count * blockSizeBytes;
   const piece = new Uint8Array(Math.min(verifyPieceBytes, bytes));
   const next = (done: number): void => {
-    const { volume } = unit;
-    if (volume === null) return failAsNotServed(unit, task);
+    const volume = volumeFor(unit, task);
+    if (volume === null) return ended();
     const into = piece.subarray(0, Math.min(piece.length, bytes - done));
     volume.read(first * blockSizeBytes + done, into, (fault) => {
+      const wrong =
+        fault !== null || expected === null ? -1 : firstDifference(into, expected, done % expected.length);
+      if (fault === null && wrong === -1 && done + into.length < bytes) return next(done + into.length);
+      ended();
       if (fault !== null) return failByFault(unit, task, fault, 'read');
-      const wrong = expected === null ? -1 : firstDifference(into, expected, done % expected.length);
-      if (wrong !== -1) {
-        const information = expected !== null && expected.length < bytes ? wrong % blockSizeBytes : done + wrong;
-        return failWith(unit, task, 'miscompare', SenseCode.miscompareDuringVerify, { information });
-      }
-      if (done + into.length < bytes) next(done + into.length);
-      else task.complete(ScsiStatus.good);
+      if (wrong === -1) return task.complete(ScsiStatus.good);
+      const information = expected !== null && expected.length < bytes ? wrong % blockSizeBytes : done + wrong;
+      failWith(unit, task, 'miscompare', SenseCode.miscompareDuringVerify, { information });
     });
   };
   next(0);
@@ -152,8 +153,24 @@ function writeAndVerify(unit: LogicalUnit, task: ScsiTask, form: CdbForm): void 
   if (!isInside(unit, task, first, count) || !isTransferable(unit, task, form, count)) return;
   const data = wholeBlocks(unit, task.dataOut, count);
   if (data.length === 0) return task.complete(ScsiStatus.good);
-  writeBlocks(unit, task, first, data, true, () => {
-    compare(unit, task, first, data.length / unit.blockSizeBytes, check === 1 ? data : null);
+  const { blockSizeBytes } = unit;
+  const start = first * blockSizeBytes;
+  // Alone: what another writes there meanwhile is no miscompare.
+  unit.exclusively(start, data.length, (release) => {
+    const volume = volumeFor(unit, task);
+    if (volume === null) return release();
+    // The group lends this memory again when it has stored it, which may be before it has been compared with.
+    payloadMemory.share(data);
+    const ended = (): void => {
+      payloadMemory.give(data);
+      release();
+    };
+    volume.write(start, data, true, (fault) => {
+      if (fault === null)
+        return compare(unit, task, first, data.length / blockSizeBytes, check === 1 ? data : null, ended);
+      ended();
+      failByFault(unit, task, fault, 'write');
+    });
   });
 }
 

@@ -6,8 +6,8 @@ import type {
   HostGroupNode,
   HostVolume,
 } from '../../../src/group/host-access.ts';
-import type { Command } from '../../../src/hosts/scsi/command.ts';
-import type { AttentionCode, LogicalUnit } from '../../../src/hosts/scsi/logical-unit.ts';
+import type { Command, ReservationClass } from '../../../src/hosts/scsi/command.ts';
+import { type AttentionCode, LogicalUnit } from '../../../src/hosts/scsi/logical-unit.ts';
 import { ScsiStatus, type Nexus, type ScsiTask } from '../../../src/hosts/scsi/task.ts';
 
 export interface Answer {
@@ -97,6 +97,12 @@ export class Bench {
     });
   }
 
+  unit(lun: number): BenchUnit {
+    const unit = this.units[lun];
+    if (unit === undefined) throw new Error(`no unit at ${lun}`);
+    return unit;
+  }
+
   /** Until nothing is left to complete. */
   settle(): void {
     for (let act = this.turn.shift(); act !== undefined; act = this.turn.shift()) act();
@@ -152,14 +158,8 @@ export class Bench {
   }
 }
 
-class BenchUnit implements LogicalUnit {
-  readonly lun: number;
-  readonly device: LogicalUnit['device'];
+class BenchUnit extends LogicalUnit {
   readonly bench: BenchVolume;
-  readonly unit: LogicalUnit['unit'];
-  readonly group: LogicalUnit['group'];
-  descriptorSense = false;
-  volume: HostVolume | null;
   aborted = false;
   /** What the reservations of others keep everybody from. */
   reserved: 'nothing' | 'write' | 'all' = 'nothing';
@@ -172,54 +172,41 @@ class BenchUnit implements LogicalUnit {
     writeCache: boolean,
     nodes: readonly HostGroupNode[],
   ) {
-    this.lun = lun;
-    this.device = device;
-    this.bench = volume;
-    this.volume = volume;
     const { name, wwid, sizeBytes } = volume;
     const blockSizeBytes = volume.blockSizeBytes === 512 ? 512 : 4096;
-    this.unit = { index: lun, name, wwid, sizeBytes, blockSizeBytes, writeCache };
     const unused = (): never => {
       throw new Error('not asked for here');
     };
-    this.group = {
-      name: 'g1',
-      access: 'active',
-      reason: '',
-      units: [],
-      nodes,
-      volume: () => this.volume,
-      reservations: () => null,
-      reserve: unused,
-      watch: unused,
-    };
+    super({
+      unit: { index: lun, name, wwid, sizeBytes, blockSizeBytes, writeCache },
+      device,
+      group: {
+        name: 'g1',
+        access: 'active',
+        reason: '',
+        units: [],
+        nodes,
+        volume: () => volume,
+        reservations: () => null,
+        reserve: unused,
+        join: unused,
+        watch: unused,
+      },
+      clock: { monotonicMs: unused, wallMs: unused, after: unused },
+      nexuses: () => [],
+    });
+    this.bench = volume;
   }
 
-  get clock(): never {
-    throw new Error('not asked for here');
-  }
-
-  get blocks(): number {
-    return this.unit.sizeBytes / this.unit.blockSizeBytes;
-  }
-
-  get blockSizeBytes(): number {
-    return this.unit.blockSizeBytes;
-  }
-
-  attention(code: AttentionCode, except: Nexus | null = null): void {
+  override attention(code: AttentionCode, except: Nexus | null = null): void {
     this.attentions.push({ code, except });
   }
 
-  attentionFor(): void {
-    throw new Error('not asked for here');
-  }
-
-  conflicts(_nexus: Nexus, access: 'read' | 'write'): boolean {
+  override conflicts(_nexus: Nexus, access: ReservationClass): boolean {
     return this.reserved === 'all' || (this.reserved === 'write' && access === 'write');
   }
 
-  isAborted(): boolean {
+  override isAborted(): boolean {
     return this.aborted;
   }
 }

@@ -78,30 +78,32 @@ function copy(bench: Bench, list: Buffer, length = list.length): ReturnType<Benc
 describe('EXTENDED COPY (SPC-4 6.4)', () => {
   it('copies within a unit and to another one, in pieces that fit in memory', () => {
     const bench = makeBench();
-    const [first, second] = bench.units.map((unit) => unit.bench);
-    const before = Uint8Array.from(first!.bytes);
+    const first = bench.unit(0).bench;
+    const second = bench.unit(1).bench;
+    const before = Uint8Array.from(first.bytes);
     const list = parameters(
       [cscd(0), cscd(1)],
       [segment({ count: 16, from: 3, to: 100 }), segment({ destination: 1, count: 6000, from: 200, to: 7 })],
     );
     expect(copy(bench, list).status).toBe(ScsiStatus.good);
-    expect(hexOf(first!.bytes.subarray(100 * 512, 116 * 512))).toBe(hexOf(before.subarray(3 * 512, 19 * 512)));
-    expect(Buffer.compare(second!.bytes.subarray(7 * 512, 6007 * 512), before.subarray(200 * 512, 6200 * 512))).toBe(
+    expect(hexOf(first.bytes.subarray(100 * 512, 116 * 512))).toBe(hexOf(before.subarray(3 * 512, 19 * 512)));
+    expect(Buffer.compare(second.bytes.subarray(7 * 512, 6007 * 512), before.subarray(200 * 512, 6200 * 512))).toBe(
       0,
     );
-    expect(Buffer.compare(first!.bytes.subarray(116 * 512), before.subarray(116 * 512))).toBe(0);
-    expect(first!.largestRequest).toBe(1024 * 1024);
+    expect(Buffer.compare(first.bytes.subarray(116 * 512), before.subarray(116 * 512))).toBe(0);
+    expect(first.largestRequest).toBe(1024 * 1024);
   });
 
   it('counts blocks of the source, or of the destination, where they differ', () => {
     const bench = makeBench();
-    const [first, , third] = bench.units.map((unit) => unit.bench);
+    const first = bench.unit(0).bench;
+    const third = bench.unit(2).bench;
     const cscds = [cscd(0), cscd(2)];
     expect(copy(bench, parameters(cscds, [segment({ destination: 1, count: 16, from: 8, to: 1 })])).status).toBe(0);
-    expect(hexOf(third!.bytes.subarray(4096, 3 * 4096))).toBe(hexOf(first!.bytes.subarray(4096, 3 * 4096)));
+    expect(hexOf(third.bytes.subarray(4096, 3 * 4096))).toBe(hexOf(first.bytes.subarray(4096, 3 * 4096)));
     const counted = segment({ destination: 1, count: 2, from: 16, to: 5, flags: 0x02 });
     expect(copy(bench, parameters(cscds, [counted])).status).toBe(0);
-    expect(hexOf(third!.bytes.subarray(5 * 4096, 7 * 4096))).toBe(hexOf(first!.bytes.subarray(8192, 16384)));
+    expect(hexOf(third.bytes.subarray(5 * 4096, 7 * 4096))).toBe(hexOf(first.bytes.subarray(8192, 16384)));
     const inexact = parameters(cscds, [segment({ destination: 1, count: 15 })]);
     expect(senseOf(copy(bench, inexact))).toEqual([0xa, 0x260a]);
   });
@@ -114,8 +116,9 @@ describe('EXTENDED COPY (SPC-4 6.4)', () => {
 
   it('refuses a list cut anywhere, or longer than it takes, for its length', () => {
     const list = parameters([cscd(0), cscd(1)], [segment({ destination: 1 })]);
+    const bench = makeBench();
     for (let length = 1; length < list.length; length += 1) {
-      expect(senseOf(copy(makeBench(), list.subarray(0, length), length)), `${length} bytes`).toEqual([0x5, 0x1a00]);
+      expect(senseOf(copy(bench, list.subarray(0, length), length)), `${length} bytes`).toEqual([0x5, 0x1a00]);
     }
     expect(senseOf(copy(makeBench(), list.subarray(0, 40), list.length))).toEqual([0x5, 0x1a00]);
     const many = parameters(new Array<string>(17).fill(cscd(0)), new Array<string>(65).fill(segment({ to: 16 })));
@@ -173,11 +176,11 @@ describe('EXTENDED COPY (SPC-4 6.4)', () => {
   it('respects what others have reserved, at the source and at the destination', () => {
     const list = parameters([cscd(0), cscd(1)], [segment({ source: 1, destination: 0 })]);
     const bench = makeBench();
-    bench.units[1]!.reserved = 'write';
+    bench.unit(1).reserved = 'write';
     expect(copy(bench, list).status).toBe(ScsiStatus.good);
-    bench.units[1]!.reserved = 'all';
+    bench.unit(1).reserved = 'all';
     expect(senseOf(copy(bench, list))).toEqual([0xa, 0x0d01]);
-    bench.units[1]!.reserved = 'write';
+    bench.unit(1).reserved = 'write';
     const reverse = parameters([cscd(0), cscd(1)], [segment({ source: 0, destination: 1 })]);
     expect(senseOf(copy(bench, reverse))).toEqual([0xa, 0x0d01]);
   });
@@ -188,7 +191,7 @@ describe('EXTENDED COPY (SPC-4 6.4)', () => {
     for (const fault of ['moved', 'noSpace', 'io'] as const) {
       for (const lun of [0, 1]) {
         const bench = makeBench();
-        bench.units[lun]!.bench.fault = fault;
+        bench.unit(lun).bench.fault = fault;
         expect(senseOf(copy(bench, list))).toEqual(ends[fault]);
       }
     }
@@ -200,8 +203,22 @@ describe('EXTENDED COPY (SPC-4 6.4)', () => {
     const answer = bench.start(copyCdb(list.length), { dataOut: list });
     bench.turn.shift()?.();
     bench.turn.shift()?.();
-    bench.units[0]!.aborted = true;
+    bench.unit(0).aborted = true;
     bench.turn.shift()?.();
+    expect(bench.turn).toHaveLength(0);
+    expect(answer()).not.toBeNull();
+  });
+
+  it('does not write what it was aborted for while others had the blocks to themselves', () => {
+    const bench = makeBench();
+    const list = parameters([cscd(0), cscd(1)], [segment({ destination: 1, count: 4 })]);
+    let release = (): void => undefined;
+    bench.unit(1).exclusively(0, bench.unit(1).unit.sizeBytes, (done) => (release = done));
+    const answer = bench.start(copyCdb(list.length), { dataOut: list });
+    bench.settle();
+    bench.unit(0).aborted = true;
+    release();
+    // A write would be in the turn.
     expect(bench.turn).toHaveLength(0);
     expect(answer()).not.toBeNull();
   });
@@ -210,7 +227,7 @@ describe('EXTENDED COPY (SPC-4 6.4)', () => {
 describe('RECEIVE COPY RESULTS (SPC-4 6.17 to 6.20)', () => {
   const list = parameters(
     [cscd(0), cscd(1)],
-    [segment({ destination: 1, count: 4 }), segment({ destination: 1, count: 8 })],
+    [segment({ destination: 1, count: 4 }), segment({ count: 0 }), segment({ destination: 1, count: 8 })],
   );
 
   it('tells the operating parameters', () => {
@@ -238,7 +255,7 @@ describe('RECEIVE COPY RESULTS (SPC-4 6.17 to 6.20)', () => {
     expect(again && senseOf(again)).toEqual([0x5, 0x0016]);
     bench.settle();
     expect(answer()?.status).toBe(ScsiStatus.good);
-    expect(hexOf(bench.send(receive(0x00)).data)).toBe('00000008' + '01000200' + '00001800');
+    expect(hexOf(bench.send(receive(0x00)).data)).toBe('00000008' + '01000300' + '00001800');
     expect(hexOf(bench.send(receive(0x01)).data)).toBe('00000000');
     expect(hexOf(bench.send(receive(0x04)).data)).toBe('00000000');
     expect(senseOf(bench.send(receive(0x00, 2)))).toEqual([0x5, 0x2400]);
@@ -247,7 +264,7 @@ describe('RECEIVE COPY RESULTS (SPC-4 6.17 to 6.20)', () => {
 
   it('keeps how a copy failed', () => {
     const bench = makeBench();
-    bench.units[0]!.bench.fault = 'io';
+    bench.unit(0).bench.fault = 'io';
     const { sense } = copy(bench, list);
     expect(hexOf(bench.send(receive(0x00)).data)).toBe('00000008' + '02000000' + '00000000');
     const details = bench.send(receive(0x04)).data;

@@ -55,7 +55,7 @@ describe('MODE SENSE', () => {
 
   it('tells what can be changed, and what it was made with', () => {
     const bench = makeBench();
-    bench.units[0]!.descriptorSense = true;
+    bench.unit(0).descriptorSense = true;
     expect(sense6(bench, 0x4a)).toBe('0f001000' + '0a0a04' + '00'.repeat(9));
     expect(sense6(bench, 0x48)).toBe('17001000' + '0812' + '00'.repeat(18));
     expect(sense6(bench, 0x5c)).toBe('0f001000' + '1c0a' + '00'.repeat(10));
