@@ -141,17 +141,21 @@ describe('task management', () => {
     expect(line.say(host.command({ cdb: testUnitReady }))).toMatchObject([{ expCmdSn: 3, maxCmdSn: 2 + 128 }]);
   });
 
-  it('answers an abort when the command has ended, and never the command (I9)', () => {
-    const world = new World();
-    const line = world.enter();
-    const { host } = line;
-    world.device.holding = true;
-    line.say(host.command({ write: true, cdb: write10(0, 1), data: pattern(512) }));
-    expect(line.say(host.manage({ function: 1, refTag: host.tag }))).toEqual([]);
-    world.device.release();
-    expect(opcodes(line.hear())).toEqual([0x22]);
-    expect(world.device.tasks.size).toBe(0);
-  });
+  it.each([false, true])(
+    'answers an abort when the command has ended, and never the command (too late: %s) (I9)',
+    (late) => {
+      const world = new World();
+      world.device.finishing = late;
+      const line = world.enter();
+      const { host } = line;
+      world.device.holding = true;
+      line.say(host.command({ write: true, cdb: write10(0, 1), data: pattern(512) }));
+      expect(line.say(host.manage({ function: 1, refTag: host.tag }))).toEqual([]);
+      world.device.release();
+      expect(opcodes(line.hear())).toEqual([0x22]);
+      expect(world.device.tasks.size).toBe(0);
+    },
+  );
 
   it('takes a command that has not come for aborted (RFC 7143 11.6.1)', () => {
     const world = new World();

@@ -24,6 +24,8 @@ export class FakeDevice implements ScsiDevice {
   readonly calls: string[] = [];
   /** While true nothing ends; `release` lets all end that is there. */
   holding = false;
+  /** Those to be aborted are completed all the same: the abort came too late for them. */
+  finishing = false;
   /** Instead of carrying it out. */
   script: ((task: ScsiTask) => void) | null = null;
   asyncEvent: ((lun: number, sense: Uint8Array) => void) | null = null;
@@ -73,7 +75,7 @@ export class FakeDevice implements ScsiDevice {
       const at = block * blockBytes;
       if (cdb[0] === 0x2a) this.data.set(dataOut, at);
       into?.set(this.data.subarray(at, at + into.length));
-      if (this.#aborting.delete(task)) task.dropped();
+      if (this.#aborting.delete(task) && !this.finishing) task.dropped();
       else if (this.script !== null) this.script(task);
       else task.complete(0x00);
     });
