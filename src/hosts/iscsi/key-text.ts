@@ -28,7 +28,8 @@ export class TextGathering {
   add(data: Uint8Array): boolean {
     this.#bytes += data.length;
     if (this.#bytes > textBytesMax) return false;
-    if (data.length > 0) this.#parts.push(data.slice());
+    // Not `slice`, which does not copy where `data` is a Buffer.
+    if (data.length > 0) this.#parts.push(new Uint8Array(data));
     return true;
   }
 

@@ -181,9 +181,7 @@ export class ScsiCommands implements CommandOwner {
   // ---- turns
 
   /** At the end of a turn: memory that has become free goes to those who wait for it. */
-  grant(unsentBytes: number): void {
-    this.#use(unsentBytes - this.#unsentBytes);
-    this.#unsentBytes = unsentBytes;
+  grant(): void {
     while (this.#waiting.length > 0 && !this.overLimit) {
       const command = this.#waiting.shift();
       assert(command !== undefined, 'no first of those who wait');
@@ -192,7 +190,14 @@ export class ScsiCommands implements CommandOwner {
       command.buffer.set(early);
       this.#request(command);
     }
-    if (this.overLimit) this.#budget.wait(this.#stirred);
+    if (this.#budget.exceeded(this.#usedBytes)) this.#budget.wait(this.#stirred);
+  }
+
+  /** What the initiator has not fetched, and is memory as much as the rest. */
+  account(unsentBytes: number): void {
+    if (unsentBytes === this.#unsentBytes) return;
+    this.#use(unsentBytes - this.#unsentBytes);
+    this.#unsentBytes = unsentBytes;
   }
 
   /** Nothing is answered any more. What is with the device server ends there. */
@@ -242,7 +247,7 @@ export class ScsiCommands implements CommandOwner {
     command.buffer = data.slice(0, command.gatherBytes);
     this.#count(command, command.buffer.length);
     this.#waiting.push(command);
-    this.#budget.wait(this.#stirred);
+    this.#stirred();
   }
 
   #lend(command: ScsiCommand): void {

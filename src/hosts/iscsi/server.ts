@@ -45,7 +45,7 @@ export const defaultIscsiLimits: IscsiLimits = {
   totalBytesMax: 256 * 1024 * 1024,
   unsentBytesMax: 8 * 1024 * 1024,
   maxRecvDataSegmentLength: 256 * 1024,
-  silenceMs: 15_000,
+  silenceMs: 30_000,
   stallMs: 60_000,
   loginMs: 15_000,
   closeMs: 5_000,

@@ -232,8 +232,9 @@ export class Session implements EndTask {
   endOfTurn(): void {
     this.#endAsked = false;
     if (this.#state === 'over') return;
-    this.#commands?.grant(this.#stream.unsentBytes);
+    this.#commands?.grant();
     this.#outbox.send();
+    this.#commands?.account(this.#stream.unsentBytes);
     this.#events.turnEnded();
   }
 

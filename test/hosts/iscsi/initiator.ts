@@ -132,7 +132,9 @@ export class LoginTest {
   }
 
   sendText(fields: LoginFields, data: Uint8Array) {
-    const step = (this.last = this.login.request(loginHeader(fields, data.length), data));
+    const lent = Buffer.from(data);
+    const step = (this.last = this.login.request(loginHeader(fields, data.length), lent));
+    lent.fill(0xee);
     const [part, ...more] = step.parts;
     expect(more).toEqual([]);
     return readResponse(part ?? new Uint8Array(0));
