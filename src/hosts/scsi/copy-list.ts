@@ -10,7 +10,7 @@
 import { blockToBlockBytes, copyLimits, cscdBytes, cscdCode, segmentCode } from './copy-limits.ts';
 import type { LogicalUnit } from './logical-unit.ts';
 import { hex } from './parameter-data.ts';
-import { SenseCode, type SenseDetail, type SenseKeyName } from './sense.ts';
+import type { SenseDetail, SenseKeyName } from './sense.ts';
 import type { Nexus } from './task.ts';
 import { u16, u24, u32, u64 } from './wire.ts';
 
@@ -118,8 +118,7 @@ type Cscd = LogicalUnit | { readonly unusable: number };
 function parseCscd(list: Uint8Array, at: number, units: readonly LogicalUnit[]): Cscd | CopyRefusal {
   if (list[at] !== cscdCode.identification) return unsupportedCscd;
   const flags = list[at + 1] ?? 0;
-  // LU ID TYPE, another kind of LUN: told as a field of the CDB, as other copy managers do.
-  if (flags >> 6 !== 0) return new CopyRefusal('illegalRequest', SenseCode.invalidFieldInCdb);
+  // LU ID TYPE is of earlier standards, and ignored.
   const notReachable = { unusable: 0x0d02 };
   if ((flags & 0x20) !== 0) return notReachable; // NUL
   if ((flags & 0x1f) !== 0) return { unusable: 0x0d03 }; // INCORRECT COPY TARGET DEVICE TYPE

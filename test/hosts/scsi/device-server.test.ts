@@ -201,7 +201,7 @@ describe('task management', () => {
     expect(group.asked).toEqual(['read 0 512']);
   });
 
-  it('tells the others whose commands were cleared, or that the unit was reset', () => {
+  it('tells the others whose commands were cleared, and everybody that the unit was reset', () => {
     execute(device, other, read10(0, 1));
     const cleared = manage(host, { kind: 'clearTaskSet', lun: 0 });
     group.settle();
@@ -209,7 +209,7 @@ describe('task management', () => {
     expect(done(execute(device, other, testUnitReady))).toBe('2 6 2f00');
     expect(manage(host, { kind: 'logicalUnitReset', lun: 0 })()).toBe('complete');
     expect(done(execute(device, other, testUnitReady))).toBe('2 6 2903');
-    expect(done(execute(device, host, testUnitReady))).toBe('0 -');
+    expect(done(execute(device, host, testUnitReady))).toBe('2 6 2903');
     expect(manage(host, { kind: 'targetReset' })()).toBe('complete');
     expect(done(execute(device, other, testUnitReady, { lun: 3 }))).toBe('2 6 2903');
     expect(manage(host, { kind: 'abortTaskSet', lun: 9 })()).toBe('noSuchUnit');
