@@ -381,6 +381,7 @@ export class Node implements NodeControl {
       cluster: this.#document.cluster,
       folder: `${dataFolder}/alerts`,
       ...alerts,
+      silenceMs: this.#document.pulse?.timeoutMs ?? 0,
       heardNodes: () => heardNodes(this.#pulse.snapshot),
       spread: (indication) => this.#pulse.indicate(indication),
     });
