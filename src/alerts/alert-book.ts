@@ -312,10 +312,14 @@ export class AlertBook {
   }
 
   /** From when on a beginning is news; null: not before a node returns that it is about. */
-  #newsAtMs({ about, openedAtMs }: BookEntry, nowMs: number, living: readonly string[]): number | null {
-    const gatheredAtMs = living.length > 1 ? after(openedAtMs, gatherMs, nowMs) : nowMs;
+  #newsAtMs({ node, about, openedAtMs }: BookEntry, nowMs: number, living: readonly string[]): number | null {
+    // Another's word comes before it is known that its node is heard, such as after a start: that one may have told it.
+    const isAlone = living.length === 1 && node === this.#node;
+    const gatheredAtMs = !isAlone ? after(openedAtMs, gatherMs, nowMs) : nowMs;
     if (about.length === 0 || this.#silenceMs === 0) return gatheredAtMs;
-    const silences = [...this.#entries.values()].filter(({ code, id }) => code === 'node-silent' && about.includes(id));
+    const silences = [...this.#entries.values()].filter(
+      ({ code, id }) => code === 'node-silent' && about.includes(id),
+    );
     if (silences.some(({ endedAtMs }) => endedAtMs === null)) return null;
     const returnedAtMs = silences.map(({ endedAtMs }) => after(endedAtMs ?? 0, returnMs, nowMs));
     return Math.max(gatheredAtMs, after(openedAtMs, this.#silenceMs + gatherMs, nowMs), ...returnedAtMs);

@@ -87,7 +87,8 @@ function failedDisks({ name, leg, owner }: Group, { node }: GroupSightContext, p
   const disks: { path: string; reason: string }[] = [];
   for (const fault of [leg?.fault ?? null, owner?.readFault ?? null]) {
     if (fault === null || !isOfMedium(fault)) continue;
-    const { path, volume } = paths.find((one) => fault.detail.includes(one.path)) ?? paths[0] ?? { path: name, volume: name };
+    const { path, volume } = paths.find((one) => fault.detail.includes(one.path)) ??
+      paths[0] ?? { path: name, volume: name };
     if (disks.some((disk) => disk.path === path)) continue;
     const use = fault === leg?.fault ? `the copy of volume ${volume} there cannot be used; ` : '';
     disks.push({ path, reason: `${use}the disk of ${path} at ${node} reported: ${fault.detail}` });

@@ -227,6 +227,13 @@ describe('of nodes that hear each other', () => {
     expect(pass(gatherMs)).toEqual([]);
   });
 
+  it("another's first word is not told before it can be known that the other is heard", () => {
+    raise({ node: 'west' });
+    expect([told(), book.nextDueMs(nowMs, heard)]).toEqual([[], nowMs + gatherMs]);
+    heard = ['west'];
+    expect([pass(gatherMs), pass(patienceMs)]).toEqual([[], []]);
+  });
+
   it('the end of what a dead node told is told by the first of those that live', () => {
     heard = ['west'];
     raise({ node: 'west' });
