@@ -14,6 +14,7 @@ const statusTable = z
     node: z.string(),
     site: z.string(),
     version: count,
+    chosenAtMs: count,
     network: side,
     mirrors: side,
     list: listOf(
