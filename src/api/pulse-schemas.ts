@@ -32,6 +32,7 @@ const heard = z.object({
   hearing: z.enum(['alive', 'silent', 'probation', 'unknown']),
   silentMs: count.nullable(),
   fault: z.string().nullable(),
+  unfit: z.string().optional(),
 });
 
 const word = z.object({

@@ -215,6 +215,7 @@ export class Node implements NodeControl {
       ...(options.leaseTtlMs === undefined ? {} : { leaseTtlMs: options.leaseTtlMs }),
       linkHeard: () => this.#linkHeard(),
       word: () => this.#word(),
+      commands: options.resources?.commands ?? null,
       leaseAcquired: () => {
         for (const group of this.#groups.values()) group.leaseAcquired();
       },

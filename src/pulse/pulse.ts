@@ -211,12 +211,22 @@ export class Pulse implements PulseService {
     };
   }
 
+  checked(peer: string, problem: string | null): void {
+    if (this.#receiver.unfitness(peer) === problem) return;
+    this.#receiver.checked(peer, problem);
+    if (problem === null)
+      this.#environment.log.info(`heartbeats of ${peer} are believed again: it has passed its check`);
+    else this.#environment.log.warn(`heartbeats of ${peer} are not believed: ${problem}`);
+    this.#judgeSoon();
+  }
+
   heard(channel: string, peer: string, agoMs: number): void {
     const nowMs = this.#nowMs;
     this.#notePause(nowMs);
     const state = this.#channels.get(channel);
     const known = this.#peers.get(peer);
     if (state === undefined || known === undefined || agoMs > this.#options.settings.timeoutMs) return;
+    if (this.#receiver.unfitness(peer) !== null) return;
     state.peers.get(peer)?.hear(nowMs - agoMs);
   }
 
@@ -453,7 +463,7 @@ export class Pulse implements PulseService {
       snapshot.peers.map((peer) => [
         peer.incarnation,
         peer.said,
-        peer.heard.map(({ channel, enable, hearing, fault }) => [channel, enable, hearing, fault]),
+        peer.heard.map(({ channel, enable, hearing, fault, unfit }) => [channel, enable, hearing, fault, unfit]),
       ]),
     ]);
     if (told === this.#told) return;
@@ -541,6 +551,7 @@ export class Pulse implements PulseService {
 
   #snapshotOf({ member, said }: Peer): PeerSnapshot {
     const nowMs = this.#nowMs;
+    const unfit = this.#receiver.unfitness(member.name);
     const heard = [...this.#channels.values()].flatMap((state): Heard[] => {
       const { channel, fault } = state;
       const peer = state.peers.get(member.name);
@@ -548,7 +559,9 @@ export class Pulse implements PulseService {
       const hearing = peer.hearing(nowMs);
       const isFailed = hearing === 'silent' || hearing === 'probation' || fault !== null;
       const enable: Enable = this.#isDisabled(channel) ? 'DISABLE' : isFailed ? 'FAILED' : 'ENABLE';
-      return [{ channel: channel.id, kind: channel.kind, enable, hearing, silentMs: peer.silentMs(nowMs), fault }];
+      const silentMs = peer.silentMs(nowMs);
+      const told = { channel: channel.id, kind: channel.kind, enable, hearing, silentMs, fault };
+      return [unfit === null ? told : { ...told, unfit }];
     });
     const incarnation = this.#receiver.incarnationOf(member.name);
     return { node: member.name, site: member.site, incarnation, heard, said };

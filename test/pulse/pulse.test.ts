@@ -438,6 +438,45 @@ describe('the link as a channel (TL-4)', () => {
   });
 });
 
+describe('a node that fails the check of the user (HM-7)', () => {
+  it('is not believed, by whatever channel, and is heard again once it has passed; it hears us all along', async () => {
+    const { world, east, west } = await pair('unfit');
+    const link = new LinkChannel(['east']);
+    west.process.call(() => west.pulse.addChannel({ channel: link, device: 'link' }));
+    const said = async (ms: number): Promise<void> => {
+      for (let leftMs = ms; leftMs > 0; leftMs -= 200) {
+        west.process.call(() => west.pulse.heard('link', 'east', 0));
+        await world.run(200);
+      }
+    };
+    await said(1000);
+    west.process.call(() => west.pulse.checked('east', 'it ended with status 1'));
+    await said(1400);
+    expect([hearing(west, 'east'), hearing(west, 'east', 'link')]).toEqual(['silent', 'silent']);
+    expect(west.pulse.snapshot().peers[0]?.heard.map(({ unfit }) => unfit)).toEqual(
+      Array(2).fill('it ended with status 1'),
+    );
+    expect(refused(west, 'east')?.unfit).toBeGreaterThan(3);
+    expect(hearing(east, 'west')).toBe('alive');
+    west.process.call(() => west.pulse.checked('east', null));
+    await said(4000);
+    expect([hearing(west, 'east'), hearing(west, 'east', 'link')]).toEqual(['alive', 'alive']);
+    expect(west.pulse.snapshot().peers[0]?.heard[0]).not.toHaveProperty('unfit');
+  });
+
+  it('and has just started, is believed when it has passed', async () => {
+    const { world, east, west } = await pair('unfit-new');
+    east.process.crash();
+    west.process.call(() => west.pulse.checked('east', 'no'));
+    startNode(world, 'east');
+    await world.run(3000);
+    expect(hearing(west, 'east')).toBe('silent');
+    west.process.call(() => west.pulse.checked('east', null));
+    await world.run(3000);
+    expect(hearing(west, 'east')).toBe('alive');
+  });
+});
+
 describe('masters among several nodes (HM-1)', () => {
   const three = [
     { name: 'a', site: 'here' },
