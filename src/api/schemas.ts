@@ -142,12 +142,14 @@ const logEntry = z.object({
   retentionBytes: count,
 });
 
+const commandEntry = z.object({ words: listOf(z.string()), timeoutMs: count });
+
 const pulseSettings = z.object({
   preset: z.enum(['lan', 'wan', 'classic']),
   intervalMs: count,
   timeoutMs: count,
   probationMs: count,
-  validity: z.object({ serial: z.boolean(), time: z.boolean() }),
+  validity: z.object({ serial: z.boolean(), time: z.boolean(), check: commandEntry.optional() }),
   connectionTimeoutMs: count,
   connectionProbationMs: count,
   masterTimeoutMs: count,
@@ -163,8 +165,6 @@ const pulseSettings = z.object({
   ),
   interconnects: listOf(z.object({ name: z.string(), at: z.record(z.string(), z.string()), baudRate: count })),
 });
-
-const commandEntry = z.object({ words: listOf(z.string()), timeoutMs: count });
 
 const takeOverSettings = z.object({
   automatic: z.enum(['on', 'off', 'heartbeat-only']),

@@ -21,6 +21,7 @@ import {
   whole,
   yesNo,
 } from './configuration-fields.ts';
+import { command, commandEntry, describeCommand } from './configuration-resources.ts';
 import { didYouMean } from './configuration-positions.ts';
 import type { Finding } from './configuration-schema.ts';
 
@@ -66,13 +67,20 @@ const interconnect = section('an interconnect', {
   'baud-rate': whole(300, 4_000_000).optional(),
 });
 
+/** Of the check that a node may be heard; short, for nobody is told anything in the meantime. */
+const checkTimeoutMs = 2000;
+
 export const pulseSchema = section('the pulse', {
   preset: oneOf(['lan', 'wan', 'classic']).optional(),
   'key-file': path.optional(),
   interval: time.optional(),
   timeout: time.optional(),
   probation: timeOrNone.optional(),
-  validity: section('what makes a heartbeat valid', { serial: yesNo.optional(), time: yesNo.optional() }).optional(),
+  validity: section('what makes a heartbeat valid', {
+    serial: yesNo.optional(),
+    time: yesNo.optional(),
+    check: command.optional(),
+  }).optional(),
   'connection-timeout': time.optional(),
   'connection-probation': timeOrNone.optional(),
   'master-timeout': time.optional(),
@@ -132,6 +140,7 @@ function timesOf(declared: DeclaredPulse): PresetSettings {
     validity: {
       serial: validity.serial ?? preset.validity.serial,
       time: validity.time ?? preset.validity.time,
+      ...(validity.check === undefined ? {} : { check: commandEntry(validity.check, checkTimeoutMs) }),
     },
     connectionTimeoutMs: declared['connection-timeout'] ?? preset.connectionTimeoutMs,
     connectionProbationMs: declared['connection-probation'] ?? preset.connectionProbationMs,
@@ -157,14 +166,19 @@ function timesOf(declared: DeclaredPulse): PresetSettings {
 /** As a file would say it, nothing left to defaults. */
 export function describePulse({ settings, keyFile }: PulseConfiguration): unknown {
   const ms = (value: number): string => `${value}ms`;
-  const { presence, link } = settings;
+  const { presence, link, validity } = settings;
+  const { serial, time, check } = validity;
   return {
     preset: settings.preset,
     ...(keyFile === null ? {} : { 'key-file': keyFile }),
     interval: ms(settings.intervalMs),
     timeout: ms(settings.timeoutMs),
     probation: ms(settings.probationMs),
-    validity: settings.validity,
+    validity: {
+      serial,
+      time,
+      ...(check === undefined ? {} : { check: describeCommand(check) }),
+    },
     'connection-timeout': ms(settings.connectionTimeoutMs),
     'connection-probation': ms(settings.connectionProbationMs),
     'master-timeout': ms(settings.masterTimeoutMs),

@@ -229,6 +229,7 @@ export class Node implements NodeControl {
       ...(options.leaseTtlMs === undefined ? {} : { leaseTtlMs: options.leaseTtlMs }),
       linkHeard: () => this.#linkHeard(),
       word: () => this.#word(),
+      commands: options.resources?.commands ?? null,
       leaseAcquired: () => {
         for (const group of this.#groups.values()) group.leaseAcquired();
       },
@@ -406,6 +407,7 @@ export class Node implements NodeControl {
       cluster: this.#document.cluster,
       folder: `${dataFolder}/alerts`,
       ...alerts,
+      silenceMs: this.#document.pulse?.timeoutMs ?? 0,
       heardNodes: () => heardNodes(this.#pulse.snapshot),
       spread: (indication) => this.#pulse.indicate(indication),
     });
