@@ -40,8 +40,6 @@ interface Peer {
   readonly outbox: Outbox;
   readonly inbox: Inbox;
   said: NodeWord | null;
-  /** `said` as text, to see that it has changed. */
-  saidText: string;
   /** Whom it calls the master of its site. */
   master: string | null;
   /** Of the last valid message by any channel. */
@@ -84,6 +82,11 @@ export class Pulse implements PulseService {
   #judging: Timer | null = null;
   /** What `changed` was last called about. */
   #told = '';
+  /**
+   * Nothing that is judged becomes another before, unless something is heard or told: that is judged at once, or at the next
+   * look (-Infinity). Heartbeats that arrive in time only put it off.
+   */
+  #judgeFromMs = -Infinity;
   #running = false;
 
   constructor(environment: Environment, options: PulseOptions, events: PulseEvents) {
@@ -114,7 +117,6 @@ export class Pulse implements PulseService {
           outbox: new Outbox(clock, member.name),
           inbox: new Inbox(),
           said: null,
-          saidText: '',
           master: null,
           heardMs: null,
           echoedMs: -1,
@@ -207,7 +209,7 @@ export class Pulse implements PulseService {
     const state = this.#channels.get(channel);
     const known = this.#peers.get(peer);
     if (state === undefined || known === undefined || agoMs > this.#options.settings.timeoutMs) return;
-    state.peers.get(peer)?.hear(nowMs - agoMs);
+    if (state.peers.get(peer)?.hear(nowMs - agoMs) === true) this.#judgeFrom(-Infinity);
   }
 
   addChannel(entry: ChannelEntry): void {
@@ -270,6 +272,7 @@ export class Pulse implements PulseService {
   async leave(): Promise<void> {
     const { intervalMs, timeoutMs } = this.#options.settings;
     this.#leaving = true;
+    this.#judgeFrom(-Infinity);
     const fromMs = Math.floor(this.#nowMs);
     const limitMs = this.#nowMs + Math.min(timeoutMs, 5 * intervalMs);
     const isAwaited = (peer: Peer): boolean =>
@@ -291,11 +294,23 @@ export class Pulse implements PulseService {
     if (!this.#running) return;
     const nowMs = this.#nowMs;
     this.#notePause(nowMs);
-    this.#dueMs = nowMs + this.#tickMs;
-    this.#ticker = this.#environment.clock.after(this.#tickMs, () => this.#tick());
     // Half a look early is in time: the next one would be half a look late.
     if (nowMs - this.#sentMs >= this.#options.settings.intervalMs - this.#tickMs / 2) this.#send();
-    this.#judgeSoon();
+    if (nowMs >= this.#judgeFromMs) this.#judgeSoon();
+    this.#tickAt(Math.min(this.#sentMs + this.#options.settings.intervalMs, this.#judgeFromMs));
+  }
+
+  /** Then, or a look from now where that is sooner. */
+  #tickAt(atMs: number): void {
+    const nowMs = this.#nowMs;
+    this.#dueMs = Math.max(nowMs + this.#tickMs, atMs);
+    this.#ticker?.cancel();
+    this.#ticker = this.#environment.clock.after(this.#dueMs - nowMs, () => this.#tick());
+  }
+
+  #judgeFrom(atMs: number): void {
+    this.#judgeFromMs = atMs;
+    if (this.#running && Math.max(this.#nowMs + this.#tickMs, atMs) < this.#dueMs) this.#tickAt(atMs);
   }
 
   /** Whatever runs first after this process stood still finds it out, be it a timer or a message. */
@@ -375,6 +390,7 @@ export class Pulse implements PulseService {
       }
       case 'unproven':
         state.peers.get(verdict.from)?.hearUnproven(nowMs);
+        this.#judgeFrom(-Infinity);
         // What it hears of us proves it.
         return this.#sendSoon();
       case 'valid':
@@ -386,14 +402,14 @@ export class Pulse implements PulseService {
     const { from, payload, echo, incarnation } = heartbeat;
     const peer = this.#peers.get(from);
     if (peer === undefined) return;
-    if (!this.#isDisabled(state.channel)) state.peers.get(from)?.hear(nowMs);
+    const hearsAnew = !this.#isDisabled(state.channel) && state.peers.get(from)?.hear(nowMs) === true;
+    if (hearsAnew || !this.#isCandidate(peer, nowMs) || peer.master !== payload.master) this.#judgeFrom(-Infinity);
     peer.heardMs = nowMs;
     peer.master = payload.master;
-    const saidText = JSON.stringify(payload.word);
-    if (saidText !== peer.saidText) {
+    if (payload.word !== peer.said) {
+      const isNews = JSON.stringify(payload.word) !== JSON.stringify(peer.said);
       peer.said = payload.word;
-      peer.saidText = saidText;
-      this.#judgeSoon();
+      if (isNews) this.#judgeSoon();
     }
     if (isNew) {
       peer.echoedMs = -1;
@@ -431,6 +447,7 @@ export class Pulse implements PulseService {
   #judge(): void {
     const nowMs = this.#nowMs;
     this.#notePause(nowMs);
+    const table = this.#table;
     this.#judgeTable(nowMs);
     this.#judgeMasters(nowMs);
     const snapshot = this.snapshot();
@@ -444,9 +461,24 @@ export class Pulse implements PulseService {
         peer.heard.map(({ channel, enable, hearing, fault }) => [channel, enable, hearing, fault]),
       ]),
     ]);
-    if (told === this.#told) return;
+    const isNews = told !== this.#told;
+    // What one judgement has changed, the next one may follow up.
+    this.#judgeFrom(isNews || table !== this.#table ? -Infinity : this.#nextChangeMs(nowMs));
+    if (!isNews) return;
     this.#told = told;
     this.#events.changed(snapshot);
+  }
+
+  /** When what is judged becomes another, at the earliest, by the passing of time alone. */
+  #nextChangeMs(nowMs: number): number {
+    const { timeoutMs, masterTimeoutMs, probationMs } = this.#options.settings;
+    const moments = [this.#startedMs + timeoutMs];
+    for (const { heardMs } of this.#peers.values()) if (heardMs !== null) moments.push(heardMs + masterTimeoutMs);
+    for (const { faultOverMs } of this.#channels.values()) moments.push(faultOverMs + probationMs);
+    const coming = moments.filter((atMs) => atMs >= nowMs);
+    for (const { peers } of this.#channels.values())
+      for (const peer of peers.values()) coming.push(peer.changesAtMs(nowMs));
+    return Math.min(...coming);
   }
 
   #judgeTable(nowMs: number): void {
@@ -479,8 +511,6 @@ export class Pulse implements PulseService {
 
   #judgeMasters(nowMs: number): void {
     const { members, node, settings, incarnation } = this.#options;
-    const isValid = ({ heardMs, said }: Peer): boolean =>
-      heardMs !== null && nowMs - heardMs <= settings.masterTimeoutMs && said?.leaving !== true;
     // A node that has just started asks before it decides: the others know who is master.
     const isNewHere = nowMs - this.#startedMs < settings.timeoutMs;
     for (const site of new Set(members.map((member) => member.site))) {
@@ -492,7 +522,7 @@ export class Pulse implements PulseService {
         .filter((member) => member.site === site)
         .map(({ name }) => {
           const peer = this.#peers.get(name);
-          if (peer !== undefined) return { name, isValid: isValid(peer), says: peer.master };
+          if (peer !== undefined) return { name, isValid: this.#isCandidate(peer, nowMs), says: peer.master };
           return { name, isValid: !this.#leaving && this.#muted === null, says: null };
         });
       if (isNewHere && before === null && candidates.every(({ says }) => says === null)) continue;
@@ -500,6 +530,12 @@ export class Pulse implements PulseService {
       if (name === null) this.#masters.delete(site);
       else this.#masters.set(site, { name, incarnation: incarnationOf(name) });
     }
+  }
+
+  /** To be master of its site (HM-1). */
+  #isCandidate({ heardMs, said }: Peer, nowMs: number): boolean {
+    const { masterTimeoutMs } = this.#options.settings;
+    return heardMs !== null && nowMs - heardMs <= masterTimeoutMs && said?.leaving !== true;
   }
 
   #snapshotOf({ member, said }: Peer): PeerSnapshot {
