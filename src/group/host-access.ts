@@ -1,6 +1,8 @@
+import type { ReservationEffects, ReservationOutcome, ReservationRequest, Reservations } from './reservations.ts';
+
 /**
- * What a group offers to the rooms that serve hosts (`hosts/nbd`, later `hosts/iscsi`): volumes with block commands.
- * Knows nothing of their protocols.
+ * What a group offers to the rooms that serve hosts (`hosts/nbd`, `hosts/scsi`): volumes with block commands. Knows nothing
+ * of their protocols.
  *
  * Contract:
  * - Offsets and lengths are bytes. The caller has checked that they are inside the volume and multiples of its block
@@ -71,4 +73,66 @@ export interface HostSession {
   readonly label: string;
   /** Ownership has moved or the volume is gone: answer nothing more for it, tell the host, end the session. */
   moved(reason: string): void;
+}
+
+/**
+ * A group as seen by hosts that stay connected while it moves (iSCSI): at the owner, and at every other node with a leg.
+ * Contract: what it says is what it knew at the end of the last turn; changes are told after they hold, never inside a call.
+ */
+export interface HostGroup {
+  readonly name: string;
+  readonly access: AccessState;
+  /** Why it is not `active`, in plain words; empty when it is. */
+  readonly reason: string;
+  /** Its volumes by ascending index. */
+  readonly units: readonly HostUnit[];
+  /** For block commands; null unless `access` is `active`. Valid until `accessChanged`. */
+  volume(index: number): HostVolume | null;
+  /** Every node with a leg, in the order of the cluster document, this one among them. */
+  readonly nodes: readonly HostGroupNode[];
+  /** As the group's record holds them; null: nobody is registered. */
+  reservations(index: number): Reservations | null;
+  /**
+   * Changes registrations and reservation by compare-and-swap in the group's record, through the owner; `done` is called
+   * once, when the outcome is certain, or after it has been looked for in vain (`unreachable`: nothing may have changed).
+   */
+  reserve(index: number, request: ReservationRequest, done: (outcome: ReservationOutcome) => void): void;
+  /** One watcher a call; the function returned ends it. */
+  watch(watcher: HostGroupWatcher): () => void;
+}
+
+/**
+ * `active`: block commands are served here. `standby`: another node serves. `transitioning`: it is being opened here, or
+ * ownership is on its way. `unavailable`: this node cannot serve, and knows of nobody who does.
+ */
+export type AccessState = 'active' | 'standby' | 'transitioning' | 'unavailable';
+
+export interface HostUnit {
+  /** Of the volume within its group; stable, and never used again. */
+  readonly index: number;
+  readonly name: string;
+  /** NAA 6: 32 hex digits. */
+  readonly wwid: string;
+  readonly sizeBytes: number;
+  readonly blockSizeBytes: 512 | 4096;
+  /** Whether a completed write may be in a cache only until a flush. */
+  readonly writeCache: boolean;
+}
+
+export interface HostGroupNode {
+  readonly node: string;
+  /** 1…: place of the node in the cluster document. The target port group of its iSCSI portals. */
+  readonly number: number;
+  readonly access: AccessState;
+  /** `host:port` of its iSCSI portals. */
+  readonly portals: readonly string[];
+}
+
+export interface HostGroupWatcher {
+  /** `access` of this node, or of another (`nodes`). In-flight requests of a volume no longer active end with `moved`. */
+  accessChanged?(): void;
+  /** A volume came or went, or grew. */
+  unitsChanged?(): void;
+  /** What became of registrations and reservation of a volume, by a request made anywhere. */
+  reservationsChanged?(index: number, effects: ReservationEffects): void;
 }
