@@ -484,8 +484,14 @@ export class Node implements NodeControl {
     }
     if (this.#stopping) return;
     if (whole) this.#wholePollAtMs = beganMs + pollMs;
+    this.#poller = clock.after(hurried ? hurriedPollMs : this.#pauseMs(clock.monotonicMs()), () => void this.#poll());
+  }
+
+  /** Until the store is looked at again: when a renewal is due, often until it is seen, and all of it in time. */
+  #pauseMs(nowMs: number): number {
+    const due = [...this.#leases.values()].map(({ renewalDueMs }) => renewalDueMs);
     const leasesMs = Math.max(hurriedPollMs, this.#leaseTimes().ttlMs / leaseLooksPerTtl);
-    this.#poller = clock.after(hurried ? hurriedPollMs : Math.min(pollMs, leasesMs), () => void this.#poll());
+    return Math.max(Math.min(pollMs, leasesMs), Math.min(this.#wholePollAtMs, ...due) - nowMs);
   }
 
   /** The store is looked at more often for a while: another node is suspected, or being taken over from. */
