@@ -15,11 +15,11 @@ import {
   name,
   oneOf,
   path,
-  readTcp,
+  reachable,
   section,
   show,
   whole,
-  Wrong,
+  yesNo,
 } from './configuration-fields.ts';
 import { command, commandEntry, describeCommand } from './configuration-resources.ts';
 import { didYouMean } from './configuration-positions.ts';
@@ -37,15 +37,6 @@ const addressesMax = 8;
 
 const time = duration(20, dayMs, 'from 20ms to 24h');
 const timeOrNone = duration(0, dayMs, 'from 0 to 24h');
-const yesNo = field('true or false', (value) => (typeof value === 'boolean' ? value : null));
-
-const reachable = (what: string, example: string) =>
-  field(`${what}, host:port, such as ${example}`, (value) => {
-    const address = readTcp(value);
-    if (address?.port === 0)
-      return new Wrong('port 0 cannot be found by the other nodes; write a port from 1 to 65535');
-    return address;
-  });
 
 /** Of a node: where it is reached by heartbeats. */
 export const nodePulseFields = {
@@ -238,7 +229,16 @@ function absoluteEnd(text: string, folder: string): string {
 
 const text = z.string().catch('');
 const texts = z.record(z.string(), text).catch({});
-const absentNode = { name: '', data: '', replication: '', api: '', nbd: [], pulse: undefined, heartbeat: '' };
+const absentNode = {
+  name: '',
+  data: '',
+  replication: '',
+  api: '',
+  nbd: [],
+  iscsi: [],
+  pulse: undefined,
+  heartbeat: '',
+};
 
 const sketch = z
   .object({
@@ -265,6 +265,7 @@ const sketch = z
             replication: text,
             api: text,
             nbd: z.array(text).catch([]),
+            iscsi: z.array(text).catch([]),
             pulse: z.array(text).optional().catch([]),
             heartbeat: text,
           })
@@ -341,6 +342,7 @@ function* checkAddresses({ nodes }: Sketch): Generator<Finding> {
       ['replication', node.replication],
       ['api', node.api],
       ...node.nbd.map((at, nbd) => [`nbd[${nbd}]`, at]),
+      ...node.iscsi.map((at, portal) => [`iscsi[${portal}]`, at]),
     ].find(([, at]) => at !== '' && at === node.heartbeat);
     if (taken !== undefined) {
       const message = `${node.heartbeat} is taken by ${taken[0] ?? ''} of the same node; choose another port`;

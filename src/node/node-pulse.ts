@@ -96,6 +96,7 @@ export class NodePulse {
     const { host } = this.#context;
     return {
       status: () => host.ask<'status'>({ kind: 'status' }),
+      snapshot: () => host.ask<'snapshot'>({ kind: 'snapshot' }),
       use: (change) => host.ask<'use'>({ kind: 'use', change }),
     };
   }

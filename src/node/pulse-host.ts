@@ -92,6 +92,8 @@ export type ChannelSpec =
 
 export type PulseQuestion =
   | { readonly kind: 'status' }
+  /** What of it changes all the time. */
+  | { readonly kind: 'snapshot' }
   /** HM-14. */
   | { readonly kind: 'use'; readonly change: UseChange }
   | { readonly kind: 'addChannel'; readonly channel: ChannelSpec }
@@ -114,6 +116,7 @@ export type QuestionOf<Kind extends PulseQuestion['kind']> = Extract<PulseQuesti
 
 export interface PulseAnswers {
   readonly status: PulseStatus;
+  readonly snapshot: PulseSnapshot;
   readonly use: UseResult;
   readonly addChannel: null;
   readonly removeChannel: null;

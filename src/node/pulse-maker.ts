@@ -121,6 +121,7 @@ export class NodePulseMaker implements PulseMaker {
         limitMs,
         feedAt,
         key: keyOf(local),
+        closed: () => void this.#sources.delete(channel.id),
       });
       this.#sources.set(channel.id, channel);
       return { channel, device: path };

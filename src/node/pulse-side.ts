@@ -110,6 +110,8 @@ export class PulseSide {
     switch (question.kind) {
       case 'status':
         return this.#mustBeat().status();
+      case 'snapshot':
+        return this.#mustBeat().snapshot();
       case 'use':
         return this.#mustBeat().use(question.change);
       case 'addChannel':

@@ -34,6 +34,14 @@ export interface MirrorOptions {
   readonly flushEveryMs?: number;
 }
 
+export interface MirrorSourceOptions extends MirrorOptions {
+  /** The target's `heartbeat` address. */
+  readonly feedAt: string;
+  readonly key: Uint8Array;
+  /** It is being closed: nothing is to be written to it any more. */
+  readonly closed?: () => void;
+}
+
 /**
  * The status table on the mirrored volume (HM-5), sealed by its writer: at the target, as the source wrote it. A new master
  * picks it up from there.
@@ -53,11 +61,11 @@ export class MirrorSourceChannel implements Channel, MirrorTable {
   readonly #volume: MirrorVolume;
   readonly #feed: MirrorFeedSource;
   readonly #again: BackOff;
+  readonly #whenClosed: (() => void) | null;
   /** Something was written since the start: a table found on the volume is older. */
   #tableWritten = false;
 
-  /** @param feedAt the target's `heartbeat` address. */
-  constructor(world: MirrorWorld, options: MirrorOptions & { readonly feedAt: string; readonly key: Uint8Array }) {
+  constructor(world: MirrorWorld, options: MirrorSourceOptions) {
     const { mirror, path, limitMs } = options;
     const to = parseAddress(options.feedAt);
     if (to === null)
@@ -79,6 +87,7 @@ export class MirrorSourceChannel implements Channel, MirrorTable {
       },
     );
     this.path = path;
+    this.#whenClosed = options.closed ?? null;
   }
 
   start(events: ChannelEvents): void {
@@ -108,6 +117,7 @@ export class MirrorSourceChannel implements Channel, MirrorTable {
   }
 
   async close(): Promise<void> {
+    this.#whenClosed?.();
     this.#fault.close();
     this.#again.cancel();
     this.#feed.close();

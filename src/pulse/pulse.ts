@@ -50,8 +50,6 @@ interface Peer {
   readonly outbox: Outbox;
   readonly inbox: Inbox;
   said: NodeWord | null;
-  /** `said` as text, to see that it has changed. */
-  saidText: string;
   /** Whom it calls the master of its site. */
   master: string | null;
   /** Of the last valid message by any channel. */
@@ -94,6 +92,11 @@ export class Pulse implements PulseService {
   #judging: Timer | null = null;
   /** What `changed` was last called about. */
   #told = '';
+  /**
+   * Nothing that is judged becomes another before, unless something is heard or told: that is judged at once, or at the next
+   * look (-Infinity). Heartbeats that arrive in time only put it off.
+   */
+  #judgeFromMs = -Infinity;
   #running = false;
 
   constructor(environment: Environment, options: PulseOptions, events: PulseEvents) {
@@ -124,7 +127,6 @@ export class Pulse implements PulseService {
           outbox: new Outbox(clock, member.name),
           inbox: new Inbox(),
           said: null,
-          saidText: '',
           master: null,
           heardMs: null,
           echoedMs: -1,
@@ -227,7 +229,7 @@ export class Pulse implements PulseService {
     const known = this.#peers.get(peer);
     if (state === undefined || known === undefined || agoMs > this.#options.settings.timeoutMs) return;
     if (this.#receiver.unfitness(peer) !== null) return;
-    state.peers.get(peer)?.hear(nowMs - agoMs);
+    if (state.peers.get(peer)?.hear(nowMs - agoMs) === true) this.#judgeFrom(-Infinity);
   }
 
   addChannel(entry: ChannelEntry): void {
@@ -291,6 +293,7 @@ export class Pulse implements PulseService {
   async leave(): Promise<void> {
     const { intervalMs, timeoutMs } = this.#options.settings;
     this.#leaving = true;
+    this.#judgeFrom(-Infinity);
     const fromMs = Math.floor(this.#nowMs);
     const limitMs = this.#nowMs + Math.min(timeoutMs, 5 * intervalMs);
     const isAwaited = (peer: Peer): boolean =>
@@ -312,11 +315,23 @@ export class Pulse implements PulseService {
     if (!this.#running) return;
     const nowMs = this.#nowMs;
     this.#notePause(nowMs);
-    this.#dueMs = nowMs + this.#tickMs;
-    this.#ticker = this.#environment.clock.after(this.#tickMs, () => this.#tick());
     // Half a look early is in time: the next one would be half a look late.
     if (nowMs - this.#sentMs >= this.#options.settings.intervalMs - this.#tickMs / 2) this.#send();
-    this.#judgeSoon();
+    if (nowMs >= this.#judgeFromMs) this.#judgeSoon();
+    this.#tickAt(Math.min(this.#sentMs + this.#options.settings.intervalMs, this.#judgeFromMs));
+  }
+
+  /** Then, or a look from now where that is sooner. */
+  #tickAt(atMs: number): void {
+    const nowMs = this.#nowMs;
+    this.#dueMs = Math.max(nowMs + this.#tickMs, atMs);
+    this.#ticker?.cancel();
+    this.#ticker = this.#environment.clock.after(this.#dueMs - nowMs, () => this.#tick());
+  }
+
+  #judgeFrom(atMs: number): void {
+    this.#judgeFromMs = atMs;
+    if (this.#running && Math.max(this.#nowMs + this.#tickMs, atMs) < this.#dueMs) this.#tickAt(atMs);
   }
 
   /** Whatever runs first after this process stood still finds it out, be it a timer or a message. */
@@ -396,6 +411,7 @@ export class Pulse implements PulseService {
       }
       case 'unproven':
         state.peers.get(verdict.from)?.hearUnproven(nowMs);
+        this.#judgeFrom(-Infinity);
         // What it hears of us proves it.
         return this.#sendSoon();
       case 'valid':
@@ -407,14 +423,14 @@ export class Pulse implements PulseService {
     const { from, payload, echo, incarnation } = heartbeat;
     const peer = this.#peers.get(from);
     if (peer === undefined) return;
-    if (!this.#isDisabled(state.channel)) state.peers.get(from)?.hear(nowMs);
+    const hearsAnew = !this.#isDisabled(state.channel) && state.peers.get(from)?.hear(nowMs) === true;
+    if (hearsAnew || !this.#isCandidate(peer, nowMs) || peer.master !== payload.master) this.#judgeFrom(-Infinity);
     peer.heardMs = nowMs;
     peer.master = payload.master;
-    const saidText = JSON.stringify(payload.word);
-    if (saidText !== peer.saidText) {
+    if (payload.word !== peer.said) {
+      const isNews = JSON.stringify(payload.word) !== JSON.stringify(peer.said);
       peer.said = payload.word;
-      peer.saidText = saidText;
-      this.#judgeSoon();
+      if (isNews) this.#judgeSoon();
     }
     if (isNew) {
       peer.echoedMs = -1;
@@ -453,6 +469,7 @@ export class Pulse implements PulseService {
   #judge(): void {
     const nowMs = this.#nowMs;
     this.#notePause(nowMs);
+    const table = this.#table;
     this.#judgeTable(nowMs);
     this.#judgeMasters(nowMs);
     const snapshot = this.snapshot();
@@ -466,9 +483,24 @@ export class Pulse implements PulseService {
         peer.heard.map(({ channel, enable, hearing, fault, unfit }) => [channel, enable, hearing, fault, unfit]),
       ]),
     ]);
-    if (told === this.#told) return;
+    const isNews = told !== this.#told;
+    // What one judgement has changed, the next one may follow up.
+    this.#judgeFrom(isNews || table !== this.#table ? -Infinity : this.#nextChangeMs(nowMs));
+    if (!isNews) return;
     this.#told = told;
     this.#events.changed(snapshot);
+  }
+
+  /** When what is judged becomes another, at the earliest, by the passing of time alone. */
+  #nextChangeMs(nowMs: number): number {
+    const { timeoutMs, masterTimeoutMs, probationMs } = this.#options.settings;
+    const moments = [this.#startedMs + timeoutMs];
+    for (const { heardMs } of this.#peers.values()) if (heardMs !== null) moments.push(heardMs + masterTimeoutMs);
+    for (const { faultOverMs } of this.#channels.values()) moments.push(faultOverMs + probationMs);
+    const coming = moments.filter((atMs) => atMs >= nowMs);
+    for (const { peers } of this.#channels.values())
+      for (const peer of peers.values()) coming.push(peer.changesAtMs(nowMs));
+    return Math.min(...coming);
   }
 
   #judgeTable(nowMs: number): void {
@@ -501,8 +533,6 @@ export class Pulse implements PulseService {
 
   #judgeMasters(nowMs: number): void {
     const { members, node, settings, incarnation } = this.#options;
-    const isValid = ({ heardMs, said }: Peer): boolean =>
-      heardMs !== null && nowMs - heardMs <= settings.masterTimeoutMs && said?.leaving !== true;
     // A node that has just started asks before it decides: the others know who is master.
     const isNewHere = nowMs - this.#startedMs < settings.timeoutMs;
     for (const site of new Set(members.map((member) => member.site))) {
@@ -514,7 +544,7 @@ export class Pulse implements PulseService {
         .filter((member) => member.site === site)
         .map(({ name }) => {
           const peer = this.#peers.get(name);
-          if (peer !== undefined) return { name, isValid: isValid(peer), says: peer.master };
+          if (peer !== undefined) return { name, isValid: this.#isCandidate(peer, nowMs), says: peer.master };
           return { name, isValid: !this.#leaving && this.#muted === null, says: null };
         });
       if (isNewHere && before === null && candidates.every(({ says }) => says === null)) continue;
@@ -547,6 +577,12 @@ export class Pulse implements PulseService {
       }
       this.#adopt(pickedUp(this.#table, other), {});
     }
+  }
+
+  /** To be master of its site (HM-1). */
+  #isCandidate({ heardMs, said }: Peer, nowMs: number): boolean {
+    const { masterTimeoutMs } = this.#options.settings;
+    return heardMs !== null && nowMs - heardMs <= masterTimeoutMs && said?.leaving !== true;
   }
 
   #snapshotOf({ member, said }: Peer): PeerSnapshot {

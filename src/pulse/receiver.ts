@@ -19,7 +19,7 @@
  * before, can be heard on by delaying its messages within the timeout.
  */
 import type { Clock } from '../base/clock.ts';
-import { decodeHeartbeat, serialRises, type Echo, type Heartbeat } from './message.ts';
+import { decodeHeartbeat, PayloadsKnown, serialRises, type Echo, type Heartbeat } from './message.ts';
 
 export const refusalReasons = [
   /** Not sealed by the cluster's key. */
@@ -100,6 +100,7 @@ export class Receiver {
   /** By node: why the user's check does not let it pass. */
   readonly #unfit = new Map<string, string>();
   readonly #counts = new Map<string, Record<RefusalReason, number>>();
+  readonly #payloads = new PayloadsKnown();
 
   constructor(options: ReceiverOptions) {
     this.#options = options;
@@ -111,7 +112,7 @@ export class Receiver {
   /** @param channel by which it arrived. */
   judge(bytes: Uint8Array, channel: string): Verdict {
     const { key, clusterId, node } = this.#options;
-    const opened = decodeHeartbeat(bytes, key);
+    const opened = decodeHeartbeat(bytes, key, this.#payloads);
     if (opened.kind === 'refused') return this.#refuse(opened.reason, null, opened.detail);
     const { heartbeat } = opened;
     const { from } = heartbeat;
