@@ -72,7 +72,7 @@ export function sightOf(group: Group, context: GroupSightContext): GroupSight {
         ? (group.exchange?.obstacle ?? problem ?? 'it is frozen')
         : null,
     missing: role === 'primary' ? missing : null,
-    log: logSight(group, behind),
+    log: logSight(group),
     copies: behind && role === 'primary' ? copiesBehind(group, context.describe()) : [],
   };
 }
@@ -118,13 +118,14 @@ function fullDisk({ name, leg, owner }: Group, context: GroupSightContext, paths
   return { path, reason: `no room for volumes of group ${name} at ${node} (${path}): hosts got errors` };
 }
 
-function logSight({ owner }: Group, behind: boolean): GroupSight['log'] {
+function logSight({ owner }: Group): GroupSight['log'] {
   const log = owner?.log ?? null;
   if (owner === null || log === null || log.problem !== null) return null;
   if (owner.holds.has('log'))
     return { isFull: true, reason: `it is full, hosts wait: ${log.status()?.reason ?? 'no space'}` };
-  // How an earlier outage ended is of no interest once every copy has caught up.
-  if (log.endReason !== null && behind)
+  // How it ended in an earlier outage is of no interest once every copy has caught up, nor in the grace time of the next.
+  const isMissed = owner.legs.some(({ recordClass }) => recordClass === 'behind');
+  if (log.endReason !== null && isMissed)
     return { isFull: true, reason: `it has ended, change bits remember the rest: ${log.endReason}` };
   return log.warning === null ? null : { isFull: false, reason: log.warning };
 }

@@ -136,7 +136,8 @@ async function isOver(at: string, expected: Expected, timeoutMs = 60_000): Promi
   let last: readonly Alert[] = [];
   await until(`${expected.code} is over at ${at}`, timeoutMs, async () => {
     last = (await alertsAt(at)).filter((one) => fits(one, expected));
-    return last.length > 0 && last.every(({ endedAtMs }) => endedAtMs !== null) ? true : null;
+    // What has been over for the interval of repetition is not in sight any more.
+    return last.every(({ endedAtMs }) => endedAtMs !== null) ? true : null;
   }).catch((error: unknown) => {
     throw new Error(`${String(error)}: ${JSON.stringify(last, null, 1)}`, { cause: error });
   });
