@@ -105,11 +105,17 @@ export class PromisesHeld {
     this.#options = options;
   }
 
-  /** Asks, again and again until `close`. */
+  /**
+   * Asks, again and again until `close`: at moments that the clock sets, the same for all groups of this node. Their
+   * questions leave together, and so do the answers; each at a time of its own would wake two nodes for every group.
+   */
   start(): void {
     if (this.#closed) return;
     const { clock, legs, times } = this.#options;
-    this.#timer = clock.after(times().ttlMs / asksPerDuration, () => this.start());
+    const periodMs = times().ttlMs / asksPerDuration;
+    // Never the moment that has just come: a clock's fractions are rounded.
+    const untilNextMs = periodMs - ((clock.monotonicMs() + 1) % periodMs) + 1;
+    this.#timer = clock.after(untilNextMs, () => this.start());
     for (const leg of legs()) this.ask(leg);
   }
 

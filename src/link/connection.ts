@@ -8,6 +8,7 @@
  */
 import type { Clock, Timer } from '../base/clock.ts';
 import type { ByteStream, StreamEvents } from '../base/network.ts';
+import type { EndTask, Turn } from '../base/turn.ts';
 import { FrameDecoder, fullLimits, type Frame } from './frame.ts';
 import type { LinkConnection } from './link.ts';
 import { encodeRefused, type RefusalCode } from './messages/handshake.ts';
@@ -35,6 +36,7 @@ export interface PeerFacts {
 
 export interface ConnectionOwner {
   readonly clock: Clock;
+  readonly turn: Turn;
   /** The stream stands. */
   opened(connection: Connection): void;
   /** Everything but pings and pongs. */
@@ -62,7 +64,7 @@ const unsentBytesMax = 256 * 1024 * 1024;
 /** How long last words may take to leave. */
 const farewellMs = 1000;
 
-export class Connection implements LinkConnection {
+export class Connection implements LinkConnection, EndTask {
   readonly id: number;
   readonly direction: 'out' | 'in';
   /** The other end's address, for people. */
@@ -75,6 +77,8 @@ export class Connection implements LinkConnection {
   #stream: ByteStream | null = null;
   #farewell: Timer | null = null;
   #readingPaused = false;
+  /** Leaves at the end of this turn, or before what is sent sooner. */
+  #gathered: Uint8Array[] = [];
   /** Ticks since it began (greeting), since anything was heard and since anything was sent (up). */
   #silentTicks = 0;
   #idleTicks = 0;
@@ -170,7 +174,21 @@ export class Connection implements LinkConnection {
   send(frame: readonly Uint8Array[]): void {
     if (this.#state === 'closed') return;
     this.#idleTicks = 0;
+    if (this.#gathered.length > 0) this.endOfTurn();
     this.#stream?.send(frame);
+  }
+
+  gather(frame: readonly Uint8Array[]): void {
+    if (this.#state === 'closed') return;
+    this.#idleTicks = 0;
+    if (this.#gathered.length === 0) this.#owner.turn.atEnd(this);
+    this.#gathered.push(...frame);
+  }
+
+  endOfTurn(): void {
+    const gathered = this.#gathered;
+    this.#gathered = [];
+    if (gathered.length > 0 && this.#state !== 'closed') this.#stream?.send([Buffer.concat(gathered)]);
   }
 
   /** For what the peer has asked for. */
@@ -246,6 +264,7 @@ export class Connection implements LinkConnection {
   #finish(reason: string, lastWords: readonly Uint8Array[] | null): void {
     if (this.#state === 'closed') return;
     const wasUp = this.#state === 'up';
+    if (lastWords !== null) this.endOfTurn();
     this.#state = 'closed';
     const stream = this.#stream;
     if (lastWords === null) stream?.destroy();

@@ -117,6 +117,7 @@ export class LinkTable {
     this.#health = new ConnectionHealth(this.#healthTimes);
     this.#owner = {
       clock: environment.clock,
+      turn: environment.turn,
       opened: (connection) => this.#opened(connection),
       received: (connection, frame) => this.#received(connection, frame),
       drained: (connection) => handler.drained(connection),

@@ -29,6 +29,11 @@ export interface LinkConnection {
   readonly unsentBytes: number;
   /** Takes the parts without copying: they must not change until sent. Ignored once the connection is down. */
   send(frame: readonly Uint8Array[]): void;
+  /**
+   * Like `send`, for small frames of many groups in one turn: they leave together at its end, in one piece. Never overtaken
+   * by what is sent later.
+   */
+  gather(frame: readonly Uint8Array[]): void;
   /** Back-pressure towards the peer. While it lasts, the peer's silence is not counted. */
   pauseReading(paused: boolean): void;
   /** At once: what is queued is lost, no frame is delivered any more. */

@@ -459,7 +459,7 @@ export class SourceLeg {
     const connection = this.#connection;
     if (connection === null || this.#attached === null || !connection.features.includes(promisesFeature))
       return false;
-    connection.send(encodeAskPromise({ attachId: this.#attachId, token }));
+    connection.gather(encodeAskPromise({ attachId: this.#attachId, token }));
     return true;
   }
 

@@ -742,7 +742,7 @@ export class TargetLeg implements EndTask {
     const held = this.#attachment;
     if (held?.connection !== connection || held.attach.attachId !== attachId || this.#closed) return;
     const durationMs = this.#options.promise();
-    if (durationMs !== null) connection.send(encodePromise({ attachId, token, durationMs }));
+    if (durationMs !== null) connection.gather(encodePromise({ attachId, token, durationMs }));
   }
 
   #answer(): void {

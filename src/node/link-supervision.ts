@@ -7,7 +7,6 @@
 import type { Clock, Timer } from '../base/clock.ts';
 import type { HealthTimes } from '../link/connection-health.ts';
 import type { LinkOptions } from '../link/link.ts';
-import type { PulseStatus } from '../pulse/service.ts';
 import type { PulseSettings } from '../pulse/settings.ts';
 import type { PulseSnapshot } from '../pulse/snapshot.ts';
 
@@ -28,7 +27,7 @@ export interface LinkSupervisionOptions {
   /** As the document has them; null: nothing is asked. */
   readonly times: () => HealthTimes | null;
   /** The pulse; null: there is none. */
-  readonly pulse: () => { status(): Promise<PulseStatus> } | null;
+  readonly pulse: () => { snapshot(): Promise<PulseSnapshot> } | null;
   /** The peer was heard by network so long ago. */
   readonly heard: (peer: string, agoMs: number) => void;
 }
@@ -60,8 +59,8 @@ export class LinkSupervision {
     const asked = times();
     if (asked !== null) {
       try {
-        const status = await pulse()?.status();
-        if (status !== undefined && !this.#stopped) this.#tell(status.snapshot);
+        const snapshot = await pulse()?.snapshot();
+        if (snapshot !== undefined && !this.#stopped) this.#tell(snapshot);
       } catch {
         // Asked again: it may be beginning anew.
       }

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import type { Clock } from '../base/clock.ts';
 import type { PulseStatus, UseChange, UseResult } from '../pulse/service.ts';
+import type { PulseSnapshot } from '../pulse/snapshot.ts';
 import { statusTableSchema, type StatusTable } from '../pulse/status-table.ts';
 import type { ClusterDocument } from '../store/document.ts';
 
@@ -34,6 +35,8 @@ export interface PulseTableRow {
 /** The pulse of this node, wherever it runs. */
 export interface PulseAsked {
   status(): Promise<PulseStatus>;
+  /** Of now; what a host has is of the last change. */
+  snapshot(): Promise<PulseSnapshot>;
   use(change: UseChange): Promise<UseResult>;
 }
 

@@ -92,10 +92,14 @@ export type ChannelSpec =
 
 export type PulseQuestion =
   | { readonly kind: 'status' }
+  /** What of it changes all the time. */
+  | { readonly kind: 'snapshot' }
   /** HM-14. */
   | { readonly kind: 'use'; readonly change: UseChange }
   | { readonly kind: 'addChannel'; readonly channel: ChannelSpec }
   | { readonly kind: 'removeChannel'; readonly id: string }
+  /** HM-7: the user's check has ended; null: the node has passed. */
+  | { readonly kind: 'checked'; readonly peer: string; readonly problem: string | null }
   | {
       readonly kind: 'sendControl';
       readonly to: string;
@@ -112,9 +116,11 @@ export type QuestionOf<Kind extends PulseQuestion['kind']> = Extract<PulseQuesti
 
 export interface PulseAnswers {
   readonly status: PulseStatus;
+  readonly snapshot: PulseSnapshot;
   readonly use: UseResult;
   readonly addChannel: null;
   readonly removeChannel: null;
+  readonly checked: null;
   readonly sendControl: null;
   readonly configure: null;
   readonly leave: null;

@@ -110,6 +110,8 @@ export class PulseSide {
     switch (question.kind) {
       case 'status':
         return this.#mustBeat().status();
+      case 'snapshot':
+        return this.#mustBeat().snapshot();
       case 'use':
         return this.#mustBeat().use(question.change);
       case 'addChannel':
@@ -117,6 +119,9 @@ export class PulseSide {
         return null;
       case 'removeChannel':
         await this.#mustBeat().removeChannel(question.id);
+        return null;
+      case 'checked':
+        this.#mustBeat().checked(question.peer, question.problem);
         return null;
       case 'sendControl':
         await this.#mustBeat().sendControl(question.to, question.message, question.limitMs);

@@ -136,6 +136,7 @@ const indication = z.object({
   node: name,
   group: name.nullable(),
   atMs: clockMs,
+  about: name.optional(),
   text: z.string().max(indicationTextMax),
   over: z.boolean(),
 });
@@ -216,21 +217,42 @@ export type Opened =
   /** `forged`: the MAC is not by our key; `malformed`: it is, and the message is none of this version. */
   | { readonly kind: 'refused'; readonly reason: 'forged' | 'malformed'; readonly detail: string };
 
+/** Payloads kept: of each sender the last is enough. */
+const payloadsKnownMax = 64;
+
+/** Payloads that were read, by their text: most heartbeats say what the one before said, and then it is the same object. */
+export class PayloadsKnown {
+  readonly #byText = new Map<string, HeartbeatPayload>();
+
+  /** Throws a `DecodeError` through `reader`. */
+  read(text: string, reader: Reader): HeartbeatPayload {
+    const known = this.#byText.get(text);
+    if (known !== undefined) return known;
+    const parsed = payload.safeParse(jsonOf(text));
+    if (!parsed.success)
+      return reader.fail(`a payload that is none: ${parsed.error.issues[0]?.path.join('.') ?? ''}`);
+    const [oldest] = this.#byText.keys();
+    if (this.#byText.size >= payloadsKnownMax && oldest !== undefined) this.#byText.delete(oldest);
+    this.#byText.set(text, parsed.data);
+    return parsed.data;
+  }
+}
+
 /** Total: whatever the bytes are. */
-export function decodeHeartbeat(bytes: Uint8Array, key: Uint8Array): Opened {
+export function decodeHeartbeat(bytes: Uint8Array, key: Uint8Array, known = new PayloadsKnown()): Opened {
   if (bytes.length > channelBytesMax) return forged(`${bytes.length} bytes, at most ${channelBytesMax} allowed`);
   const end = bytes.length - hmacBytes;
   if (end <= 0) return forged(`${bytes.length} bytes are too few for a MAC`);
   const body = bytes.subarray(0, end);
   if (!isSameMac(hmacSha256(key, body), bytes.subarray(end))) return forged('not sealed by the key of this cluster');
-  const decoded = decode(body, readBody);
+  const decoded = decode(body, (reader) => readBody(reader, known));
   if (!decoded.ok) return { kind: 'refused', reason: 'malformed', detail: decoded.reason };
   return { kind: 'message', heartbeat: decoded.value };
 }
 
 const forged = (detail: string): Opened => ({ kind: 'refused', reason: 'forged', detail });
 
-function readBody(reader: Reader): Heartbeat {
+function readBody(reader: Reader, known: PayloadsKnown): Heartbeat {
   if (reader.u32() !== magic) reader.fail('another magic number', 0);
   const found = reader.u8();
   if (found !== version) reader.fail(`version ${found}, this program knows ${version}`, 4);
@@ -246,8 +268,6 @@ function readBody(reader: Reader): Heartbeat {
   const monotonicMs = reader.u64();
   const echo = reader.boolean() ? { incarnation: hexOf(reader.raw(16)), monotonicMs: reader.u64() } : null;
   const text = reader.string16(channelBytesMax);
-  const parsed = payload.safeParse(jsonOf(text));
-  if (!parsed.success) return reader.fail(`a payload that is none: ${parsed.error.issues[0]?.path.join('.') ?? ''}`);
   return {
     clusterId,
     from,
@@ -259,7 +279,7 @@ function readBody(reader: Reader): Heartbeat {
     wallMs,
     monotonicMs,
     echo,
-    payload: parsed.data,
+    payload: known.read(text, reader),
   };
 }
 

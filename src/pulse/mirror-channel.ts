@@ -34,7 +34,18 @@ export interface MirrorOptions {
   readonly flushEveryMs?: number;
 }
 
-/** The status table on the mirrored volume (HM-5), which a new master picks up: at the target, as the source wrote it. */
+export interface MirrorSourceOptions extends MirrorOptions {
+  /** The target's `heartbeat` address. */
+  readonly feedAt: string;
+  readonly key: Uint8Array;
+  /** It is being closed: nothing is to be written to it any more. */
+  readonly closed?: () => void;
+}
+
+/**
+ * The status table on the mirrored volume (HM-5), sealed by its writer: at the target, as the source wrote it. A new master
+ * picks it up from there.
+ */
 export interface MirrorTable {
   /** As last written to or read from this node's backing store; null: never. */
   readTable(): Promise<Uint8Array | null>;
@@ -50,11 +61,11 @@ export class MirrorSourceChannel implements Channel, MirrorTable {
   readonly #volume: MirrorVolume;
   readonly #feed: MirrorFeedSource;
   readonly #again: BackOff;
+  readonly #whenClosed: (() => void) | null;
   /** Something was written since the start: a table found on the volume is older. */
   #tableWritten = false;
 
-  /** @param feedAt the target's `heartbeat` address. */
-  constructor(world: MirrorWorld, options: MirrorOptions & { readonly feedAt: string; readonly key: Uint8Array }) {
+  constructor(world: MirrorWorld, options: MirrorSourceOptions) {
     const { mirror, path, limitMs } = options;
     const to = parseAddress(options.feedAt);
     if (to === null)
@@ -76,6 +87,7 @@ export class MirrorSourceChannel implements Channel, MirrorTable {
       },
     );
     this.path = path;
+    this.#whenClosed = options.closed ?? null;
   }
 
   start(events: ChannelEvents): void {
@@ -105,6 +117,7 @@ export class MirrorSourceChannel implements Channel, MirrorTable {
   }
 
   async close(): Promise<void> {
+    this.#whenClosed?.();
     this.#fault.close();
     this.#again.cancel();
     this.#feed.close();
@@ -198,6 +211,7 @@ export class MirrorTargetChannel implements Channel, MirrorTable {
         case 'written':
           answer(null);
           if (region === 'message') this.#events?.received(outcome.slot.payload, remote);
+          else this.#events?.tableArrived?.();
           return;
         case 'failed':
           return answer(outcome.problem);

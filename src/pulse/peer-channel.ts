@@ -36,9 +36,10 @@ export class PeerChannel {
     return this.#heardMs;
   }
 
-  /** A valid message came at `atMs`, now or a moment ago. */
-  hear(atMs: number): void {
-    if (this.#heardMs !== null && atMs <= this.#heardMs) return;
+  /** A valid message came at `atMs`, now or a moment ago. True: the hearing has become another. */
+  hear(atMs: number): boolean {
+    if (this.#heardMs !== null && atMs <= this.#heardMs) return false;
+    const before = this.#state;
     this.#settle(atMs);
     this.#heardMs = atMs;
     this.#sinceMs = Math.max(this.#sinceMs, atMs);
@@ -47,6 +48,7 @@ export class PeerChannel {
       this.#state = this.#options.probationMs === 0 ? 'alive' : 'probation';
       this.#probationSinceMs = atMs;
     }
+    return this.#state !== before;
   }
 
   /** Something authentic came of a process that does not hear us yet: it may live, so its silence is no evidence. */
@@ -72,6 +74,24 @@ export class PeerChannel {
     this.#settle(nowMs);
     const mayLive = this.#state === 'silent' && nowMs - this.#unprovenMs <= this.#options.timeoutMs;
     return mayLive ? 'unknown' : this.#state;
+  }
+
+  /** When the hearing becomes another, at the earliest, if nothing more is heard; Infinity: it does not. */
+  changesAtMs(nowMs: number): number {
+    const { timeoutMs, probationMs } = this.#options;
+    this.#settle(nowMs);
+    switch (this.#state) {
+      case 'unknown':
+        return this.#unknownUntilMs;
+      case 'alive':
+        return this.#sinceMs + timeoutMs;
+      case 'probation':
+        return Math.min(this.#sinceMs + timeoutMs, this.#probationSinceMs + probationMs);
+      case 'silent': {
+        const silentAgainMs = this.#unprovenMs + timeoutMs;
+        return silentAgainMs < nowMs ? Infinity : silentAgainMs;
+      }
+    }
   }
 
   silentMs(nowMs: number): number | null {

@@ -15,6 +15,7 @@ import type { Channel } from './channel.ts';
 import { Complaints } from './complaints.ts';
 import type { Indication } from './indication.ts';
 import { masterOf } from './masters.ts';
+import type { MirrorTable } from './mirror-channel.ts';
 import { encodeHeartbeat, nextSerial, type ControlMessage, type Heartbeat } from './message.ts';
 import type { PulsePath } from './network-channel.ts';
 import { ChannelState } from './channel-state.ts';
@@ -32,7 +33,16 @@ import type {
   UseResult,
 } from './service.ts';
 import type { Enable, Heard, NodeWord, PeerSnapshot, PulseSnapshot } from './snapshot.ts';
-import { advance, emptyTable, mirrorRow, type StatusTable, type TableEvent } from './status-table.ts';
+import {
+  advance,
+  chosen,
+  emptyTable,
+  mirrorRow,
+  openTable,
+  pickedUp,
+  type StatusTable,
+  type TableEvent,
+} from './status-table.ts';
 import { applyUse, isChosen, pathsLeft, readUseMessage, useMessage, type UseContext } from './use.ts';
 
 interface Peer {
@@ -40,8 +50,6 @@ interface Peer {
   readonly outbox: Outbox;
   readonly inbox: Inbox;
   said: NodeWord | null;
-  /** `said` as text, to see that it has changed. */
-  saidText: string;
   /** Whom it calls the master of its site. */
   master: string | null;
   /** Of the last valid message by any channel. */
@@ -70,7 +78,7 @@ export class Pulse implements PulseService {
   readonly #startedWallMs: number;
   readonly #tickMs: number;
   /** Mirrors that the user has disabled, whether installed now or not. */
-  readonly #disabledMirrors: ReadonlySet<string>;
+  readonly #disabledMirrors: Set<string>;
   /** By site. */
   readonly #masters = new Map<string, Master>();
   #startedMs: number;
@@ -84,6 +92,11 @@ export class Pulse implements PulseService {
   #judging: Timer | null = null;
   /** What `changed` was last called about. */
   #told = '';
+  /**
+   * Nothing that is judged becomes another before, unless something is heard or told: that is judged at once, or at the next
+   * look (-Infinity). Heartbeats that arrive in time only put it off.
+   */
+  #judgeFromMs = -Infinity;
   #running = false;
 
   constructor(environment: Environment, options: PulseOptions, events: PulseEvents) {
@@ -114,7 +127,6 @@ export class Pulse implements PulseService {
           outbox: new Outbox(clock, member.name),
           inbox: new Inbox(),
           said: null,
-          saidText: '',
           master: null,
           heardMs: null,
           echoedMs: -1,
@@ -128,7 +140,7 @@ export class Pulse implements PulseService {
     const choices = (table?.list ?? []).filter((row) => row?.status === 'DISABLE');
     this.#disabledMirrors = new Set(choices.flatMap((row) => row?.name ?? []));
     if (table != null) {
-      this.#table = { ...this.#table, version: table.version };
+      this.#table = { ...this.#table, version: table.version, chosenAtMs: table.chosenAtMs };
       for (const path of ['network', 'mirrors'] as const) {
         if (table[path].enable === 'DISABLE') this.#advance({ kind: 'use', path, enable: false });
       }
@@ -201,13 +213,23 @@ export class Pulse implements PulseService {
     };
   }
 
+  checked(peer: string, problem: string | null): void {
+    if (this.#receiver.unfitness(peer) === problem) return;
+    this.#receiver.checked(peer, problem);
+    if (problem === null)
+      this.#environment.log.info(`heartbeats of ${peer} are believed again: it has passed its check`);
+    else this.#environment.log.warn(`heartbeats of ${peer} are not believed: ${problem}`);
+    this.#judgeSoon();
+  }
+
   heard(channel: string, peer: string, agoMs: number): void {
     const nowMs = this.#nowMs;
     this.#notePause(nowMs);
     const state = this.#channels.get(channel);
     const known = this.#peers.get(peer);
     if (state === undefined || known === undefined || agoMs > this.#options.settings.timeoutMs) return;
-    state.peers.get(peer)?.hear(nowMs - agoMs);
+    if (this.#receiver.unfitness(peer) !== null) return;
+    if (state.peers.get(peer)?.hear(nowMs - agoMs) === true) this.#judgeFrom(-Infinity);
   }
 
   addChannel(entry: ChannelEntry): void {
@@ -247,12 +269,13 @@ export class Pulse implements PulseService {
       const consequence = 'there would be no automatic take-over';
       throw new HoldfastError('E_REFUSED', `this leaves no way for heartbeats: ${consequence}; confirm it to do it`);
     }
-    this.#adopt(table, change);
+    this.#adopt(chosen(this.#table, table, this.#environment.clock.wallMs()), change);
+    const atMs = this.#table.chosenAtMs;
     const limitMs = Math.min(2 * this.#options.settings.timeoutMs, useWaitMsMax);
     const passedOn = await Promise.all(
       [...this.#peers.keys()].map(async (node) => {
         // Asked on after the answer is given: a node that is away learns it when it is back.
-        const asked = this.sendControl(node, useMessage(change), useRememberedMs).then(
+        const asked = this.sendControl(node, useMessage({ ...change, atMs }), useRememberedMs).then(
           () => ({ node, confirmed: true, problem: null }),
           (error: Error) => ({ node, confirmed: false, problem: error.message }),
         );
@@ -270,6 +293,7 @@ export class Pulse implements PulseService {
   async leave(): Promise<void> {
     const { intervalMs, timeoutMs } = this.#options.settings;
     this.#leaving = true;
+    this.#judgeFrom(-Infinity);
     const fromMs = Math.floor(this.#nowMs);
     const limitMs = this.#nowMs + Math.min(timeoutMs, 5 * intervalMs);
     const isAwaited = (peer: Peer): boolean =>
@@ -291,11 +315,23 @@ export class Pulse implements PulseService {
     if (!this.#running) return;
     const nowMs = this.#nowMs;
     this.#notePause(nowMs);
-    this.#dueMs = nowMs + this.#tickMs;
-    this.#ticker = this.#environment.clock.after(this.#tickMs, () => this.#tick());
     // Half a look early is in time: the next one would be half a look late.
     if (nowMs - this.#sentMs >= this.#options.settings.intervalMs - this.#tickMs / 2) this.#send();
-    this.#judgeSoon();
+    if (nowMs >= this.#judgeFromMs) this.#judgeSoon();
+    this.#tickAt(Math.min(this.#sentMs + this.#options.settings.intervalMs, this.#judgeFromMs));
+  }
+
+  /** Then, or a look from now where that is sooner. */
+  #tickAt(atMs: number): void {
+    const nowMs = this.#nowMs;
+    this.#dueMs = Math.max(nowMs + this.#tickMs, atMs);
+    this.#ticker?.cancel();
+    this.#ticker = this.#environment.clock.after(this.#dueMs - nowMs, () => this.#tick());
+  }
+
+  #judgeFrom(atMs: number): void {
+    this.#judgeFromMs = atMs;
+    if (this.#running && Math.max(this.#nowMs + this.#tickMs, atMs) < this.#dueMs) this.#tickAt(atMs);
   }
 
   /** Whatever runs first after this process stood still finds it out, be it a timer or a message. */
@@ -375,6 +411,7 @@ export class Pulse implements PulseService {
       }
       case 'unproven':
         state.peers.get(verdict.from)?.hearUnproven(nowMs);
+        this.#judgeFrom(-Infinity);
         // What it hears of us proves it.
         return this.#sendSoon();
       case 'valid':
@@ -386,14 +423,14 @@ export class Pulse implements PulseService {
     const { from, payload, echo, incarnation } = heartbeat;
     const peer = this.#peers.get(from);
     if (peer === undefined) return;
-    if (!this.#isDisabled(state.channel)) state.peers.get(from)?.hear(nowMs);
+    const hearsAnew = !this.#isDisabled(state.channel) && state.peers.get(from)?.hear(nowMs) === true;
+    if (hearsAnew || !this.#isCandidate(peer, nowMs) || peer.master !== payload.master) this.#judgeFrom(-Infinity);
     peer.heardMs = nowMs;
     peer.master = payload.master;
-    const saidText = JSON.stringify(payload.word);
-    if (saidText !== peer.saidText) {
+    if (payload.word !== peer.said) {
+      const isNews = JSON.stringify(payload.word) !== JSON.stringify(peer.said);
       peer.said = payload.word;
-      peer.saidText = saidText;
-      this.#judgeSoon();
+      if (isNews) this.#judgeSoon();
     }
     if (isNew) {
       peer.echoedMs = -1;
@@ -413,7 +450,8 @@ export class Pulse implements PulseService {
     const change = readUseMessage(message);
     if (change === null) return this.#events.control(from, message);
     // The user confirmed it where it was asked.
-    this.#adopt(applyUse(this.#table, { ...change, confirmed: true }, this.#useContext()), change);
+    const table = applyUse(this.#table, { ...change, confirmed: true }, this.#useContext());
+    this.#adopt(chosen(this.#table, table, this.#environment.clock.wallMs(), change.atMs), change);
     return null;
   }
 
@@ -431,6 +469,7 @@ export class Pulse implements PulseService {
   #judge(): void {
     const nowMs = this.#nowMs;
     this.#notePause(nowMs);
+    const table = this.#table;
     this.#judgeTable(nowMs);
     this.#judgeMasters(nowMs);
     const snapshot = this.snapshot();
@@ -441,12 +480,27 @@ export class Pulse implements PulseService {
       snapshot.peers.map((peer) => [
         peer.incarnation,
         peer.said,
-        peer.heard.map(({ channel, enable, hearing, fault }) => [channel, enable, hearing, fault]),
+        peer.heard.map(({ channel, enable, hearing, fault, unfit }) => [channel, enable, hearing, fault, unfit]),
       ]),
     ]);
-    if (told === this.#told) return;
+    const isNews = told !== this.#told;
+    // What one judgement has changed, the next one may follow up.
+    this.#judgeFrom(isNews || table !== this.#table ? -Infinity : this.#nextChangeMs(nowMs));
+    if (!isNews) return;
     this.#told = told;
     this.#events.changed(snapshot);
+  }
+
+  /** When what is judged becomes another, at the earliest, by the passing of time alone. */
+  #nextChangeMs(nowMs: number): number {
+    const { timeoutMs, masterTimeoutMs, probationMs } = this.#options.settings;
+    const moments = [this.#startedMs + timeoutMs];
+    for (const { heardMs } of this.#peers.values()) if (heardMs !== null) moments.push(heardMs + masterTimeoutMs);
+    for (const { faultOverMs } of this.#channels.values()) moments.push(faultOverMs + probationMs);
+    const coming = moments.filter((atMs) => atMs >= nowMs);
+    for (const { peers } of this.#channels.values())
+      for (const peer of peers.values()) coming.push(peer.changesAtMs(nowMs));
+    return Math.min(...coming);
   }
 
   #judgeTable(nowMs: number): void {
@@ -479,8 +533,6 @@ export class Pulse implements PulseService {
 
   #judgeMasters(nowMs: number): void {
     const { members, node, settings, incarnation } = this.#options;
-    const isValid = ({ heardMs, said }: Peer): boolean =>
-      heardMs !== null && nowMs - heardMs <= settings.masterTimeoutMs && said?.leaving !== true;
     // A node that has just started asks before it decides: the others know who is master.
     const isNewHere = nowMs - this.#startedMs < settings.timeoutMs;
     for (const site of new Set(members.map((member) => member.site))) {
@@ -492,18 +544,50 @@ export class Pulse implements PulseService {
         .filter((member) => member.site === site)
         .map(({ name }) => {
           const peer = this.#peers.get(name);
-          if (peer !== undefined) return { name, isValid: isValid(peer), says: peer.master };
+          if (peer !== undefined) return { name, isValid: this.#isCandidate(peer, nowMs), says: peer.master };
           return { name, isValid: !this.#leaving && this.#muted === null, says: null };
         });
       if (isNewHere && before === null && candidates.every(({ says }) => says === null)) continue;
       const name = masterOf(candidates, isExpired ? null : (before?.name ?? null));
       if (name === null) this.#masters.delete(site);
       else this.#masters.set(site, { name, incarnation: incarnationOf(name) });
+      if (name === node && before?.name !== node && site === this.#site) void this.#pickUp();
     }
+  }
+
+  /**
+   * HM-5: the master of a site takes over what the user chose last, as the volumes of its mirrors have it of other nodes: the
+   * request that told the others (HM-14) may not have reached this node, and whoever asked may be gone.
+   */
+  async #pickUp(): Promise<void> {
+    const { node, key } = this.#options;
+    const readers = [...this.#channels.values()].map(({ channel }) => channel).filter(isTableReader);
+    const volumes = await Promise.all(readers.map((channel) => channel.readTable().catch(() => null)));
+    if (!this.#running || this.#masters.get(this.#site)?.name !== node) return;
+    for (const bytes of volumes) {
+      const other = bytes && openTable(bytes, key);
+      if (other === null || other.chosenAtMs <= this.#table.chosenAtMs) continue;
+      const choice = `chosen ${new Date(other.chosenAtMs).toISOString()}`;
+      this.#environment.log.info(
+        `master of ${this.#site}: uses heartbeat paths as the table of ${other.node} has it, ${choice}`,
+      );
+      for (const row of other.list) {
+        if (row?.status === 'DISABLE') this.#disabledMirrors.add(row.name);
+        else if (row !== null) this.#disabledMirrors.delete(row.name);
+      }
+      this.#adopt(pickedUp(this.#table, other), {});
+    }
+  }
+
+  /** To be master of its site (HM-1). */
+  #isCandidate({ heardMs, said }: Peer, nowMs: number): boolean {
+    const { masterTimeoutMs } = this.#options.settings;
+    return heardMs !== null && nowMs - heardMs <= masterTimeoutMs && said?.leaving !== true;
   }
 
   #snapshotOf({ member, said }: Peer): PeerSnapshot {
     const nowMs = this.#nowMs;
+    const unfit = this.#receiver.unfitness(member.name);
     const heard = [...this.#channels.values()].flatMap((state): Heard[] => {
       const { channel, fault } = state;
       const peer = state.peers.get(member.name);
@@ -511,7 +595,9 @@ export class Pulse implements PulseService {
       const hearing = peer.hearing(nowMs);
       const isFailed = hearing === 'silent' || hearing === 'probation' || fault !== null;
       const enable: Enable = this.#isDisabled(channel) ? 'DISABLE' : isFailed ? 'FAILED' : 'ENABLE';
-      return [{ channel: channel.id, kind: channel.kind, enable, hearing, silentMs: peer.silentMs(nowMs), fault }];
+      const silentMs = peer.silentMs(nowMs);
+      const told = { channel: channel.id, kind: channel.kind, enable, hearing, silentMs, fault };
+      return [unfit === null ? told : { ...told, unfit }];
     });
     const incarnation = this.#receiver.incarnationOf(member.name);
     return { node: member.name, site: member.site, incarnation, heard, said };
@@ -561,7 +647,9 @@ export class Pulse implements PulseService {
         state.fault = problem;
         this.#judgeSoon();
       },
+      tableArrived: () => void this.#pickUp(),
     });
+    void this.#pickUp();
   }
 
   #isDisabled(channel: Channel): boolean {
@@ -618,6 +706,10 @@ const useRememberedMs = 86_400_000;
 
 const mirrorOf = (channel: Channel): string | null =>
   channel.kind === 'mirror' ? channel.id.replace(/^mirror:/, '') : null;
+
+/** At the target, which has it of another node. */
+const isTableReader = (channel: Channel): channel is Channel & MirrorTable =>
+  channel.sources.length > 0 && 'readTable' in channel;
 
 const hasPaths = (channel: Channel): channel is Channel & { paths(): PulsePath[] } => 'paths' in channel;
 

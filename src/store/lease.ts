@@ -17,6 +17,8 @@ import type { CommitOutcome, Entry, Store } from './store.ts';
 
 export const defaultLeaseTtlMs = 3000;
 export const defaultLeaseMarginMs = 1000;
+/** A holder that gets through to the store renews so often within its lease's time. */
+const renewalsPerTtl = 3;
 
 export interface LeaseValue {
   readonly leaseId: string;
@@ -229,7 +231,7 @@ export class LeaseHolder implements Lease {
     this.#options.events.changed?.();
     if (isValid && this.#reason === null) {
       const sinceSentMs = this.#options.clock.monotonicMs() - (this.#lease?.sentAt.monotonicMs ?? 0);
-      this.#schedule(Math.max(0, this.#ttlMs / 3 - sinceSentMs));
+      this.#schedule(Math.max(0, this.#ttlMs / renewalsPerTtl - sinceSentMs));
     } else {
       this.#schedule(wasValid && !isValid ? 0 : this.#ttlMs / 12);
     }
@@ -360,6 +362,9 @@ export class LeaseObserver {
   #entry: Entry | null = null;
   #lease: LeaseValue | null = null;
   #firstSeenMs: number | null = null;
+  /** The last look, and the last one at which the present revision was not there yet. */
+  #lookedMs: number | null = null;
+  #notYetMs = -Infinity;
 
   constructor(marginMs = defaultLeaseMarginMs) {
     this.#marginMs = marginMs;
@@ -367,7 +372,10 @@ export class LeaseObserver {
 
   /** What the store answered, and when the answer came: the entry may have been written while we were asking. */
   observe(entry: Entry | null, nowMonotonicMs: number): void {
+    const beforeMs = this.#lookedMs ?? -Infinity;
+    this.#lookedMs = nowMonotonicMs;
     if (this.#firstSeenMs !== null && entry?.revision === this.#entry?.revision) return;
+    this.#notYetMs = beforeMs;
     this.#entry = entry;
     this.#lease = entry === null ? null : parseLease(entry.value);
     this.#firstSeenMs = nowMonotonicMs;
@@ -381,6 +389,11 @@ export class LeaseObserver {
   /** Null when the key is absent or holds no lease. */
   get lease(): LeaseValue | null {
     return this.#lease;
+  }
+
+  /** Before that no other renewal is to be expected, and a look shows nothing new; -Infinity: that is not known. */
+  get renewalDueMs(): number {
+    return this.#lease === null ? -Infinity : this.#notYetMs + this.#lease.ttlMs / renewalsPerTtl;
   }
 
   lapsed(nowMonotonicMs: number): boolean {

@@ -31,6 +31,8 @@ export interface NodeClusterOptions {
   readonly withPulse?: boolean;
   /** One between the first two nodes, over a Unix socket. */
   readonly interconnect?: boolean;
+  /** A portal at port 3260 of each. */
+  readonly iscsi?: boolean;
   readonly more?: Readonly<Record<string, unknown>>;
   /** Before the nodes are started. */
   readonly prepare?: (namespaces: Namespaces, folder: string) => Promise<void>;
@@ -205,6 +207,7 @@ export class NodeCluster {
         heartbeat: `${namespaces.address(name)}:${ports.heartbeat}`,
         api,
         nbd: [`unix:${this.socket(name)}`],
+        ...(options.iscsi === true ? { iscsi: [`${namespaces.address(name)}:3260`] } : {}),
       })),
       ...(options.withPulse === false
         ? {}

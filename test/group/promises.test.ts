@@ -14,7 +14,12 @@ class FakeClock {
   wallAheadMs = 0;
   monotonicMs = (): number => this.nowMs;
   wallMs = (): number => this.nowMs + this.wallAheadMs;
-  after = (): { cancel: () => void } => ({ cancel: () => {} });
+  /** Of the last timer. */
+  delayMs = 0;
+  after = (delayMs: number): { cancel: () => void } => {
+    this.delayMs = delayMs;
+    return { cancel: () => {} };
+  };
 }
 
 describe('what a node has promised', () => {
@@ -70,6 +75,18 @@ describe('what an owner has been promised', () => {
   }
 
   const tokenOf = ({ legs }: Asking, at: number): number => legs[at]?.tokens.at(-1) ?? 0;
+
+  test('is asked for at moments of the clock, whenever the owner began: questions of all groups leave together', () => {
+    for (const begunMs of [0, 1, 400, 999.5, 1000, 2999.9999]) {
+      const it = asking('west');
+      it.clock.nowMs = begunMs;
+      it.held.start();
+      const nextMs = begunMs + it.clock.delayMs;
+      expect(nextMs % 1000).toBeCloseTo(0, 6);
+      expect(it.clock.delayMs).toBeGreaterThanOrEqual(1);
+      expect(it.clock.delayMs).toBeLessThanOrEqual(1001);
+    }
+  });
 
   test('counts from before it was asked for, not from when the answer came', () => {
     const it = asking('west');
@@ -130,7 +147,7 @@ describe('a synchronous group whose owner cannot reach the store', () => {
       leaseValid: node.lease.isValid(),
       leaseReason: node.lease.reason,
       storeProblem: null,
-      exportBases: [],
+      exportsOf: () => [],
       throughput: { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 },
       reachable: () => ({ up: true, reason: null }),
     });

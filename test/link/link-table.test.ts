@@ -135,6 +135,21 @@ describe('LinkTable', () => {
     expect(west.frames.map(({ control }) => control[0])).toEqual(Array.from({ length: 50 }, (_, number) => number));
   });
 
+  it('gathers frames of one turn into one piece, and lets none be overtaken', async () => {
+    await connected();
+    const pieces: number[] = [];
+    world.tap = (from, _to, bytes) => void (from === 'east' && pieces.push(bytes.length));
+    const connection = first(east, 'out');
+    const frame = (number: number): Uint8Array[] => encodeFrame(MessageType.records, Uint8Array.of(number));
+    const frameBytes = frame(0).reduce((sum, part) => sum + part.length, 0);
+    for (const number of [0, 1]) connection.gather(frame(number));
+    connection.send(frame(2));
+    for (const number of [3, 4, 5]) connection.gather(frame(number));
+    await world.run(50);
+    expect(west.frames.map(({ control }) => control[0])).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(pieces).toEqual([2 * frameBytes, frameBytes, 3 * frameBytes]);
+  });
+
   it('delivers nothing after the handler has closed the connection, and does not call back inside the call', async () => {
     await connected();
     west.onFrame = (connection) => {

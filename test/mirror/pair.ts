@@ -76,6 +76,10 @@ export class End implements LinkConnection {
     });
   }
 
+  gather(parts: readonly Uint8Array[]): void {
+    this.send(parts);
+  }
+
   /** Delivers what was held back, and holds back no more. */
   letGo(): void {
     const frames = this.heldBack ?? [];

@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { echoTimes, healthTimes, LinkSupervision } from '../../src/node/link-supervision.ts';
 import { presets } from '../../src/pulse/presets.ts';
-import type { PulseStatus } from '../../src/pulse/service.ts';
 import type { PulseSettings } from '../../src/pulse/settings.ts';
-import type { Heard } from '../../src/pulse/snapshot.ts';
+import type { Heard, PulseSnapshot } from '../../src/pulse/snapshot.ts';
 import { World } from '../link/world.ts';
 
 const lan: PulseSettings = { ...presets.lan, network: true, mirrors: [], interconnects: [] };
@@ -21,10 +20,9 @@ function heardBy(channel: Partial<Heard>): Heard {
 }
 
 /** A pulse that has this to say at any time. */
-function statusOf(monotonicMs: number, heard: readonly Heard[]): PulseStatus {
+function snapshotOf(monotonicMs: number, heard: readonly Heard[]): PulseSnapshot {
   const west = { node: 'west', site: 'b', incarnation: null, heard, said: null };
-  const snapshot = { node: 'east', monotonicMs, wallMs: 0, peers: [west], muted: null, masters: {} };
-  return { snapshot } as unknown as PulseStatus;
+  return { node: 'east', monotonicMs, wallMs: 0, peers: [west], muted: null, masters: {} };
 }
 
 describe('LinkSupervision', () => {
@@ -42,7 +40,7 @@ describe('LinkSupervision', () => {
     const supervision = new LinkSupervision({
       clock,
       times: () => healthTimes(lan),
-      pulse: () => ({ status: () => Promise.resolve(statusOf(world.nowMs - oldMs, heard)) }),
+      pulse: () => ({ snapshot: () => Promise.resolve(snapshotOf(world.nowMs - oldMs, heard)) }),
       heard: (_peer, agoMs) => ages.push(agoMs),
     });
     supervision.start();
@@ -74,7 +72,7 @@ describe('LinkSupervision', () => {
     const supervision = new LinkSupervision({
       clock: world.environment('east').clock,
       times: () => healthTimes(lan),
-      pulse: () => (++asked % 2 === 0 ? null : { status: () => Promise.reject(new Error('no pulse')) }),
+      pulse: () => (++asked % 2 === 0 ? null : { snapshot: () => Promise.reject(new Error('no pulse')) }),
       heard: () => expect.fail('nothing was heard'),
     });
     supervision.start();

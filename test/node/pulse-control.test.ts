@@ -13,6 +13,7 @@ const document = {
 } as unknown as ClusterDocument;
 
 const pulse: PulseAsked = {
+  snapshot: async () => Promise.reject(new Error('nobody asks')),
   status: async () => fakePulse,
   use: async () => ({ table: fakeTable, passedOn: [] }),
 };

@@ -6,6 +6,7 @@ import {
   decodeHeartbeat,
   encodeHeartbeat,
   nextSerial,
+  PayloadsKnown,
   serialMax,
   serialRises,
   type Heartbeat,
@@ -147,6 +148,28 @@ describe('the heartbeat message', () => {
     const payload = { ...sample.payload, indications: [...sample.payload.indications, unknown] };
     const opened = decodeHeartbeat(encodeHeartbeat({ ...sample, payload } as unknown as Heartbeat, key), key);
     expect(opened).toMatchObject({ kind: 'message', heartbeat: { payload: { indications: [{ number: 4 }] } } });
+  });
+});
+
+describe('payloads known', () => {
+  const payloadOf = (heartbeat: Heartbeat, known: PayloadsKnown): unknown => {
+    const opened = decodeHeartbeat(encodeHeartbeat(heartbeat, key), key, known);
+    return opened.kind === 'message' ? opened.heartbeat.payload : opened;
+  };
+
+  it('are the same object for the same words, another for others, and no more than a few', () => {
+    const known = new PayloadsKnown();
+    const first = payloadOf(sample, known);
+    expect(payloadOf({ ...sample, serial: 259 }, known)).toBe(first);
+    const other = { ...sample, payload: { ...sample.payload, master: 'west' } };
+    expect(payloadOf(other, known)).toEqual(other.payload);
+    for (let number = 0; number < 64; number++) {
+      const word = { ...sample.payload.word, serving: 1000 + number };
+      payloadOf({ ...sample, payload: { ...sample.payload, word } }, known);
+    }
+    const again = payloadOf(sample, known);
+    expect(again).toEqual(first);
+    expect(again).not.toBe(first);
   });
 });
 

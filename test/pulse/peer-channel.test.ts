@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { PeerChannel } from '../../src/pulse/peer-channel.ts';
+import { Prng } from '../../src/sim/world/prng.ts';
 
 const make = (change = {}) =>
   new PeerChannel({ timeoutMs: 1000, probationMs: 2000, unknownUntilMs: 10_000, ...change });
@@ -86,5 +87,28 @@ describe('hearing by one channel', () => {
     channel.hear(4000);
     channel.hear(3500);
     expect(channel.silentMs(4500)).toBe(500);
+  });
+
+  it('is the same until the moment it tells, unless something is heard', () => {
+    const random = new Prng('changes');
+    for (let run = 0; run < 300; run++) {
+      const channel = make();
+      let nowMs = 0;
+      let sameUntilMs = channel.changesAtMs(0);
+      let hearing = channel.hearing(0);
+      for (let step = 0; step < 60; step++) {
+        nowMs += random.below(10) === 0 ? random.below(4000) : random.below(300);
+        if (nowMs < sameUntilMs) expect(channel.hearing(nowMs)).toBe(hearing);
+        const event = random.below(4);
+        if (event === 0) channel.hearUnproven(nowMs);
+        if (event === 1) {
+          const before = channel.hearing(nowMs);
+          const isOther = channel.hear(nowMs);
+          if (before !== 'unknown') expect(channel.hearing(nowMs) !== before).toBe(isOther);
+        }
+        hearing = channel.hearing(nowMs);
+        sameUntilMs = channel.changesAtMs(nowMs);
+      }
+    }
   });
 });

@@ -406,6 +406,21 @@ describe('the observer of a lease', () => {
     expect(observer.lapsed(18_500)).toBe(true);
   });
 
+  test('expects the next renewal a third of the time after the last look that did not show this one', () => {
+    const observer = new LeaseObserver();
+    expect(observer.renewalDueMs).toBe(-Infinity);
+    observer.observe(entry(7), 10_000);
+    // It may have been there for long.
+    expect(observer.renewalDueMs).toBe(-Infinity);
+    observer.observe(entry(7), 10_250);
+    observer.observe(entry(8), 10_500);
+    expect(observer.renewalDueMs).toBe(11_250);
+    observer.observe(entry(8), 10_750);
+    expect(observer.renewalDueMs).toBe(11_250);
+    observer.observe(null, 11_000);
+    expect(observer.renewalDueMs).toBe(-Infinity);
+  });
+
   test('calls an absent lease lapsed, and a new one not', () => {
     const observer = new LeaseObserver();
     observer.observe(null, 0);
