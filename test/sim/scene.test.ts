@@ -7,21 +7,21 @@ import { drawScript, type DrawOptions, type Script } from '../../src/sim/script.
 const scenes = new URL('scenes/', import.meta.url);
 
 describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
-  it('I1–I6, I8–I14: hold for a handful of seeds with every class of fault', { timeout: 60_000 }, async () => {
+  it('I1–I6, I8–I14: hold for a handful of seeds with every class of fault', { timeout: 180_000 }, async () => {
     for (let seed = 1; seed <= 60; seed++) {
       const { violation } = await playScript(drawScript(`suite ${seed}`));
       expect(violation, `npm run sim -- --replay "suite ${seed}"`).toBeNull();
     }
   });
 
-  it('I12–I14: hold with the numbers of the presets wan and classic', { timeout: 120_000 }, async () => {
+  it('I12–I14: hold with the numbers of the presets wan and classic', { timeout: 180_000 }, async () => {
     for (const [seed, preset] of (['wan', 'wan', 'classic'] as const).entries()) {
       const { violation } = await playScript(drawScript(`preset ${seed}`, { pulse: { preset } }));
       expect(violation, `preset ${seed}: ${preset}`).toBeNull();
     }
   });
 
-  it('gives the same run for the same seed, event for event', { timeout: 60_000 }, async () => {
+  it('gives the same run for the same seed, event for event', { timeout: 180_000 }, async () => {
     for (let seed = 1; seed <= 8; seed++) {
       const script = drawScript(`twice ${seed}`);
       const first = await playScript(script);
@@ -37,7 +37,7 @@ describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
     expect((await playScript(read)).traceHash).toBe((await playScript(script)).traceHash);
   });
 
-  it('reaches rare places', { timeout: 60_000 }, async () => {
+  it('reaches rare places', { timeout: 180_000 }, async () => {
     const marks = await marksOf(30, { only: ['crash', 'power', 'pause', 'move'], nodes: 2, logs: false });
     expect(marks).toEqual(
       expect.arrayContaining([
@@ -53,7 +53,7 @@ describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
 
   it(
     'R12, I3: where the store was restored from a backup, a group is frozen rather than served twice',
-    { timeout: 60_000 },
+    { timeout: 180_000 },
     async () => {
       const options: DrawOptions = { only: ['restored'], nodes: 2, logs: false };
       const marks = await marksOf(12, options);
@@ -67,7 +67,7 @@ describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
     },
   );
 
-  it('reaches those of logs', { timeout: 60_000 }, async () => {
+  it('reaches those of logs', { timeout: 180_000 }, async () => {
     const marks = await marksOf(40, { only: ['outage', 'crash', 'log'], logs: true });
     expect(marks).toEqual(
       expect.arrayContaining([
@@ -81,7 +81,7 @@ describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
     );
   });
 
-  it('AS-1, TL-15, I12–I14: reaches moves that agents make by themselves', { timeout: 120_000 }, async () => {
+  it('AS-1, TL-15, I12–I14: reaches moves that agents make by themselves', { timeout: 180_000 }, async () => {
     const marks = await marksOf(25, { pulse: true, nodes: 2, logs: false });
     expect(marks).toEqual(
       expect.arrayContaining([
@@ -97,7 +97,7 @@ describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
 describe('a planted bug is seen', () => {
   const seedsMax = 250;
   for (const [name, { breaks, violates }] of Object.entries(plantedBugs)) {
-    it(`${name} (${breaks}), as ${violates.join(' or ')}`, { timeout: 120_000 }, async () => {
+    it(`${name} (${breaks}), as ${violates.join(' or ')}`, { timeout: 180_000 }, async () => {
       const planted = name as PlantedBug;
       for (let seed = 1; seed <= seedsMax; seed++) {
         const script = drawScriptFor(planted, `planted ${seed}`);
