@@ -12,6 +12,7 @@ import { comparisons, type Comparison, type ComparisonResult, type Measurement }
 import { Contenders, workingSetBytes } from './contenders.ts';
 import { measureIdle, measureMemory, measureMoves, measureResync } from './figures.ts';
 import { runLoad, type Load } from './fio.ts';
+import { measureIscsi } from './iscsi-figures.ts';
 import { measureBacklog, measureHandOver, measureLogging, measureMerge } from './log-figures.ts';
 import { cpuSeconds } from './process-cost.ts';
 import { measurePulse, measureTakeOvers } from './take-over-figures.ts';
@@ -22,6 +23,7 @@ const figureNames = [
   'idle',
   'resync',
   'moves',
+  'iscsi',
   'log-write',
   'log-merge',
   'log-backlog',
@@ -109,6 +111,7 @@ async function main(): Promise<void> {
     if (chosen('idle')) figures.push(...(await measureIdle(folder, values.quick ? 5 : 20)));
     if (chosen('resync')) figures.push(...(await measureResync(folder)));
     if (chosen('moves')) figures.push(...(await measureMoves(folder, values.quick ? 2 : 10)));
+    if (chosen('iscsi')) figures.push(...(await measureIscsi(folder, rounds, seconds)));
     if (chosen('log-write')) figures.push(...(await measureLogging(ofLog)));
     if (chosen('log-merge')) figures.push(...(await measureMerge(ofLog)));
     if (chosen('log-backlog')) figures.push(...(await measureBacklog(ofLog, entries)));

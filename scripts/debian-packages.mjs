@@ -16,6 +16,10 @@ const packageOf = {
   'qemu-img': 'qemu-utils',
   'qemu-io': 'qemu-utils',
   'qemu-storage-daemon': 'qemu-system-common',
+  'qemu-system-x86_64': 'qemu-system-x86',
+  'iscsi-ls': 'libiscsi-bin',
+  'iscsi-test-cu': 'libiscsi-bin',
+  cpio: 'cpio',
   fio: 'fio',
   nbdkit: 'nbdkit',
   'mkfs.ext4': 'e2fsprogs',
@@ -33,6 +37,9 @@ const packageOf = {
   snmptrapd: 'snmptrapd',
   snmptranslate: 'snmp',
 };
+
+/** Programs load these when they need them: below `/usr/lib/<architecture>`. */
+const packageOfLibrary = { 'qemu/block-iscsi.so': 'qemu-block-extra' };
 
 // A user's PATH may lack the folders where file system tools are.
 const folders = [...new Set([...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin'])];
@@ -71,7 +78,17 @@ function forgoCluster() {
 
 function missingPackages() {
   const missing = Object.keys(packageOf).filter((program) => !installed(program));
-  return [...new Set(missing.map((program) => packageOf[program]))];
+  const libraries = Object.keys(packageOfLibrary).filter((library) => !present(library));
+  return [
+    ...new Set([
+      ...missing.map((program) => packageOf[program]),
+      ...libraries.map((library) => packageOfLibrary[library]),
+    ]),
+  ];
+}
+
+function present(library) {
+  return readdirSync('/usr/lib').some((folder) => existsSync(join('/usr/lib', folder, library)));
 }
 
 function installed(program) {

@@ -1,5 +1,5 @@
 /**
- * `npm run sim|bench|fuzz [-- options]`: installs and compiles what is missing, then runs the program in this process.
+ * `npm run sim|bench|fuzz|false-alarms [-- options]`: installs and compiles what is missing, then runs the program in this process.
  * `fuzz` is the fuzz tests with more inputs: `npm run fuzz -- --inputs 1000000 nbd`.
  */
 import './node-version.mjs';
@@ -9,6 +9,11 @@ import { ensureCompiled, ensurePackages, root } from './prepare.mjs';
 const programs = {
   sim: { compiled: ['product'], path: 'dist/sim/main.js', before: [] },
   bench: { compiled: ['product', 'bench'], path: 'dist/bench/bench/main.js', before: [] },
+  'false-alarms': {
+    compiled: ['product', 'bench'],
+    path: 'dist/bench/test/clients/false-alarms.js',
+    before: [],
+  },
   fuzz: {
     compiled: [],
     path: 'node_modules/vitest/vitest.mjs',

@@ -1,6 +1,7 @@
 /**
  * `npm test [-- filter]`: installs what is missing, compiles, and runs every test but the long ones, one part after
- * another — the last ones load the machine. With a filter only the test files whose path contains it run. The last
+ * another — the last ones load the machine. Beside the first ones runs the watch for false alarms, which wants a busy
+ * machine. With a filter only the test files whose path contains it run. The last
  * line is the sum over all parts: `N passed, N failed`, and `, N skipped` where some were, listed before it.
  */
 import './node-version.mjs';
@@ -13,8 +14,8 @@ import { ensureCompiled, ensurePackages, root } from './prepare.mjs';
 
 const filter = process.argv.slice(2);
 const total = { passed: 0, failed: 0, skipped: [] };
-/** The part that runs now; nothing of it outlives us. */
-let running = null;
+/** The parts that run now; nothing of them outlives us. */
+const running = new Set();
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-test-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 for (const [signal, status] of [
@@ -22,7 +23,7 @@ for (const [signal, status] of [
   ['SIGTERM', 143],
 ]) {
   process.on(signal, () => {
-    running?.kill('SIGTERM');
+    for (const child of running) child.kill('SIGTERM');
     process.exit(status);
   });
 }
@@ -36,6 +37,7 @@ if (missing.length > 0) {
 }
 ensureCompiled('product');
 
+const watch = filter.length === 0 ? startWatch() : null;
 if (filter.length === 0) {
   await check('types', ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', '--noEmit']);
   await check('lint', ['node_modules/eslint/bin/eslint.js', '.']);
@@ -43,6 +45,7 @@ if (filter.length === 0) {
 }
 await suite('unit, property, contract, golden and fuzz tests', 'vitest.config.ts');
 if (filter.length === 0) await check('simulator', ['scripts/run.mjs', 'sim', '--fresh', '500']);
+await watch?.end();
 await suite('real clients', 'vitest.clients.config.ts');
 
 for (const { name, reason } of total.skipped) console.log(`skipped: ${name}: ${reason}`);
@@ -52,20 +55,41 @@ process.exit(total.failed > 0 ? 1 : 0);
 
 /** A program that passes or fails as a whole. One whose own last line has our form is counted by that instead. */
 async function check(title, command) {
-  const { status, lastLine } = await run(title, command, 15);
-  const counts = /^(\d+) passed, (\d+) failed$/.exec(lastLine);
+  console.log(`\n== ${title}`);
+  count(await run(title, command, 15).done);
+}
+
+function count({ status, tail }) {
+  const counts = /^(\d+) passed, (\d+) failed(, \d+ skipped)?$/m.exec(tail.trimEnd().split('\n').at(-1) ?? '');
+  const skipped = counts?.[3] === undefined ? [] : tail.matchAll(/^skipped: ([^:]+): (.*)$/gm);
   add(status, {
     passed: Number(counts?.[1] ?? (status === 0 ? 1 : 0)),
     failed: Number(counts?.[2] ?? 0),
-    skipped: [],
+    skipped: Array.from(skipped, ([, name, reason]) => ({ name, reason })),
   });
 }
 
+/** Shown and counted at its end; from then on, and until its time is over, it has to keep the machine busy itself. */
+function startWatch() {
+  const title = 'false alarms: nobody takes over while every core is busy';
+  ensureCompiled('bench');
+  const { child, done } = run(title, ['scripts/run.mjs', 'false-alarms'], 60, { aside: true });
+  return {
+    async end() {
+      if (child.connected) child.send('alone');
+      const ended = await done;
+      console.log(`\n== ${title}\n${ended.tail.trimEnd()}`);
+      count(ended);
+    },
+  };
+}
+
 async function suite(title, config) {
+  console.log(`\n== ${title}`);
   const tallyFile = join(folder, config);
   const reporters = ['--reporter=default', '--reporter=./scripts/vitest-tally.mjs'];
   const command = ['node_modules/vitest/vitest.mjs', 'run', '--config', config, '--passWithNoTests', ...reporters];
-  const { status } = await run(title, [...command, ...filter], 40, { TALLY_FILE: tallyFile });
+  const { status } = await run(title, [...command, ...filter], 40, { environment: { TALLY_FILE: tallyFile } }).done;
   let tally = { passed: 0, failed: 0, skipped: [] };
   try {
     tally = JSON.parse(readFileSync(tallyFile, 'utf8'));
@@ -81,33 +105,39 @@ function add(status, tally) {
   total.skipped.push(...tally.skipped);
 }
 
-/** Runs a script of Node's, showing its output; one that exceeds its time is ended, which counts as failed. */
-function run(title, command, limitMinutes, environment = {}) {
-  console.log(`\n== ${title}`);
-  return new Promise((resolve) => {
-    const colour = process.stdout.isTTY ? { FORCE_COLOR: '1' } : { NO_COLOR: '1' };
-    const child = spawn(process.execPath, command, {
-      cwd: root,
-      stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...process.env, ...colour, ...environment },
-    });
-    running = child;
-    let tail = '';
-    child.stdout.on('data', (chunk) => {
-      process.stdout.write(chunk);
-      tail = (tail + chunk).slice(-1000);
-    });
-    const end = (signal) => {
-      console.log(`${title}: not done after ${limitMinutes} minutes, ended`);
-      child.kill(signal);
-    };
-    const timers = [
-      setTimeout(() => end('SIGTERM'), limitMinutes * 60_000),
-      setTimeout(() => end('SIGKILL'), limitMinutes * 60_000 + 20_000),
-    ];
+/**
+ * Runs a script of Node's, showing its output — unless it runs `aside`, beside others; one that exceeds its time is ended,
+ * which counts as failed.
+ */
+function run(title, command, limitMinutes, { environment = {}, aside = false } = {}) {
+  const colour = process.stdout.isTTY && !aside ? { FORCE_COLOR: '1' } : { NO_COLOR: '1' };
+  const child = spawn(process.execPath, command, {
+    cwd: root,
+    stdio: aside ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...colour, ...environment },
+  });
+  running.add(child);
+  let tail = '';
+  const heard = (chunk) => {
+    if (!aside) process.stdout.write(chunk);
+    tail = (tail + chunk).slice(-8000);
+  };
+  child.stdout.on('data', heard);
+  child.stderr?.on('data', heard);
+  const end = (signal) => {
+    console.log(`${title}: not done after ${limitMinutes} minutes, ended`);
+    child.kill(signal);
+  };
+  const timers = [
+    setTimeout(() => end('SIGTERM'), limitMinutes * 60_000),
+    setTimeout(() => end('SIGKILL'), limitMinutes * 60_000 + 20_000),
+  ];
+  const done = new Promise((resolve) => {
     child.on('close', (status) => {
       timers.forEach(clearTimeout);
-      resolve({ status: status ?? 1, lastLine: tail.trimEnd().split('\n').at(-1) ?? '' });
+      running.delete(child);
+      resolve({ status: status ?? 1, tail });
     });
   });
+  return { child, done };
 }

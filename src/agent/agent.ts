@@ -639,7 +639,9 @@ function isSilent({ heard }: PeerSnapshot): boolean {
 
 function silences({ heard }: PeerSnapshot): string {
   const listening = heard.filter(({ enable }) => enable !== 'DISABLE');
-  return listening
-    .map(({ channel, silentMs }) => `${channel} ${silentMs === null ? 'never' : `for ${formatDuration(silentMs)}`}`)
-    .join(', ');
+  const unfit = listening.find((one) => one.unfit !== undefined)?.unfit;
+  const since = listening.map(
+    ({ channel, silentMs }) => `${channel} ${silentMs === null ? 'never' : `for ${formatDuration(silentMs)}`}`,
+  );
+  return `${since.join(', ')}${unfit === undefined ? '' : `; it is not believed: ${unfit}`}`;
 }

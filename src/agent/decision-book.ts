@@ -26,6 +26,7 @@ const heardSchema = z.object({
   hearing: z.enum(['alive', 'silent', 'probation', 'unknown']),
   silentMs: z.number().nullable(),
   fault: z.string().nullable(),
+  unfit: z.string().optional(),
 });
 
 const evidenceSchema: z.ZodType<Evidence> = z.object({

@@ -10,6 +10,10 @@
  * waits for `gatherMs`. What another node should have told for `patienceMs` counts as told by it: should that node die
  * later, its alerts are not told anew.
  *
+ * One dead node is one alert told. What may have come of a node's death — its links, its copies, the ways by which it was
+ * heard: `about` names it — waits until that node would be known to be silent, is kept and not told while it is, and is
+ * told when `returnMs` after its return it still is so.
+ *
  * What is told of one condition: its beginning and its end; then, while it is open or flaps, no more than one beginning
  * each `repeatMs`, and none while it is acknowledged. A rise of its level is told at once.
  */
@@ -20,12 +24,16 @@ import { codeTraits, rankOf } from './codes.ts';
 export interface BookOptions {
   readonly node: string;
   readonly repeatMs: number;
+  /** A node that has died is known to be silent after so long; 0: never, there is no pulse. */
+  readonly silenceMs?: number;
   /** Open and lately ended alerts that are kept; beyond, the least of them go to the history. */
   readonly alertsMax?: number;
 }
 
 /** A beginning waits so long for other nodes to see the same; not at all where no other node is heard. */
 export const gatherMs = 2000;
+/** So long a node that was silent has to be well again: its links come up, its copies catch up. */
+export const returnMs = 30_000;
 /** So long it is looked at whether who should tell an alert lives. */
 export const patienceMs = 60_000;
 /** An event stays in sight for so long, unless acknowledged. */
@@ -49,6 +57,8 @@ export interface Telling {
 export interface BookEntry extends Alert {
   /** Of the present spell; a condition that flaps has several. */
   readonly openedAtMs: number;
+  /** Nodes without which it cannot be well, as those that see it say. */
+  readonly about: readonly string[];
   /** When this node raised it last; 0: never. */
   readonly raisedHereAtMs: number;
   readonly told: Telling | null;
@@ -81,6 +91,7 @@ interface Owed {
 export class AlertBook {
   readonly #node: string;
   readonly #repeatMs: number;
+  readonly #silenceMs: number;
   readonly #alertsMax: number;
   /** By number, which is the order of their beginning. */
   readonly #entries = new Map<number, BookEntry>();
@@ -89,6 +100,7 @@ export class AlertBook {
   constructor(options: BookOptions, state: BookState | null = null) {
     this.#node = options.node;
     this.#repeatMs = options.repeatMs;
+    this.#silenceMs = options.silenceMs ?? 0;
     this.#alertsMax = options.alertsMax ?? alertsMaxDefault;
     for (const entry of state?.entries ?? []) this.#entries.set(entry.number, entry);
     this.#nextNumber = Math.max(state?.nextNumber ?? 1, ...[...this.#entries.keys()].map((number) => number + 1));
@@ -221,7 +233,7 @@ export class AlertBook {
   }
 
   #open(indication: Indication, nowMs: number): BookEntry {
-    const { component, id, code, level, node, group, atMs, text } = indication;
+    const { component, id, code, level, node, group, about, atMs, text } = indication;
     return this.#set({
       number: this.#nextNumber++,
       component,
@@ -237,6 +249,7 @@ export class AlertBook {
       seenBy: [node],
       endedAtMs: null,
       acknowledged: null,
+      about: about === undefined ? [] : [about],
       openedAtMs: nowMs,
       raisedHereAtMs: node === this.#node ? nowMs : 0,
       told: null,
@@ -244,7 +257,7 @@ export class AlertBook {
   }
 
   #again(indication: Indication, entry: BookEntry, nowMs: number): Raised {
-    const { node, level, text, atMs } = indication;
+    const { node, level, text, atMs, about } = indication;
     const isOpen = entry.endedAtMs === null;
     const saysTheSame = isOpen && entry.seenBy.includes(node) && level === entry.level;
     if (saysTheSame && node !== this.#node && atMs <= entry.lastAtMs) return { change: 'none', entry };
@@ -258,6 +271,7 @@ export class AlertBook {
       seenBy: [...new Set([...entry.seenBy, node])].sort(),
       endedAtMs: null,
       acknowledged: isOpen && !isWorse ? entry.acknowledged : null,
+      about: about === undefined ? entry.about : [...new Set([...entry.about, about])],
       openedAtMs: isOpen ? entry.openedAtMs : nowMs,
       raisedHereAtMs: node === this.#node ? nowMs : entry.raisedHereAtMs,
     });
@@ -285,15 +299,30 @@ export class AlertBook {
   #owed(entry: BookEntry, nowMs: number, living: readonly string[]): Owed | null {
     const { told } = entry;
     const isEvent = codeTraits[entry.code].nature === 'event';
-    const gatheredAtMs = living.length > 1 ? after(entry.openedAtMs, gatherMs, nowMs) : nowMs;
     if (entry.endedAtMs !== null && !isEvent) return null;
+    const gatheredAtMs = this.#newsAtMs(entry, nowMs, living);
+    if (gatheredAtMs === null) return null;
     if (told === null) return { occasion: isEvent ? 'event' : 'new', atMs: gatheredAtMs };
     if (isEvent) return null;
     const isWorse = rankOf(entry.level) < told.rank;
-    if (told.open && isWorse) return { occasion: 'worse', atMs: nowMs };
+    if (told.open && isWorse) return { occasion: 'worse', atMs: entry.about.length === 0 ? nowMs : gatheredAtMs };
     if (told.open && (entry.count === told.count || entry.acknowledged !== null)) return null;
     const repeatedAtMs = isWorse ? gatheredAtMs : after(told.atMs, this.#repeatMs, nowMs);
     return { occasion: 'again', atMs: Math.max(gatheredAtMs, repeatedAtMs) };
+  }
+
+  /** From when on a beginning is news; null: not before a node returns that it is about. */
+  #newsAtMs({ node, about, openedAtMs }: BookEntry, nowMs: number, living: readonly string[]): number | null {
+    // Another's word comes before it is known that its node is heard, such as after a start: that one may have told it.
+    const isAlone = living.length === 1 && node === this.#node;
+    const gatheredAtMs = !isAlone ? after(openedAtMs, gatherMs, nowMs) : nowMs;
+    if (about.length === 0 || this.#silenceMs === 0) return gatheredAtMs;
+    const silences = [...this.#entries.values()].filter(
+      ({ code, id }) => code === 'node-silent' && about.includes(id),
+    );
+    if (silences.some(({ endedAtMs }) => endedAtMs === null)) return null;
+    const returnedAtMs = silences.map(({ endedAtMs }) => after(endedAtMs ?? 0, returnMs, nowMs));
+    return Math.max(gatheredAtMs, after(openedAtMs, this.#silenceMs + gatherMs, nowMs), ...returnedAtMs);
   }
 
   #dueOf(entry: BookEntry, nowMs: number, living: readonly string[]): ToTell['occasion'] | null {
@@ -342,6 +371,6 @@ function first(names: readonly string[]): string | undefined {
   return [...names].sort()[0];
 }
 
-function alertOf({ openedAtMs: _, raisedHereAtMs: __, told: ___, ...alert }: BookEntry): Alert {
+function alertOf({ about: _, openedAtMs: __, raisedHereAtMs: ___, told: ____, ...alert }: BookEntry): Alert {
   return alert;
 }

@@ -59,7 +59,13 @@ const alert = {
 };
 const historyLine = z.object(alert);
 const told = z.object({ by: z.string(), atMs: z.number(), rank: z.int(), count: z.int(), open: z.boolean() });
-const bookEntry = z.object({ ...alert, openedAtMs: z.number(), raisedHereAtMs: z.number(), told: told.nullable() });
+const bookEntry = z.object({
+  ...alert,
+  about: z.array(z.string()).default([]),
+  openedAtMs: z.number(),
+  raisedHereAtMs: z.number(),
+  told: told.nullable(),
+});
 const message = z.object({
   schema: z.literal(1),
   messageId: z.string(),

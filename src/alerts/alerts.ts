@@ -44,6 +44,8 @@ export interface AlertsOptions {
   readonly folder: string;
   readonly settings: AlertSettings;
   readonly sinks: readonly AlertSink[];
+  /** See `BookOptions`. */
+  readonly silenceMs?: number;
   /** Other nodes that are heard now, by whatever channel. */
   heardNodes(): readonly string[];
   /** Tells other nodes of an end that is this node's own, and that no room has raised. */
@@ -105,10 +107,10 @@ export class Alerts {
   }
 
   private constructor(options: AlertsOptions, files: AlertFiles, state: AlertState | null) {
-    const { environment, node, settings, sinks } = options;
+    const { environment, node, settings, sinks, silenceMs = 0 } = options;
     this.#options = options;
     this.#files = files;
-    this.#book = new AlertBook({ node, repeatMs: settings.repeatMs }, state?.book);
+    this.#book = new AlertBook({ node, repeatMs: settings.repeatMs, silenceMs }, state?.book);
     const hours = new ServiceHours(settings.serviceHours, settings.timeZone);
     this.#queues = sinks.map((sink) => {
       const parts = {

@@ -39,6 +39,7 @@ export const codeTraits: Readonly<Record<AlertCode, CodeTraits>> = {
   'copy-behind': { nature: 'condition', notification: 23, descriptor: 'holdfastCopyBehind' },
   'log-filling': { nature: 'condition', notification: 24, descriptor: 'holdfastLogFilling' },
   'clock-step': { nature: 'event', notification: 25, descriptor: 'holdfastClockStep' },
+  'loss-stated': { nature: 'condition', notification: 28, descriptor: 'holdfastLossStated' },
   test: { nature: 'event', notification: 26, descriptor: 'holdfastTest' },
 };
 

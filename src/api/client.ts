@@ -9,6 +9,7 @@ import { errorKinds, HoldfastError, messageOf, type ErrorCode } from '../base/er
 import { drillReportSchema } from '../agent/drill-report.ts';
 import type { NodeControl, NodeEvent } from '../node/control.ts';
 import { drillList } from './drill-routes.ts';
+import { iscsiSessionList, iscsiTargetList } from './iscsi-routes.ts';
 import { heartbeatMirrorCalls } from './heartbeat-mirror-routes.ts';
 import * as pulse from './pulse-schemas.ts';
 import { agentList, checkStatus, resourcesStatus } from './resource-schemas.ts';
@@ -99,6 +100,9 @@ export function connectToApi(url: string, { readTimeoutMs = 10_000, stop }: Clie
       ask(schemas.moveResult, 'POST', `/v1/groups/${part(group)}/take-over`, request),
     resolveSplitBrain: ({ group, ...request }) =>
       ask(schemas.resolveResult, 'POST', `/v1/groups/${part(group)}/resolve`, request),
+    iscsiTargets: () => ask(iscsiTargetList, 'GET', '/v1/iscsi/targets'),
+    iscsiSessions: () => ask(iscsiSessionList, 'GET', '/v1/iscsi/sessions'),
+    disconnectIscsi: ({ node, session }) => tell('DELETE', `/v1/iscsi/sessions/${part(node)}/${session}`),
     listAlerts: ({ all }) => ask(schemas.alertList, 'GET', `/v1/alerts?all=${all}`),
     testAlerts: (request) => ask(schemas.testResults, 'POST', '/v1/alerts/test', request),
     acknowledgeAlerts: (request) => ask(schemas.acknowledged, 'POST', '/v1/alerts/acknowledge', request),

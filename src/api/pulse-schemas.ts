@@ -14,6 +14,7 @@ const statusTable = z
     node: z.string(),
     site: z.string(),
     version: count,
+    chosenAtMs: count,
     network: side,
     mirrors: side,
     list: listOf(
@@ -31,6 +32,7 @@ const heard = z.object({
   hearing: z.enum(['alive', 'silent', 'probation', 'unknown']),
   silentMs: count.nullable(),
   fault: z.string().nullable(),
+  unfit: z.string().optional(),
 });
 
 const word = z.object({

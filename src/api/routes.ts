@@ -11,6 +11,7 @@ import type { NodeControl } from '../node/control.ts';
 import { EventQueue } from './event-queue.ts';
 import { guard, limitBody } from './guard.ts';
 import { addAgentRoutes } from './agent-routes.ts';
+import { addIscsiRoutes } from './iscsi-routes.ts';
 import { addAlertRoutes } from './alert-routes.ts';
 import { addDrillRoutes } from './drill-routes.ts';
 import { addHeartbeatMirrorRoutes } from './heartbeat-mirror-routes.ts';
@@ -207,6 +208,7 @@ export function createRoutes(control: NodeControl, version: string): OpenAPIHono
   addDrillRoutes(app, control);
   addAgentRoutes(app, control);
   addAlertRoutes(app, control);
+  addIscsiRoutes(app, control);
   addHeartbeatMirrorRoutes(app, control.heartbeatMirrors);
   addResourceRoutes(app, control);
   addPulseRoutes(app, control);

@@ -16,7 +16,7 @@ import { volumeBytesMax } from '../volume/change-bitmap.ts';
 /** So many moments of a log are told at once. */
 export const logMomentsMax = 1000;
 
-const listOf = <Item extends z.ZodType>(item: Item) => z.array(item).readonly();
+export const listOf = <Item extends z.ZodType>(item: Item) => z.array(item).readonly();
 const count = z.number().nonnegative();
 
 export const mirrorMode = z.enum(['sync', 'receive', 'async']);
@@ -142,12 +142,14 @@ const logEntry = z.object({
   retentionBytes: count,
 });
 
+const commandEntry = z.object({ words: listOf(z.string()), timeoutMs: count });
+
 const pulseSettings = z.object({
   preset: z.enum(['lan', 'wan', 'classic']),
   intervalMs: count,
   timeoutMs: count,
   probationMs: count,
-  validity: z.object({ serial: z.boolean(), time: z.boolean() }),
+  validity: z.object({ serial: z.boolean(), time: z.boolean(), check: commandEntry.optional() }),
   connectionTimeoutMs: count,
   connectionProbationMs: count,
   masterTimeoutMs: count,
@@ -163,8 +165,6 @@ const pulseSettings = z.object({
   ),
   interconnects: listOf(z.object({ name: z.string(), at: z.record(z.string(), z.string()), baudRate: count })),
 });
-
-const commandEntry = z.object({ words: listOf(z.string()), timeoutMs: count });
 
 const takeOverSettings = z.object({
   automatic: z.enum(['on', 'off', 'heartbeat-only']),
@@ -199,6 +199,22 @@ const resourceEntry = z.discriminatedUnion('kind', [
   }),
 ]);
 
+const chapEntry = z.object({ user: z.string(), secretFile: z.string() });
+
+const iscsiEntry = z.object({
+  target: z.string().nullable(),
+  redirect: z.boolean(),
+  hosts: listOf(
+    z.object({
+      initiator: z.string(),
+      addresses: listOf(z.string()).nullable(),
+      volumes: listOf(z.string()).nullable(),
+      chap: chapEntry.nullable(),
+      mutual: chapEntry.nullable(),
+    }),
+  ).nullable(),
+});
+
 export const clusterDocument = z
   .object({
     schema: z.literal(1),
@@ -213,6 +229,7 @@ export const clusterDocument = z
         replication: z.string(),
         pulse: listOf(z.string()),
         heartbeat: z.string().nullable(),
+        iscsi: listOf(z.string()),
       }),
     ),
     pulse: pulseSettings.nullable(),
@@ -247,6 +264,7 @@ export const clusterDocument = z
         }),
         takeOver: takeOverSettings,
         resources: listOf(resourceEntry),
+        iscsi: iscsiEntry,
       }),
     ),
   })

@@ -56,6 +56,8 @@ export interface Listener {
 export interface ByteStream {
   /** The other end, for messages: `10.0.0.2:41234` or `unix:/run/x.sock`. */
   readonly remote: string;
+  /** This end as the other has reached it, `10.0.0.1:3260`; absent where there is no such address, or nobody asks. */
+  readonly local?: string;
   /** Bytes handed to `send` that the operating system has not taken yet. */
   readonly unsentBytes: number;
   /** Sends the parts one after another, without copying: they must not change until sent. Ignored after close. */

@@ -17,8 +17,9 @@ export function renderDecision({ evidence, verdict, outcome }: ReadDecision, col
     const since =
       heard.silentMs === null ? 'never heard' : `last heard ${formatDuration(Math.round(heard.silentMs))} before`;
     const fault = heard.fault === null ? '' : `, broken: ${heard.fault}`;
+    const unfit = heard.unfit === undefined ? '' : `, not believed: ${heard.unfit}`;
     const enable = heard.enable === 'ENABLE' ? '' : `, ${heard.enable}`;
-    return `    ${heard.channel}: ${heard.hearing} (${since}${enable}${fault})`;
+    return `    ${heard.channel}: ${heard.hearing} (${since}${enable}${fault}${unfit})`;
   });
   const rest = `    of ${group}, owner ${owner} in generation ${generation}; lease of ${owner}: ${store}; asked over the network: ${presence}`;
   const result = outcome === null ? [] : [`    → ${outcome}`];

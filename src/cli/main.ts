@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { errorKinds, HoldfastError, type ErrorCode } from '../base/errors.ts';
 import type { Building } from './command.ts';
 import { addAgentCommands } from './command-agent.ts';
+import { addIscsiCommands } from './command-iscsi.ts';
 import { addAlertCommands } from './command-alerts.ts';
 import { addConfigCommands } from './command-config.ts';
 import { addDrillCommands } from './command-drill.ts';
@@ -65,6 +66,7 @@ export function createProgram(building: Building): Command {
   addJudgeCommands(program, building);
   addDrillCommands(program, building);
   addAgentCommands(program, building);
+  addIscsiCommands(program, building);
   addAlertCommands(program, building);
   addNodeCommands(program, building);
   addConfigCommands(program, building);

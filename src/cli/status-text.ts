@@ -67,7 +67,7 @@ export function renderStatus(status: ClusterStatus, asking: Asking, colours: Col
         ['VOLUME', 'GROUP', 'SIZE', 'EXPORT'],
         status.groups.flatMap((group) =>
           group.volumes.flatMap((volume) =>
-            (volume.exports.length > 0 ? volume.exports : ['-']).map((at, index) =>
+            exportsShown(volume.exports).map((at, index) =>
               index === 0 ? [volume.name, group.name, formatSize(volume.sizeBytes), at] : ['', '', '', at],
             ),
           ),
@@ -81,6 +81,12 @@ export function renderStatus(status: ClusterStatus, asking: Asking, colours: Col
   const findings = [...progressLines(status), ...findingLines(status, asking, colours)];
   if (findings.length > 0) blocks.push(findings.join('\n'));
   return `${blocks.join('\n\n')}\n`;
+}
+
+/** Of iSCSI the target and the LUN, once: its portals are the same for all volumes (`holdfast iscsi targets`). */
+function exportsShown(exports: readonly string[]): readonly string[] {
+  const shown = exports.map((at) => at.replace(/^iscsi:\/\/[^/]+\/([^/]+)\/(\d+)$/, '$1 LUN $2'));
+  return shown.length > 0 ? [...new Set(shown)] : ['-'];
 }
 
 function legRow(group: GroupStatus, leg: LegStatus, colours: Colours): string[] {

@@ -66,10 +66,12 @@ export function startCommand(pair: Pair, node: string): string {
   return `npm start -- --only ${node}${isDefault ? '' : ` --dir ${pair.folder}`}`;
 }
 
-const tcpUses = ['nbd', 'api', 'replication', 'heartbeat'] as const;
+const tcpUses = ['nbd', 'iscsi', 'api', 'replication', 'heartbeat'] as const;
 
 interface Addresses {
   readonly nbd: string;
+  /** Empty: none, as in pairs of before there was any. */
+  readonly iscsi: string;
   readonly api: string;
   /** Its UDP port is that of heartbeats. */
   readonly replication: string;
@@ -77,12 +79,13 @@ interface Addresses {
   readonly heartbeat: string;
 }
 
-/** Two after a base's first four stay free for iSCSI. */
 function addressesFor(base?: number): Record<Side, Addresses> {
   const nbd = base ?? 10809;
   const api = base === undefined ? 8009 : base + 2;
+  const iscsi = base === undefined ? 3260 : base + 4;
   const at = (index: number): Addresses => ({
     nbd: `127.0.0.1:${nbd + index}`,
+    iscsi: `127.0.0.1:${iscsi + index}`,
     api: `127.0.0.1:${api + index}`,
     replication: `127.0.0.1:${nbd + 6 + index}`,
     heartbeat: `127.0.0.1:${nbd + 8 + index}`,
@@ -94,10 +97,12 @@ export const portBaseMax = 65535 - 9;
 
 function addressesIn(configuration: Configuration): Record<Side, Addresses> {
   const of = (side: Side): Addresses => {
-    const { nbd, api, replication, heartbeat } = nodeConfiguration(configuration, side);
+    const { nbd, iscsi, api, replication, heartbeat } = nodeConfiguration(configuration, side);
+    const [portal] = iscsi;
     const tcp = nbd.find((address) => address.kind === 'tcp') ?? { kind: 'tcp', host: '127.0.0.1', port: 0 };
     return {
       nbd: formatAddress(tcp),
+      iscsi: portal === undefined ? '' : formatAddress(portal),
       api: formatAddress(api),
       replication: formatAddress(replication),
       heartbeat: heartbeat === null ? '' : `${heartbeat.host}:${heartbeat.port}`,
@@ -117,7 +122,7 @@ async function requireFree(text: string, side: Side, use: string, isNew: boolean
     await new Promise((resolve) => server.close(resolve));
   } catch (error) {
     const cure = isNew ? 'choose other ports with --port-base' : 'does this pair run already?';
-    const what = `${text}, ${use === 'nbd' ? 'NBD' : use} of ${side}`;
+    const what = `${text}, ${use === 'nbd' ? 'NBD' : use === 'iscsi' ? 'iSCSI' : use} of ${side}`;
     const taken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
     if (taken) throw new HoldfastError('E_PORT_TAKEN', `${what}: another program listens there; ${cure}`);
     throw new HoldfastError('E_LISTEN', `${what}: ${messageOf(error)}`, { cause: error });
@@ -133,6 +138,7 @@ function configurationText(addresses: Record<Side, Addresses>): string {
     heartbeat: ${addresses[side].heartbeat}
     api: ${addresses[side].api}
     nbd: ['${addresses[side].nbd}']
+    iscsi: ['${addresses[side].iscsi}']
 `;
   return `# Written by \`holdfast try\` at its first start, and kept. docs/manual/configuration.md explains every key.
 cluster: try

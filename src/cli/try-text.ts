@@ -36,6 +36,7 @@ export function renderNextSteps(pair: Pair, status: ClusterStatus, colours: Colo
         `mkfs.ext4 -F ${folder}/nbd && mount -o loop ${folder}/nbd /mnt`,
       ],
     ],
+    ...iscsiSteps(volume.exports),
     [`Move it to ${other.name}, nothing is lost`, [ask(`group switch-over ${group.name} --to ${other.name}`)]],
     ...(owner.pid === null ? [] : [[`Kill ${owner.name}`, [`kill -9 ${owner.pid}`]] satisfies [string, string[]]]),
     [
@@ -49,6 +50,15 @@ export function renderNextSteps(pair: Pair, status: ClusterStatus, colours: Colo
     ([what, commands]) => `${colours.bold(what)}\n${commands.map((command) => `  ${command}\n`).join('')}`,
   );
   return `What to try next, in another terminal:\n\n${text.join('\n')}\n`;
+}
+
+/** A login at one portal finds those of the other node, and multipath goes over when the group moves. */
+function iscsiSteps(exports: readonly string[]): [string, readonly string[]][] {
+  const [, portal, target] =
+    exports.map((at) => /^iscsi:\/\/([^/]+)\/([^/]+)\//.exec(at)).find((found) => found) ?? [];
+  if (portal === undefined || target === undefined) return [];
+  const discovery = `iscsiadm -m discovery -t sendtargets -p ${portal}`;
+  return [['Log in to it, as root, with open-iscsi', [discovery, `iscsiadm -m node -T ${target} --login`]]];
 }
 
 /** A command line that asks this node. */

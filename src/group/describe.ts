@@ -35,8 +35,8 @@ export interface DescribeContext {
   readonly leaseValid: boolean;
   readonly leaseReason: string | null;
   readonly storeProblem: string | null;
-  /** How hosts reach this node, e.g. `nbd://127.0.0.1:10809`. */
-  readonly exportBases: readonly string[];
+  /** How hosts name a volume to this node, e.g. `nbd://127.0.0.1:10809/vol1`. */
+  readonly exportsOf: (group: string, volume: string, index: number) => readonly string[];
   readonly throughput: GroupStatus['throughput'];
   readonly reachable: (node: string) => { readonly up: boolean; readonly reason: string | null };
 }
@@ -54,15 +54,12 @@ export function describeGroup(group: Group, context: DescribeContext): GroupStat
     generation: record?.generation ?? 0,
     service,
     throughput: context.throughput,
-    volumes: entry.volumes.map(({ name, wwid, sizeBytes, blockSizeBytes }) => ({
+    volumes: entry.volumes.map(({ name, wwid, sizeBytes, blockSizeBytes, index }) => ({
       name,
       wwid,
       sizeBytes,
       blockSizeBytes,
-      exports:
-        group.role === 'primary' && group.withheld === null
-          ? context.exportBases.map((base) => exportUri(base, name))
-          : [],
+      exports: group.role === 'primary' && group.withheld === null ? context.exportsOf(entry.name, name, index) : [],
     })),
     log: logOf(group, context.node),
     legs: entry.legs.map((leg) => {

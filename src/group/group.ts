@@ -40,7 +40,16 @@ import { RecordKeeper } from './record-keeper.ts';
 import { accountOf } from './own-account.ts';
 import type { Account } from './accounts.ts';
 import { RecordExchange } from './record-exchange.ts';
-import { claimed, established, overruling, withLeg, type GroupRecord } from './record.ts';
+import {
+  claimed,
+  established,
+  overruling,
+  reservationsOf,
+  withLeg,
+  withReservations,
+  type GroupRecord,
+} from './record.ts';
+import { applyReservation, noEffects, type Applied, type ReservationRequest } from './reservations.ts';
 import type { GroupService, OpenedBy } from './service.ts';
 
 export type GroupRole =
@@ -88,6 +97,8 @@ export interface GroupContext {
   readonly event: (group: string, kind: string, message: string) => void;
   /** What goes with the serving; absent: nothing does. */
   readonly service?: GroupService;
+  /** What hosts see of it may have changed: role, record, volumes. May be called in the middle of a change. */
+  readonly changed?: () => void;
   /** `store: none`: the store given is this node's alone. Absent where the nodes share one. */
   readonly storeless?: StorelessContext;
 }
@@ -105,24 +116,26 @@ export class Group {
   readonly moves: Moves;
   /** With the other nodes' copies of the record; null where a coordination store has the only one. */
   readonly exchange: RecordExchange | null;
-  role: GroupRole = 'closed';
   /** Why it is closed or frozen, or what opening waits for; null when nothing is in the way. */
   problem: string | null = 'not opened yet';
   /** What the last opening may have lost, in a sentence. */
   missing: string | null = null;
-  /** AS-9: why hosts are kept out though it could serve them; null: they are not. */
-  withheld: string | null = null;
   leg: LocalLeg | null = null;
   owner: Owner | null = null;
   target: TargetLeg | null = null;
 
   readonly #context: GroupContext;
   readonly #environment: Environment;
+  #role: GroupRole = 'closed';
+  #withheld: string | null = null;
+  #checking = false;
   #entry: GroupEntry;
   #membership: Membership | null = null;
   #forks: ForkKeeper | null = null;
   #images: LastImage | null = null;
   #sessions = new Map<HostSession, string>();
+  /** Of sessions that stay while it moves, which volumes they use; null: all. */
+  readonly #staying = new Set<{ readonly volumes: ReadonlySet<number> | null }>();
   /** The generation this process opened under its present lease. */
   #opened = 0;
   /** The lease that the generation was begun under. */
@@ -146,7 +159,10 @@ export class Group {
     this.#environment = context.environment;
     this.#entry = entry;
     this.name = entry.name;
-    this.keeper = new RecordKeeper(context.environment, context.store, entry.name, () => void this.exchange?.tell());
+    this.keeper = new RecordKeeper(context.environment, context.store, entry.name, () => {
+      void this.exchange?.tell();
+      context.changed?.();
+    });
     this.exchange = context.storeless === undefined ? null : this.#makeExchange();
     this.moves = new Moves(context, this, {
       closing: () => this.#closing,
@@ -157,6 +173,31 @@ export class Group {
       becomeSecondary: () => this.#becomeSecondary(),
       promoteImage: () => this.#promoteImage(),
     });
+  }
+
+  get role(): GroupRole {
+    return this.#role;
+  }
+
+  set role(role: GroupRole) {
+    this.#role = role;
+    this.#context.changed?.();
+  }
+
+  /** AS-9: why hosts are kept out though it could serve them; null: they are not. */
+  get withheld(): string | null {
+    return this.#withheld;
+  }
+
+  /** Hosts are kept out only until the check has ended. */
+  get checking(): boolean {
+    return this.#checking;
+  }
+
+  #withhold(reason: string | null, checking = false): void {
+    this.#withheld = reason;
+    this.#checking = checking;
+    this.#context.changed?.();
   }
 
   get entry(): GroupEntry {
@@ -189,8 +230,12 @@ export class Group {
   /** The document has changed: modes, volumes, the log. Rejects when a new volume cannot be opened; tried again with the next tick. */
   changeEntry(entry: GroupEntry): Promise<void> {
     this.#entry = entry;
+    this.#context.changed?.();
     for (const { node, mode } of entry.legs) this.owner?.legOf(node)?.changeMode(mode);
-    const changed = this.#changing.catch(() => {}).then(() => this.#followEntry());
+    const changed = this.#changing
+      .catch(() => {})
+      .then(() => this.#followEntry())
+      .finally(() => this.#context.changed?.());
     this.#changing = changed;
     return changed;
   }
@@ -210,12 +255,22 @@ export class Group {
         await this.owner?.dropVolume(entry.index);
         await this.target?.dropVolume(entry.index);
         await leg.removeVolume(entry.index);
+        this.#forgetReservations(entry.index);
       }
       if (added.length > 0) this.owner?.log?.end('a volume was added');
       for (const volume of added) await leg.addVolume(volume);
     } finally {
       for (const target of this.owner?.legs ?? []) target.attach();
     }
+  }
+
+  /** The volume is gone. What cannot be written off now stays, and does no harm: its index is never used again. */
+  #forgetReservations(index: number): void {
+    const { owner } = this;
+    if (this.role !== 'primary' || owner === null || reservationsOf(this.record, index) === null) return;
+    void this.keeper.change((record) =>
+      record?.id === owner.lineage.id ? withReservations(record, index, null) : null,
+    );
   }
 
   leaseAcquired(): void {
@@ -337,9 +392,48 @@ export class Group {
     this.#sessions.delete(session);
   }
 
+  /** A session begins that stays while the group moves; the function returned ends it. */
+  join(volumes: ReadonlySet<number> | null): () => void {
+    const session = { volumes };
+    this.#staying.add(session);
+    return () => this.#staying.delete(session);
+  }
+
+  /**
+   * Changes registrations and reservation of a volume as the owner. Null: nothing was done, as hosts are not served here.
+   * Resolves when what the store says is certain (R15), which may be long after it went away.
+   */
+  async reserve(index: number, request: ReservationRequest): Promise<Applied | null> {
+    const owner = this.role === 'primary' ? this.owner : null;
+    if (owner === null) return null;
+    const found: { applied: Applied | null; written: boolean } = { applied: null, written: false };
+    const changed = await this.keeper.change((record) => {
+      if (record?.id !== owner.lineage.id) return null;
+      const before = reservationsOf(record, index);
+      const applied = applyReservation(before, request);
+      found.applied = applied;
+      found.written = applied.state !== before;
+      return found.written ? withReservations(record, index, applied.state) : null;
+    });
+    const { applied, written } = found;
+    // Without a store the others' copies are what it survives in.
+    if (changed.kind === 'done') await this.exchange?.tell();
+    if (applied === null || !written || changed.kind === 'done') return applied;
+    return changed.kind === 'lost' ? null : { outcome: changed, state: null, effects: noEffects };
+  }
+
+  /** Reads the record now; without a store, asks the other nodes for theirs. */
+  async hear(): Promise<void> {
+    await this.exchange?.hearAll();
+    await this.#look();
+  }
+
   sessionsOn(volume: string): number {
     let count = 0;
     for (const name of this.#sessions.values()) if (name === volume) count++;
+    const index = this.#entry.volumes.find(({ name }) => name === volume)?.index;
+    if (this.role !== 'primary' || index === undefined) return count;
+    for (const { volumes } of this.#staying) if (volumes?.has(index) ?? true) count++;
     return count;
   }
 
@@ -671,11 +765,11 @@ export class Group {
       this.#context.service?.serving(this.name, this.#openedBy);
       return Promise.resolve(null);
     }
-    this.withheld = 'it is being checked';
+    this.#withhold('it is being checked', true);
     owner.hold('check', true);
     this.#lettingIn = verdict.then((problem) => {
       if (this.owner !== owner) return `${this.#context.node} does not own it any more`;
-      this.withheld = problem;
+      this.#withhold(problem);
       if (problem === null) {
         owner.hold('check', false);
         this.#context.service?.serving(this.name, this.#openedBy);
@@ -822,7 +916,7 @@ export class Group {
     const { owner, leg } = this;
     this.#attempt++;
     this.role = 'leaving';
-    this.withheld = null;
+    this.#withhold(null);
     this.#lettingIn = Promise.resolve(null);
     this.#opened = 0;
     this.#membership?.close();
@@ -997,7 +1091,7 @@ export class Group {
 
   /** Hosts' sessions on all its volumes. */
   get sessionCount(): number {
-    return this.#sessions.size;
+    return this.#sessions.size + (this.role === 'primary' ? this.#staying.size : 0);
   }
 
   // ---- mirrors ----

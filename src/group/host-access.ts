@@ -90,13 +90,18 @@ export interface HostGroup {
   volume(index: number): HostVolume | null;
   /** Every node with a leg, in the order of the cluster document, this one among them. */
   readonly nodes: readonly HostGroupNode[];
-  /** As the group's record holds them; null: nobody is registered. */
+  /** As the group's record holds them; null: nobody was ever registered. */
   reservations(index: number): Reservations | null;
   /**
    * Changes registrations and reservation by compare-and-swap in the group's record, through the owner; `done` is called
    * once, when the outcome is certain, or after it has been looked for in vain (`unreachable`: nothing may have changed).
    */
   reserve(index: number, request: ReservationRequest, done: (outcome: ReservationOutcome) => void): void;
+  /**
+   * A host's session begins to use these volumes, null: all; who deletes one, or gives up what was written here, is told of
+   * it. The function returned ends that.
+   */
+  join(volumes: ReadonlySet<number> | null): () => void;
   /** One watcher a call; the function returned ends it. */
   watch(watcher: HostGroupWatcher): () => void;
 }
@@ -133,6 +138,9 @@ export interface HostGroupWatcher {
   accessChanged?(): void;
   /** A volume came or went, or grew. */
   unitsChanged?(): void;
-  /** What became of registrations and reservation of a volume, by a request made anywhere. */
+  /**
+   * What became of registrations and reservation of a volume, by a request made anywhere. At the owner once the record has
+   * it, before the request is done; elsewhere when the record is next seen, without `aborted`, and as far as two states tell.
+   */
   reservationsChanged?(index: number, effects: ReservationEffects): void;
 }

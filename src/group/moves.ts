@@ -81,6 +81,11 @@ export class Moves {
     return this.#underWay;
   }
 
+  #setUnderWay(underWay: boolean): void {
+    this.#underWay = underWay;
+    this.#context.changed?.();
+  }
+
   /** Id of the last generation given up; empty when none was. */
   get released(): string {
     return this.#released;
@@ -103,7 +108,7 @@ export class Moves {
       );
     }
     await this.#prepared(to, () => this.#group.owner === owner && this.#group.role === 'primary' && target.complete);
-    this.#underWay = true;
+    this.#setUnderWay(true);
     const startedMs = this.#environment.clock.monotonicMs();
     owner.hold('switchOver', true);
     // What is copied to others has stamps, too: any beyond the branching point would make both legs lack something.
@@ -153,7 +158,7 @@ export class Moves {
         throw this.#refused(`the record could not be swapped: ${outcome.reason}`);
       }
     } finally {
-      this.#underWay = false;
+      this.#setUnderWay(false);
       // R15: only while the record is known to be ours still.
       if (this.#group.owner === owner && keeper.record?.id === owner.lineage.id) {
         for (const other of owner.legs) if (other.phase === 'detached') other.attach();
@@ -265,7 +270,7 @@ export class Moves {
     assertSafe(record, leg, force || lastConsistent);
     if (lastConsistent) this.#group.images?.assertKept();
     const startedMs = clock.monotonicMs();
-    this.#underWay = true;
+    this.#setUnderWay(true);
     try {
       const released = !silent && (await this.#releasedBy(record));
       if (silent) this.#context.closeLink(record.owner, 'it is silent on every channel, and is taken over from');
@@ -333,7 +338,7 @@ export class Moves {
       await this.#steps.open(outcome.record, [record.owner]);
       return { generation: outcome.record.generation, pauseMs: clock.monotonicMs() - startedMs, loss };
     } finally {
-      this.#underWay = false;
+      this.#setUnderWay(false);
       this.promises.cease(false);
       this.#steps.decide();
     }

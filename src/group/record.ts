@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import type { LegClass } from '../store/document.ts';
 import type { Lineage } from '../stream/position.ts';
+import { reservationsSchema, type Reservations } from './reservations.ts';
 
 const legSchema = z
   .object({
@@ -38,6 +39,8 @@ const recordSchema = z
     ownedSinceMs: z.number().optional(),
     /** BY-1: tenures of other nodes that were given up in favour of this history when both had written. Newest last. */
     overrules: z.array(tenureSchema).readonly().optional(),
+    /** Persistent reservations by volume index; those without any are absent. */
+    reservations: z.record(z.string(), reservationsSchema).readonly().optional(),
   })
   .readonly();
 
@@ -94,7 +97,20 @@ export function claimed(
     legs,
     ...ownedSince(before, claim.owner, claim.atMs),
     ...(before?.overrules === undefined ? {} : { overrules: before.overrules }),
+    ...(before?.reservations === undefined ? {} : { reservations: before.reservations }),
   };
+}
+
+/** Those of the volume are these now; null: there are none. */
+export function withReservations(record: GroupRecord, index: number, now: Reservations | null): GroupRecord {
+  const { reservations = {}, ...rest } = record;
+  const others = Object.entries(reservations).filter(([volume]) => volume !== `${index}`);
+  const all = Object.fromEntries(now === null ? others : [...others, [`${index}`, now] as const]);
+  return Object.keys(all).length === 0 ? rest : { ...rest, reservations: all };
+}
+
+export function reservationsOf(record: GroupRecord | null, index: number): Reservations | null {
+  return record?.reservations?.[`${index}`] ?? null;
 }
 
 function ownedSince(

@@ -39,6 +39,8 @@ export interface Condition {
   readonly code: AlertCode;
   readonly level: AlertLevel;
   readonly group: string | null;
+  /** See `Indication`. */
+  readonly about?: string;
   readonly text: string;
   /** For how long it must have held before it is told. Milliseconds. */
   readonly graceMs: number;
@@ -68,6 +70,7 @@ const ownCodes: readonly AlertCode[] = [
   'split-brain',
   'log-filling',
   'copy-behind',
+  'loss-stated',
 ];
 /** Beyond it the wall clock was set, and not adjusted (chrony and NTP step from 128 ms on; that much harms nothing here). */
 const clockStepMs = 1000;
@@ -128,8 +131,8 @@ export class Conditions {
   }
 
   #indication(condition: Condition, { wallMs }: Sight, over: boolean): Indication {
-    const { component, id, code, level, group, text } = condition;
-    return { component, id, code, level, node: this.#node, group, atMs: Math.round(wallMs), text, over };
+    const { component, id, code, level, group, about, text } = condition;
+    return { component, id, code, level, node: this.#node, group, atMs: Math.round(wallMs), about, text, over };
   }
 }
 
@@ -176,11 +179,12 @@ function linkConditions(node: string, { peer, up, reason, planned }: LinkSight):
   if (up || planned) return [];
   const text = `no replication connection between ${node} and ${peer}: ${reason ?? 'being tried'}`;
   const id = [node, peer].sort().join(' – ');
-  return [{ component: 'link', id, code: 'link-down', level: 'SERIOUS', group: null, graceMs: graceMs.link, text }];
+  const traits = { component: 'link', code: 'link-down', level: 'SERIOUS' } as const;
+  return [{ ...traits, id, group: null, about: peer, graceMs: graceMs.link, text }];
 }
 
 function groupConditions(node: string, group: GroupSight): Condition[] {
-  const { name, closed, fault, disks, full, splitBrain, wentBack, log, copies } = group;
+  const { name, closed, fault, disks, full, splitBrain, wentBack, missing, log, copies } = group;
   const conditions: Condition[] = [];
   const add = (condition: Omit<Condition, 'group'>): void => void conditions.push({ group: name, ...condition });
   const failed = fault ?? wentBack ?? closed;
@@ -221,6 +225,15 @@ function groupConditions(node: string, group: GroupSight): Condition[] {
       graceMs: 0,
       text: `group ${name}: ${splitBrain}`,
     });
+  if (missing !== null)
+    add({
+      component: 'group',
+      id: name,
+      code: 'loss-stated',
+      level: 'SERIOUS',
+      graceMs: 0,
+      text: `group ${name}: ${missing}`,
+    });
   if (log !== null)
     add({
       component: 'log',
@@ -236,6 +249,7 @@ function groupConditions(node: string, group: GroupSight): Condition[] {
       id: `${name} at ${copy.node}`,
       code: 'copy-behind',
       level: 'MODERATE',
+      about: copy.node,
       graceMs: graceMs.copy,
       text: `the copy of group ${name} at ${copy.node} is behind: ${copy.reason}`,
     });

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { formatAddress, parseAddress, type Address } from '../base/network.ts';
 import { formatSize, parseDurationMs, parseSize } from '../base/units.ts';
 import { checkAgents } from './configuration-agents.ts';
+import { checkIscsi } from './configuration-iscsi.ts';
 import { didYouMean } from './configuration-positions.ts';
 import { checkResources, checkTakeOver } from './configuration-resources.ts';
 import type { Finding } from './configuration-schema.ts';
@@ -18,14 +19,16 @@ const size = z.union([z.number(), z.string().transform((value) => parseSize(valu
 const items = <Item extends z.ZodType>(item: Item) => z.array(item).catch([]);
 const absentVolume = { name: '', size: 0, 'block-size': 512, paths: {} };
 const absentLog = { size: 0, places: {}, retention: 0, 'retention-size': null };
-const absentNode = { name: '', site: '', replication: '', api: '', nbd: [] };
+const absentNode = { name: '', site: '', replication: '', api: '', nbd: [], iscsi: [] };
 
 const sketch = z
   .object({
     store: z.unknown().optional(),
     sites: items(text),
     nodes: items(
-      z.object({ name: text, site: text, replication: text, api: text, nbd: items(text) }).catch(absentNode),
+      z
+        .object({ name: text, site: text, replication: text, api: text, nbd: items(text), iscsi: items(text) })
+        .catch(absentNode),
     ),
     groups: items(
       z
@@ -73,6 +76,7 @@ export function crossCheck(declared: unknown): readonly Finding[] {
       return checkResources(group, sketched === undefined ? [] : legsOf(sketched), ['groups', index]);
     }),
     ...checkTakeOver(declared),
+    ...checkIscsi(declared),
     ...itemsOf(declared, 'nodes').flatMap((node, index) => checkAgents(node, ['nodes', index])),
   ];
 }
@@ -131,6 +135,11 @@ function* checkAddresses({ nodes }: Sketch): Generator<Finding> {
         use: `nbd[${nbdIndex}]`,
         text: at,
         path: ['nodes', index, 'nbd', nbdIndex],
+      })),
+      ...node.iscsi.map((at, portal) => ({
+        use: `iscsi[${portal}]`,
+        text: at,
+        path: ['nodes', index, 'iscsi', portal],
       })),
     ].flatMap(({ text: at, ...rest }) => {
       const address = parseAddress(at);

@@ -15,12 +15,13 @@ export function toClusterDocument(configuration: Configuration, random: Random):
     cluster,
     version: 1,
     sites: configuration.sites,
-    nodes: configuration.nodes.map(({ name, site, replication, pulse, heartbeat }) => ({
+    nodes: configuration.nodes.map(({ name, site, replication, pulse, heartbeat, iscsi }) => ({
       name,
       site,
       replication: formatAddress(replication),
       pulse: pulse.map(hostPortText),
       heartbeat: heartbeat === null ? null : hostPortText(heartbeat),
+      iscsi: iscsi.map(formatAddress),
     })),
     groups: configuration.groups.map((group) => ({
       name: group.name,
@@ -36,6 +37,7 @@ export function toClusterDocument(configuration: Configuration, random: Random):
       settings: group.settings,
       takeOver: group.takeOver,
       resources: group.resources,
+      iscsi: group.iscsi,
     })),
     pulse: configuration.pulse?.settings ?? null,
   };

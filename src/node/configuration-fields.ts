@@ -118,3 +118,14 @@ export const numberFrom = (what: string, min: number, max: number) =>
   field(`${what} from ${min} to ${max}`, (value) =>
     typeof value === 'number' && value >= min && value <= max ? value : null,
   );
+
+/** Where others find this node: not at port 0. */
+export const reachable = (what: string, example: string) =>
+  field(`${what}, host:port, such as ${example}`, (value) => {
+    const address = readTcp(value);
+    if (address?.port === 0)
+      return new Wrong('port 0 cannot be found by the other nodes; write a port from 1 to 65535');
+    return address;
+  });
+
+export const yesNo = field('true or false', (value) => (typeof value === 'boolean' ? value : null));

@@ -15,12 +15,13 @@ import {
   name,
   oneOf,
   path,
-  readTcp,
+  reachable,
   section,
   show,
   whole,
-  Wrong,
+  yesNo,
 } from './configuration-fields.ts';
+import { command, commandEntry, describeCommand } from './configuration-resources.ts';
 import { didYouMean } from './configuration-positions.ts';
 import type { Finding } from './configuration-schema.ts';
 
@@ -36,15 +37,6 @@ const addressesMax = 8;
 
 const time = duration(20, dayMs, 'from 20ms to 24h');
 const timeOrNone = duration(0, dayMs, 'from 0 to 24h');
-const yesNo = field('true or false', (value) => (typeof value === 'boolean' ? value : null));
-
-const reachable = (what: string, example: string) =>
-  field(`${what}, host:port, such as ${example}`, (value) => {
-    const address = readTcp(value);
-    if (address?.port === 0)
-      return new Wrong('port 0 cannot be found by the other nodes; write a port from 1 to 65535');
-    return address;
-  });
 
 /** Of a node: where it is reached by heartbeats. */
 export const nodePulseFields = {
@@ -75,13 +67,20 @@ const interconnect = section('an interconnect', {
   'baud-rate': whole(300, 4_000_000).optional(),
 });
 
+/** Of the check that a node may be heard; short, for nobody is told anything in the meantime. */
+const checkTimeoutMs = 2000;
+
 export const pulseSchema = section('the pulse', {
   preset: oneOf(['lan', 'wan', 'classic']).optional(),
   'key-file': path.optional(),
   interval: time.optional(),
   timeout: time.optional(),
   probation: timeOrNone.optional(),
-  validity: section('what makes a heartbeat valid', { serial: yesNo.optional(), time: yesNo.optional() }).optional(),
+  validity: section('what makes a heartbeat valid', {
+    serial: yesNo.optional(),
+    time: yesNo.optional(),
+    check: command.optional(),
+  }).optional(),
   'connection-timeout': time.optional(),
   'connection-probation': timeOrNone.optional(),
   'master-timeout': time.optional(),
@@ -141,6 +140,7 @@ function timesOf(declared: DeclaredPulse): PresetSettings {
     validity: {
       serial: validity.serial ?? preset.validity.serial,
       time: validity.time ?? preset.validity.time,
+      ...(validity.check === undefined ? {} : { check: commandEntry(validity.check, checkTimeoutMs) }),
     },
     connectionTimeoutMs: declared['connection-timeout'] ?? preset.connectionTimeoutMs,
     connectionProbationMs: declared['connection-probation'] ?? preset.connectionProbationMs,
@@ -166,14 +166,19 @@ function timesOf(declared: DeclaredPulse): PresetSettings {
 /** As a file would say it, nothing left to defaults. */
 export function describePulse({ settings, keyFile }: PulseConfiguration): unknown {
   const ms = (value: number): string => `${value}ms`;
-  const { presence, link } = settings;
+  const { presence, link, validity } = settings;
+  const { serial, time, check } = validity;
   return {
     preset: settings.preset,
     ...(keyFile === null ? {} : { 'key-file': keyFile }),
     interval: ms(settings.intervalMs),
     timeout: ms(settings.timeoutMs),
     probation: ms(settings.probationMs),
-    validity: settings.validity,
+    validity: {
+      serial,
+      time,
+      ...(check === undefined ? {} : { check: describeCommand(check) }),
+    },
     'connection-timeout': ms(settings.connectionTimeoutMs),
     'connection-probation': ms(settings.connectionProbationMs),
     'master-timeout': ms(settings.masterTimeoutMs),
@@ -224,7 +229,16 @@ function absoluteEnd(text: string, folder: string): string {
 
 const text = z.string().catch('');
 const texts = z.record(z.string(), text).catch({});
-const absentNode = { name: '', data: '', replication: '', api: '', nbd: [], pulse: undefined, heartbeat: '' };
+const absentNode = {
+  name: '',
+  data: '',
+  replication: '',
+  api: '',
+  nbd: [],
+  iscsi: [],
+  pulse: undefined,
+  heartbeat: '',
+};
 
 const sketch = z
   .object({
@@ -251,6 +265,7 @@ const sketch = z
             replication: text,
             api: text,
             nbd: z.array(text).catch([]),
+            iscsi: z.array(text).catch([]),
             pulse: z.array(text).optional().catch([]),
             heartbeat: text,
           })
@@ -327,6 +342,7 @@ function* checkAddresses({ nodes }: Sketch): Generator<Finding> {
       ['replication', node.replication],
       ['api', node.api],
       ...node.nbd.map((at, nbd) => [`nbd[${nbd}]`, at]),
+      ...node.iscsi.map((at, portal) => [`iscsi[${portal}]`, at]),
     ].find(([, at]) => at !== '' && at === node.heartbeat);
     if (taken !== undefined) {
       const message = `${node.heartbeat} is taken by ${taken[0] ?? ''} of the same node; choose another port`;

@@ -30,7 +30,7 @@ const words = list(word, 'words of a command', { min: 1 });
 /** `[program, argument, …]` is short for a command with the usual time-out. */
 const commandWith = <Shape extends z.core.$ZodLooseShape>(what: string, shape: Shape) =>
   z.preprocess((value) => (Array.isArray(value) ? { command: value } : value), section(what, shape));
-const command = commandWith('a command', { command: words, timeout: commandTime.optional() });
+export const command = commandWith('a command', { command: words, timeout: commandTime.optional() });
 
 const address = field('an address with its prefix length, such as 10.0.0.9/24', (value) => {
   const [host = '', prefix, ...rest] = typeof value === 'string' ? value.split('/') : [];
@@ -120,7 +120,7 @@ function forward(error: z.ZodError, context: z.RefinementCtx): void {
 
 type DeclaredCommand = z.infer<typeof command>;
 
-const commandEntry = (declared: DeclaredCommand, timeoutMs: number): CommandEntry => ({
+export const commandEntry = (declared: DeclaredCommand, timeoutMs: number): CommandEntry => ({
   words: declared.command,
   timeoutMs: declared.timeout ?? timeoutMs,
 });
@@ -258,7 +258,10 @@ export function checkTakeOver(declared: unknown): readonly Finding[] {
   });
 }
 
-const describeCommand = ({ words: command, timeoutMs }: CommandEntry) => ({ command, timeout: `${timeoutMs}ms` });
+export const describeCommand = ({ words: command, timeoutMs }: CommandEntry) => ({
+  command,
+  timeout: `${timeoutMs}ms`,
+});
 
 export function describeResources(resources: readonly ResourceEntry[]): unknown {
   return resources.map((resource) =>

@@ -25,6 +25,7 @@ import {
   whole,
   Wrong,
 } from './configuration-fields.ts';
+import { groupIscsiSchema, nodeIscsiField } from './configuration-iscsi.ts';
 import { nodePulseFields, pulseSchema } from './configuration-pulse.ts';
 import { resourceSchema, takeOverSchema } from './configuration-resources.ts';
 import { storeSchema } from './configuration-store.ts';
@@ -126,6 +127,7 @@ const group = section('a group', {
   settings: settings.optional(),
   'take-over': takeOverSchema.optional(),
   resources: list(resourceSchema, 'resources', { min: 0 }).optional(),
+  iscsi: groupIscsiSchema.optional(),
 });
 
 const node = section('a node', {
@@ -136,6 +138,7 @@ const node = section('a node', {
   connections: whole(1, 16).optional(),
   api,
   nbd: list(nbdAddress, 'addresses', { min: 1 }),
+  iscsi: nodeIscsiField,
   ...nodePulseFields,
   agents: agentsSchema.optional(),
 });

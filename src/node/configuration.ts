@@ -11,6 +11,7 @@ import { formatAddress, type Address, type HostPort } from '../base/network.ts';
 import {
   defaultGroupSettings,
   type GroupSettings,
+  type IscsiEntry,
   type LogEntry,
   type MirrorMode,
   type ResourceEntry,
@@ -19,6 +20,7 @@ import {
 import { agentsConfiguration, describeAgents, type AgentsConfiguration } from './configuration-agents.ts';
 import { alertsConfiguration, describeAlerts, type AlertsConfiguration } from './configuration-alerts.ts';
 import { crossCheck } from './configuration-checks.ts';
+import { describeIscsi, iscsiEntry } from './configuration-iscsi.ts';
 import { positionOf } from './configuration-positions.ts';
 import {
   automaticByDefault,
@@ -62,6 +64,8 @@ export interface NodeConfiguration {
   /** Where it is reached by heartbeats: UDP, each on a path of its own; TCP, for heartbeat mirrors to it. */
   readonly pulse: readonly HostPort[];
   readonly heartbeat: HostPort | null;
+  /** Its iSCSI portals. */
+  readonly iscsi: readonly TcpAddress[];
   /** Where it listens for application agents. */
   readonly agents: AgentsConfiguration;
 }
@@ -76,6 +80,7 @@ export interface GroupConfiguration {
   readonly settings: GroupSettings;
   readonly takeOver: TakeOverSettings;
   readonly resources: readonly ResourceEntry[];
+  readonly iscsi: IscsiEntry;
 }
 
 export interface VolumeConfiguration {
@@ -188,6 +193,7 @@ export function describeConfiguration(configuration: Configuration): unknown {
       nbd: node.nbd.map(formatAddress),
       ...(node.pulse.length === 0 ? {} : { pulse: node.pulse.map(hostPortText) }),
       ...(node.heartbeat === null ? {} : { heartbeat: hostPortText(node.heartbeat) }),
+      ...(node.iscsi.length === 0 ? {} : { iscsi: node.iscsi.map(formatAddress) }),
       agents: describeAgents(node.agents),
     })),
     groups: configuration.groups.map((group) => ({
@@ -215,6 +221,7 @@ export function describeConfiguration(configuration: Configuration): unknown {
       },
       'take-over': describeTakeOver(group.takeOver),
       resources: describeResources(group.resources),
+      iscsi: describeIscsi(group.iscsi),
     })),
     alerts: describeAlerts(configuration.alerts),
   };
@@ -245,6 +252,7 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
       nbd: node.nbd.map((at) => (at.kind === 'unix' ? { kind: 'unix', path: resolve(folder, at.path) } : at)),
       pulse: (node.pulse ?? []).map(({ host, port }) => ({ host, port })),
       heartbeat: node.heartbeat === undefined ? null : { host: node.heartbeat.host, port: node.heartbeat.port },
+      iscsi: node.iscsi ?? [],
       agents: agentsConfiguration(node.agents, resolve(folder, node.data), folder),
     })),
     groups: (declared.groups ?? []).map((group) => {
@@ -276,6 +284,7 @@ function withPaths(declared: DeclaredConfiguration, file: string): Configuration
         },
         takeOver: takeOverSettings(group['take-over'], automaticByDefault(declared)),
         resources: group.resources ?? [],
+        iscsi: iscsiEntry(group.iscsi, folder),
       };
     }),
     alerts: alertsConfiguration(declared.alerts, folder),

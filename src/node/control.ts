@@ -10,11 +10,13 @@ import type { ClusterDocument, LogEntry, MirrorMode } from '../store/document.ts
 import type { AgentControl } from './agent-control.ts';
 import type { AlertControl } from './alert-control.ts';
 import type { DrillControl } from './drill-control.ts';
+import type { IscsiControl } from './iscsi-control.ts';
 import type { HeartbeatMirrorControl } from './mirror-control.ts';
 import type { ResourceControlMethods } from './resource-status.ts';
 import type { PulseControl } from './pulse-control.ts';
 
-export interface NodeControl extends AgentControl, PulseControl, ResourceControlMethods, AlertControl, DrillControl {
+export interface NodeControl
+  extends AgentControl, PulseControl, ResourceControlMethods, AlertControl, DrillControl, IscsiControl {
   readonly nodeName: string;
   readonly heartbeatMirrors: HeartbeatMirrorControl;
   status(): Promise<ClusterStatus>;

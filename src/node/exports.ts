@@ -59,7 +59,8 @@ export class NodeExports implements ExportCatalogue {
   }
 }
 
-function hostVolume({ name, wwid, sizeBytes, blockSizeBytes, index }: VolumeEntry, owner: Owner): HostVolume {
+/** The volume's way to its owner; what it completes after the owner has let go is `moved`. */
+export function hostVolume({ name, wwid, sizeBytes, blockSizeBytes, index }: VolumeEntry, owner: Owner): HostVolume {
   return {
     name,
     wwid,

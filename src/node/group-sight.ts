@@ -15,7 +15,7 @@ export interface GroupSight {
   readonly stalled: string | null;
   /** The copy here cannot be opened. */
   readonly closed: FailedVolumes | null;
-  /** The copy here failed at its medium. */
+  /** The copy here failed, and not by what its disk reported, which is in `disks`: one failure is told once. */
   readonly fault: FailedVolumes | null;
   /** The copy here is older than it once was (R9). */
   readonly wentBack: FailedVolumes | null;
@@ -24,6 +24,8 @@ export interface GroupSight {
   /** Where there was no room. */
   readonly full: { readonly path: string; readonly reason: string } | null;
   readonly splitBrain: string | null;
+  /** At its owner: what the last opening may have lost. */
+  readonly missing: string | null;
   /** Of the log, at its owner. */
   readonly log: { readonly isFull: boolean; readonly reason: string } | null;
   /** Copies that lack more than they may, at the owner. */
@@ -45,7 +47,7 @@ export interface GroupSightContext {
 }
 
 export function sightOf(group: Group, context: GroupSightContext): GroupSight {
-  const { name, record, role, problem, leg, owner, entry } = group;
+  const { name, record, role, problem, leg, owner, entry, missing } = group;
   const { node, stalled, pathOf } = context;
   const fault = leg?.fault ?? null;
   const paths = entry.volumes.map((volume) => ({ volume: volume.name, path: pathOf(volume) }));
@@ -61,7 +63,7 @@ export function sightOf(group: Group, context: GroupSightContext): GroupSight {
     owned: record?.owner === node,
     stalled,
     closed: role === 'closed' && problem !== null ? failed(problem) : null,
-    fault: fault === null ? null : failed(fault.detail),
+    fault: fault === null || isOfMedium(fault) ? null : failed(fault.detail),
     wentBack: role === 'frozen' && wentBack !== null ? failed(wentBack) : null,
     disks: failedDisks(group, context, paths),
     full: fullDisk(group, context, paths),
@@ -69,7 +71,8 @@ export function sightOf(group: Group, context: GroupSightContext): GroupSight {
       group.exchange?.split != null || (role === 'frozen' && wentBack === null)
         ? (group.exchange?.obstacle ?? problem ?? 'it is frozen')
         : null,
-    log: logSight(group, behind),
+    missing: role === 'primary' ? missing : null,
+    log: logSight(group),
     copies: behind && role === 'primary' ? copiesBehind(group, context.describe()) : [],
   };
 }
@@ -78,14 +81,17 @@ type Paths = readonly { readonly volume: string; readonly path: string }[];
 
 /** Faults that a medium itself reported; that a file is gone or may not be written is none of the disk's. */
 const mediumFaults: readonly string[] = ['readFailed', 'writeFailed', 'flushFailed'];
+const isOfMedium = ({ kind }: { readonly kind: string }): boolean => mediumFaults.includes(kind);
 
 function failedDisks({ name, leg, owner }: Group, { node }: GroupSightContext, paths: Paths): GroupSight['disks'] {
   const disks: { path: string; reason: string }[] = [];
   for (const fault of [leg?.fault ?? null, owner?.readFault ?? null]) {
-    if (fault === null || !mediumFaults.includes(fault.kind)) continue;
-    const path = paths.find((one) => fault.detail.includes(one.path))?.path ?? paths[0]?.path ?? name;
+    if (fault === null || !isOfMedium(fault)) continue;
+    const { path, volume } = paths.find((one) => fault.detail.includes(one.path)) ??
+      paths[0] ?? { path: name, volume: name };
     if (disks.some((disk) => disk.path === path)) continue;
-    disks.push({ path, reason: `the disk of ${path} at ${node} reported: ${fault.detail}` });
+    const use = fault === leg?.fault ? `the copy of volume ${volume} there cannot be used; ` : '';
+    disks.push({ path, reason: `${use}the disk of ${path} at ${node} reported: ${fault.detail}` });
   }
   const log = owner?.log ?? null;
   const status = log?.status() ?? null;
@@ -112,13 +118,14 @@ function fullDisk({ name, leg, owner }: Group, context: GroupSightContext, paths
   return { path, reason: `no room for volumes of group ${name} at ${node} (${path}): hosts got errors` };
 }
 
-function logSight({ owner }: Group, behind: boolean): GroupSight['log'] {
+function logSight({ owner }: Group): GroupSight['log'] {
   const log = owner?.log ?? null;
   if (owner === null || log === null || log.problem !== null) return null;
   if (owner.holds.has('log'))
     return { isFull: true, reason: `it is full, hosts wait: ${log.status()?.reason ?? 'no space'}` };
-  // How an earlier outage ended is of no interest once every copy has caught up.
-  if (log.endReason !== null && behind)
+  // How it ended in an earlier outage is of no interest once every copy has caught up, nor in the grace time of the next.
+  const isMissed = owner.legs.some(({ recordClass }) => recordClass === 'behind');
+  if (log.endReason !== null && isMissed)
     return { isFull: true, reason: `it has ended, change bits remember the rest: ${log.endReason}` };
   return log.warning === null ? null : { isFull: false, reason: log.warning };
 }

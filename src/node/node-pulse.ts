@@ -2,6 +2,7 @@
  * The engine's side of the pulse: starts it as the cluster document says, keeps its status table over restarts, installs
  * heartbeat mirrors, and has it say what this node is. Which thread it beats in is the host's affair.
  */
+import type { Commands } from '../agent/commands.ts';
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
@@ -10,10 +11,12 @@ import { MirrorInstaller } from '../pulse/installer.ts';
 import type { Indication } from '../pulse/indication.ts';
 import type { ControlMessage } from '../pulse/message.ts';
 import type { SpokenWord } from '../pulse/service.ts';
+import type { PulseSettings } from '../pulse/settings.ts';
 import type { PulseSnapshot } from '../pulse/snapshot.ts';
 import { decodeTable, encodeTable, type StatusTable } from '../pulse/status-table.ts';
 import type { ClusterDocument } from '../store/document.ts';
 import { defaultLeaseTtlMs } from '../store/lease.ts';
+import { PeerChecks } from './peer-checks.ts';
 import { defaultStallMs } from './progress.ts';
 import type { PulseAsked } from './pulse-control.ts';
 import type { PulseConfiguration, PulseHost } from './pulse-host.ts';
@@ -32,6 +35,8 @@ export interface NodePulseContext {
   readonly linkHeard: () => ReadonlyMap<string, number>;
   /** What this node says of itself now. */
   readonly word: () => Omit<SpokenWord, 'leaving'>;
+  /** Null: no programs can be run here, and nodes are not checked by any (HM-7). */
+  readonly commands: Commands | null;
   /** Where the document has no pulse. */
   readonly leaseTtlMs?: number;
   readonly leaseAcquired: (leaseId: string) => void;
@@ -52,6 +57,7 @@ export class NodePulse {
   #saving: Promise<void> = Promise.resolve();
   #said = '';
   #telling: Timer | null = null;
+  #checks: PeerChecks | null = null;
   readonly #muted = new Map<string, string>();
 
   constructor(context: NodePulseContext) {
@@ -126,6 +132,23 @@ export class NodePulse {
     if (pulse === null) return;
     await this.mirrors.start(pulse.mirrors);
     this.#tell(pulse.intervalMs);
+    this.#checks = this.#makeChecks(pulse);
+  }
+
+  /** HM-7. */
+  #makeChecks({ validity, intervalMs }: PulseSettings): PeerChecks | null {
+    const { environment, commands, node, document } = this.#context;
+    if (validity.check === undefined || commands === null) return null;
+    return new PeerChecks({
+      clock: environment.clock,
+      commands,
+      node,
+      others: () => document().nodes.flatMap(({ name }) => (name === node ? [] : [name])),
+      check: validity.check,
+      everyMs: intervalMs,
+      checked: (peer, problem) => this.#asking({ kind: 'checked', peer, problem }, `check of ${peer}`),
+      output: (peer, text) => environment.log.info(`check of ${peer}: ${text.trimEnd()}`),
+    });
   }
 
   /** The document has changed: new mirrors are adopted; other settings of the pulse hold from the next start. */
@@ -166,6 +189,7 @@ export class NodePulse {
 
   async stop(): Promise<void> {
     this.#telling?.cancel();
+    this.#checks?.stop();
     this.mirrors.close();
     await this.#context.host.stop();
     await this.#saving;

@@ -72,6 +72,8 @@ import { Conditions, type LinkSight } from './conditions.ts';
 import { DataPathWatch } from './data-path.ts';
 import { DrillControlPart, type DrillList, type DrillRequest } from './drill-control.ts';
 import { NodeExports } from './exports.ts';
+import { IscsiControlPart, type IscsiSessionList, type IscsiTargetList, type OwnIscsi } from './iscsi-control.ts';
+import { HostGroups, reserveMethod } from './host-groups.ts';
 import { FrameRouter } from './frames.ts';
 import { sightOf } from './group-sight.ts';
 import { LogControl } from './log-control.ts';
@@ -139,9 +141,13 @@ const groupAndNode = z.object({ group: z.string(), node: z.string() });
 export class Node implements NodeControl {
   readonly nodeName: string;
   readonly exports: NodeExports;
+  /** For servers whose hosts stay connected while a group moves. */
+  readonly hostGroups: HostGroups;
   readonly heartbeatMirrors: MirrorControl;
   /** How hosts reach this node; set by who binds the servers. */
   exportBases: readonly string[] = [];
+  /** Its iSCSI server; set by who binds it, null where there is none. */
+  ownIscsi: OwnIscsi | null = null;
 
   readonly #options: NodeOptions;
   readonly #environment: Environment;
@@ -153,6 +159,7 @@ export class Node implements NodeControl {
   readonly #drills: DrillControlPart;
   readonly #resources: ResourceControl | null;
   readonly #alertControl: AlertControlPart;
+  readonly #iscsi: IscsiControlPart;
   #alerts: Alerts | null = null;
   readonly #pulseControl: PulseControlPart;
   readonly #leases = new Map<string, LeaseObserver>();
@@ -193,6 +200,13 @@ export class Node implements NodeControl {
     this.#incarnation = randomHex(options.environment.random, 16);
     this.#conditions = new Conditions(options.name);
     this.exports = new NodeExports(this.#groups);
+    this.hostGroups = new HostGroups({
+      node: options.name,
+      environment: options.environment,
+      groups: this.#groups,
+      document: () => this.#document,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+    });
     this.#router = new FrameRouter(this.#groups);
     this.#logs = new LogControl({
       node: options.name,
@@ -215,6 +229,7 @@ export class Node implements NodeControl {
       ...(options.leaseTtlMs === undefined ? {} : { leaseTtlMs: options.leaseTtlMs }),
       linkHeard: () => this.#linkHeard(),
       word: () => this.#word(),
+      commands: options.resources?.commands ?? null,
       leaseAcquired: () => {
         for (const group of this.#groups.values()) group.leaseAcquired();
       },
@@ -262,6 +277,12 @@ export class Node implements NodeControl {
       mute: (reason) => this.#pulse.mute('agent', reason),
       stalled: (group) => this.#dataPath.reasonOf(group),
     });
+    this.#iscsi = new IscsiControlPart({
+      node: options.name,
+      otherNodes: () => this.#document.nodes.flatMap(({ name }) => (name === this.nodeName ? [] : [name])),
+      own: () => this.ownIscsi,
+      request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
+    });
     this.#alertControl = new AlertControlPart({
       node: options.name,
       otherNodes: () => this.#document.nodes.flatMap(({ name }) => (name === this.nodeName ? [] : [name])),
@@ -285,6 +306,11 @@ export class Node implements NodeControl {
       pulse: () => this.#pulse.asked,
       request: (node, method, params, timeoutMs) => this.#request(node, method, params, timeoutMs),
     });
+  }
+
+  #exportsOf(group: string, volume: string, index: number): readonly string[] {
+    const nbd = this.exportBases.map((base) => exportUri(base, volume));
+    return [...nbd, ...(this.ownIscsi?.exportsOf(group, index) ?? [])];
   }
 
   get groups(): ReadonlyMap<string, Group> {
@@ -381,6 +407,7 @@ export class Node implements NodeControl {
       cluster: this.#document.cluster,
       folder: `${dataFolder}/alerts`,
       ...alerts,
+      silenceMs: this.#document.pulse?.timeoutMs ?? 0,
       heardNodes: () => heardNodes(this.#pulse.snapshot),
       spread: (indication) => this.#pulse.indicate(indication),
     });
@@ -545,6 +572,7 @@ export class Node implements NodeControl {
       this.#groups.delete(name);
       void this.#dropGroup(group);
     }
+    this.hostGroups.documentChanged();
   }
 
   async #changeGroup(group: Group, entry: GroupEntry): Promise<void> {
@@ -602,6 +630,7 @@ export class Node implements NodeControl {
         newId: (group, replaces) => this.#router.newId(group, replaces),
         forgetId: (id) => this.#router.forget(id),
         event: (group, kind, message) => this.#event(group, kind, message),
+        changed: () => this.hostGroups.changed(entry.name),
         ...(this.#agreement === null ? {} : { storeless: { heard: (node) => this.#heard(node) } }),
         ...(this.#resources === null ? {} : { service: this.#resources }),
       },
@@ -792,6 +821,10 @@ export class Node implements NodeControl {
         return { node: this.#nodeStatus(), groups: this.#groupStatuses() };
       case 'node.present':
         return this.nodeName;
+      case 'iscsi.targets':
+      case 'iscsi.sessions':
+      case 'iscsi.disconnect':
+        return this.#iscsi.called(method, params);
       case acknowledgeMethod:
         return this.#alertControl.called(params);
       case 'agent.decisions':
@@ -809,6 +842,8 @@ export class Node implements NodeControl {
       case 'node.refresh':
         await this.#refreshDocument();
         return null;
+      case reserveMethod:
+        return this.hostGroups.called(params);
       case 'group.look':
         this.#groups.get(groupName.parse(params).group)?.look();
         return null;
@@ -905,6 +940,11 @@ export class Node implements NodeControl {
       }),
       notes,
     };
+  }
+
+  /** As far as this node knows. */
+  get currentDocument(): ClusterDocument {
+    return this.#document;
   }
 
   document(): Promise<ClusterDocument> {
@@ -1044,6 +1084,18 @@ export class Node implements NodeControl {
       return this.#request(keep, 'group.resolve', request, moveTimeoutMs) as Promise<ResolveResult>;
     if (group === undefined) throw new HoldfastError('E_REFUSED', `group ${name}: ${keep} has no copy of it`);
     return group.moves.resolve(yes).then((resolved) => ({ group: name, kept: keep, ...resolved }));
+  }
+
+  iscsiTargets(): Promise<IscsiTargetList> {
+    return this.#iscsi.iscsiTargets();
+  }
+
+  iscsiSessions(): Promise<IscsiSessionList> {
+    return this.#iscsi.iscsiSessions();
+  }
+
+  disconnectIscsi(request: { readonly node: string; readonly session: number }): Promise<void> {
+    return this.#iscsi.disconnectIscsi(request);
   }
 
   listAlerts(request: { all: boolean }): Promise<AlertList> {
@@ -1299,7 +1351,7 @@ export class Node implements NodeControl {
       leaseValid: this.#lease.isValid(),
       leaseReason: this.#lease.reason,
       storeProblem: this.#storeProblem,
-      exportBases: this.exportBases,
+      exportsOf: (name, volume, index) => this.#exportsOf(name, volume, index),
       throughput: this.#ratesOf(group).rates,
       reachable: (node) => {
         const { state, reason } = this.#links?.reachable(node) ?? { state: 'down', reason: null };

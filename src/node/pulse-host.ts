@@ -98,6 +98,8 @@ export type PulseQuestion =
   | { readonly kind: 'use'; readonly change: UseChange }
   | { readonly kind: 'addChannel'; readonly channel: ChannelSpec }
   | { readonly kind: 'removeChannel'; readonly id: string }
+  /** HM-7: the user's check has ended; null: the node has passed. */
+  | { readonly kind: 'checked'; readonly peer: string; readonly problem: string | null }
   | {
       readonly kind: 'sendControl';
       readonly to: string;
@@ -118,6 +120,7 @@ export interface PulseAnswers {
   readonly use: UseResult;
   readonly addChannel: null;
   readonly removeChannel: null;
+  readonly checked: null;
   readonly sendControl: null;
   readonly configure: null;
   readonly leave: null;

@@ -16,7 +16,7 @@ import { NetworkChannel } from '../pulse/network-channel.ts';
 import { Pulse } from '../pulse/pulse.ts';
 import type { ChannelEntry, PulseEvents, PulseService } from '../pulse/service.ts';
 import type { HeartbeatMirror, Interconnect } from '../pulse/settings.ts';
-import { encodeTable } from '../pulse/status-table.ts';
+import { sealTable } from '../pulse/status-table.ts';
 import type { ChannelSpec, PulseConfiguration, PulseLocal, PulseMaker } from './pulse-host.ts';
 
 interface Making {
@@ -69,7 +69,7 @@ export class NodePulseMaker implements PulseMaker {
         ],
         table,
       },
-      this.#watched(events),
+      this.#watched(events, keyOf(local)),
     );
     return listener === null ? pulse : closingAfter(pulse, listener);
   }
@@ -82,13 +82,13 @@ export class NodePulseMaker implements PulseMaker {
   }
 
   /** HM-5: the status table is kept on every mirrored volume that this node writes. */
-  #watched(events: PulseEvents): PulseEvents {
+  #watched(events: PulseEvents, key: Uint8Array): PulseEvents {
     return {
       changed: (snapshot) => events.changed(snapshot),
       indicated: (indication, from) => events.indicated(indication, from),
       control: (from, message) => events.control(from, message),
       tableChanged: (table) => {
-        const bytes = new TextEncoder().encode(encodeTable(table));
+        const bytes = sealTable(table, key);
         // Where it cannot be written the channel itself is at fault, and says so.
         for (const source of this.#sources.values()) source.writeTable(bytes).catch(() => {});
         events.tableChanged(table);

@@ -120,6 +120,9 @@ export class PulseSide {
       case 'removeChannel':
         await this.#mustBeat().removeChannel(question.id);
         return null;
+      case 'checked':
+        this.#mustBeat().checked(question.peer, question.problem);
+        return null;
       case 'sendControl':
         await this.#mustBeat().sendControl(question.to, question.message, question.limitMs);
         return null;

@@ -7,6 +7,7 @@ import { lockPath } from '../block/lock.ts';
 import { NodeDeviceProvider } from '../block/node-device-provider.ts';
 import { sparseSupport } from '../block/sparse.ts';
 import { NbdServer } from '../hosts/nbd/server.ts';
+import { NodeIscsi } from './iscsi.ts';
 import { createSinks } from './alert-sinks/create-sinks.ts';
 import { nodeConfiguration, type Configuration } from './configuration.ts';
 import { toClusterDocument } from './configuration-document.ts';
@@ -28,6 +29,7 @@ export interface RunningNode {
   /** Resolves when the node has ended, of itself or by `stop`. */
   readonly stopped: Promise<void>;
   readonly nbdAddresses: readonly string[];
+  readonly iscsiAddresses: readonly string[];
   readonly apiAddress: string;
 }
 
@@ -104,6 +106,17 @@ export async function runNode(options: {
     throw error;
   }
   node.exportBases = nbdAddresses.map(exportBase);
+  const iscsi = new NodeIscsi(environment, node);
+  let iscsiAddresses: Address[];
+  try {
+    iscsiAddresses = await iscsi.listen(own.iscsi);
+  } catch (error) {
+    await node.stop();
+    await Promise.all([nbd.close(), iscsi.close()]);
+    await lock.release();
+    throw error;
+  }
+  node.ownIscsi = iscsi;
   let ended = (): void => {};
   const stopped = new Promise<void>((resolve) => (ended = resolve));
   let stopping: Promise<void> | null = null;
@@ -112,13 +125,14 @@ export async function runNode(options: {
     stop: () => {
       stopping ??= node
         .stop()
-        .then(() => nbd.close())
+        .then(() => Promise.all([nbd.close(), iscsi.close()]))
         .then(() => lock.release())
         .then(ended);
       return stopping;
     },
     stopped,
     nbdAddresses: nbdAddresses.map(formatAddress),
+    iscsiAddresses: iscsiAddresses.map(formatAddress),
     apiAddress: formatAddress(own.api),
   };
 }

@@ -1,10 +1,12 @@
 /** The cluster document as the store has it: read, and held against what a file declares. */
 import {
   defaultGroupSettings,
+  defaultIscsi,
   defaultTakeOverSettings,
   type ClusterDocument,
   type GroupEntry,
   type GroupSettings,
+  type IscsiEntry,
   type LogEntry,
   type NodeEntry,
   type ResourceEntry,
@@ -14,14 +16,15 @@ import type { PulseSettings } from '../pulse/settings.ts';
 import { withPresetDefaults } from './configuration-pulse.ts';
 
 /** What an older version of the program wrote lacks the keys that came later. */
-type StoredGroup = Omit<GroupEntry, 'log' | 'settings' | 'takeOver' | 'resources'> & {
+type StoredGroup = Omit<GroupEntry, 'log' | 'settings' | 'takeOver' | 'resources' | 'iscsi'> & {
   readonly log?: LogEntry | null;
   readonly settings: Partial<GroupSettings>;
   readonly takeOver?: Partial<TakeOverSettings>;
   readonly resources?: readonly ResourceEntry[];
+  readonly iscsi?: Partial<IscsiEntry>;
 };
 
-type StoredNode = Omit<NodeEntry, 'pulse' | 'heartbeat'> & Partial<NodeEntry>;
+type StoredNode = Omit<NodeEntry, 'pulse' | 'heartbeat' | 'iscsi'> & Partial<NodeEntry>;
 
 type StoredDocument = Omit<ClusterDocument, 'groups' | 'nodes' | 'pulse'> & {
   readonly nodes: readonly StoredNode[];
@@ -38,8 +41,14 @@ export function parseDocument(text: string): ClusterDocument {
     settings: { ...defaultGroupSettings, ...group.settings },
     takeOver: { ...defaultTakeOverSettings, ...group.takeOver },
     resources: group.resources ?? [],
+    iscsi: { ...defaultIscsi, ...group.iscsi },
   }));
-  const nodes = stored.nodes.map((node) => ({ pulse: [], heartbeat: null, ...node }));
+  const nodes = stored.nodes.map((node) => ({
+    ...node,
+    pulse: node.pulse ?? [],
+    heartbeat: node.heartbeat ?? null,
+    iscsi: node.iscsi ?? [],
+  }));
   return { ...stored, nodes, groups, pulse: stored.pulse == null ? null : withPresetDefaults(stored.pulse) };
 }
 
@@ -51,7 +60,7 @@ export function differs(stored: ClusterDocument, declared: ClusterDocument): boo
       document.sites,
       document.nodes,
       document.pulse,
-      document.groups.map(({ name, preferredOwner, volumes, legs, log, settings, takeOver, resources }) => [
+      document.groups.map(({ name, preferredOwner, volumes, legs, log, settings, takeOver, resources, iscsi }) => [
         name,
         preferredOwner,
         volumes.map(({ name: volume, sizeBytes, blockSizeBytes, paths }) => [
@@ -65,6 +74,7 @@ export function differs(stored: ClusterDocument, declared: ClusterDocument): boo
         settings,
         takeOver,
         resources,
+        iscsi,
       ]),
     ]);
   return shape(stored) !== shape(declared);

@@ -2,9 +2,11 @@
 import { HoldfastError } from '../base/errors.ts';
 import {
   defaultGroupSettings,
+  defaultIscsi,
   defaultTakeOverSettings,
   type ClusterDocument,
   type GroupEntry,
+  type IscsiEntry,
   type MirrorMode,
   type VolumeEntry,
 } from '../store/document.ts';
@@ -54,6 +56,7 @@ export function withVolume(
     settings: defaultGroupSettings,
     takeOver: defaultTakeOverSettings,
     resources: [],
+    iscsi: defaultIscsi,
   };
   return { ...document, groups: [...document.groups, group] };
 }
@@ -78,7 +81,16 @@ export function withoutVolume(document: ClusterDocument, name: string): ClusterD
   const groups = document.groups.flatMap((group) => {
     const volumes = group.volumes.filter((volume) => volume.name !== name);
     if (volumes.length === group.volumes.length) return [group];
-    return volumes.length === 0 ? [] : [{ ...group, volumes }];
+    return volumes.length === 0 ? [] : [{ ...group, volumes, iscsi: withoutName(group.iscsi, name) }];
   });
   return { ...document, groups };
+}
+
+/** One created by that name later is another volume: nobody sees it before the document says so. */
+function withoutName(iscsi: IscsiEntry, name: string): IscsiEntry {
+  const { hosts } = iscsi;
+  if (hosts === null) return iscsi;
+  const seen = (volumes: readonly string[] | null): readonly string[] | null =>
+    volumes?.filter((volume) => volume !== name) ?? null;
+  return { ...iscsi, hosts: hosts.map((host) => ({ ...host, volumes: seen(host.volumes) })) };
 }

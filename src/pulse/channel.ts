@@ -27,6 +27,8 @@ export interface ChannelEvents {
    * that is over. A faulty channel proves nothing by its silence (AS-6, HM-11).
    */
   fault(problem: string | null): void;
+  /** By a mirror, at its target: its volume has another status table of the source (HM-5). */
+  tableArrived?(): void;
 }
 
 /** Of one message: a UDP datagram that is not cut up anywhere. */

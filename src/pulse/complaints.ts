@@ -6,7 +6,7 @@
 import type { Clock } from '../base/clock.ts';
 import { formatDuration } from '../base/units.ts';
 import type { ChannelState } from './channel-state.ts';
-import type { ChannelKind } from './channel.ts';
+import type { Channel, ChannelKind } from './channel.ts';
 import type { AlertCode, AlertLevel, Component, Indication } from './indication.ts';
 import type { Heard, PeerSnapshot, PulseSnapshot } from './snapshot.ts';
 
@@ -24,6 +24,7 @@ interface Condition {
   readonly id: string;
   readonly code: AlertCode;
   readonly level: AlertLevel;
+  readonly about?: string | undefined;
   readonly text: string;
 }
 
@@ -51,7 +52,7 @@ export class Complaints {
   look(snapshot: PulseSnapshot, channels: readonly ChannelState[]): void {
     const found = [
       ...channels.flatMap(({ channel, device, fault }): Condition[] =>
-        fault === null ? [] : conditionsOf(channel.kind, `${channel.id} at ${device}`, fault),
+        fault === null ? [] : conditionsOf(channel.kind, `${channel.id} at ${device}`, fault, farEndOf(channel)),
       ),
       ...snapshot.peers.flatMap(silences),
       ...pathConditions(snapshot),
@@ -75,8 +76,14 @@ export class Complaints {
 
 const keyOf = ({ component, id, code }: Condition): string => JSON.stringify([component, id, code]);
 
-const conditionsOf = (kind: ChannelKind, id: string, text: string): Condition[] =>
-  kind === 'link' ? [] : [{ component: kind, id, ...codeOf[kind], text }];
+const conditionsOf = (kind: ChannelKind, id: string, text: string, about: string | undefined): Condition[] =>
+  kind === 'link' ? [] : [{ component: kind, id, ...codeOf[kind], about, text }];
+
+/** Of a channel with one other node. */
+function farEndOf({ targets, sources }: Channel): string | undefined {
+  const [one, ...more] = new Set([...targets, ...sources]);
+  return more.length === 0 ? one : undefined;
+}
 
 function silences({ node, heard, said }: PeerSnapshot): Condition[] {
   // Nothing is missed of a node that said it would stop (AS-7).
@@ -84,7 +91,12 @@ function silences({ node, heard, said }: PeerSnapshot): Condition[] {
   const used = heard.filter(({ enable }) => enable !== 'DISABLE');
   const silent = used.filter(({ hearing }) => hearing === 'silent' || hearing === 'probation');
   return silent.flatMap((one) =>
-    conditionsOf(one.kind, `${one.channel} from ${node}`, `${node} is not heard by ${one.channel}, ${sinceOf(one)}`),
+    conditionsOf(
+      one.kind,
+      `${one.channel} from ${node}`,
+      `${node} is not heard by ${one.channel}, ${sinceOf(one)}`,
+      node,
+    ),
   );
 }
 
@@ -103,7 +115,7 @@ function pathConditions({ node, peers }: PulseSnapshot): Condition[] {
     const isAlone = others.length > 0 && others.every(({ enable }) => enable !== 'ENABLE');
     if (!isHeard || !isAlone) return [];
     const text = `${peer.node} is heard by the network alone: ${others.map(({ channel }) => channel).join(', ')} do not work`;
-    return [{ ...shared, code: 'heartbeat-only-network', level: 'SERIOUS', text }];
+    return [{ ...shared, code: 'heartbeat-only-network', level: 'SERIOUS', about: peer.node, text }];
   });
 }
 

@@ -15,6 +15,8 @@ export interface Indication {
   readonly group: string | null;
   /** Wall clock, when it was first seen. */
   readonly atMs: number;
+  /** The node without which this cannot be well, such as the other end of a link: while it is silent, this is no news. */
+  readonly about?: string | undefined;
   /** A sentence for people: what, since when, and which numbers. */
   readonly text: string;
   /** The condition has ended. */
@@ -64,6 +66,7 @@ export const alertCodes = [
   'copy-behind',
   'log-filling',
   'clock-step',
+  'loss-stated',
   'test',
 ] as const;
 

@@ -136,6 +136,7 @@ const indication = z.object({
   node: name,
   group: name.nullable(),
   atMs: clockMs,
+  about: name.optional(),
   text: z.string().max(indicationTextMax),
   over: z.boolean(),
 });

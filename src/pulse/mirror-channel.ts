@@ -45,7 +45,10 @@ export interface MirrorSourceOptions extends MirrorOptions {
   readonly closed?: () => void;
 }
 
-/** The status table on the mirrored volume (HM-5), which a new master picks up: at the target, as the source wrote it. */
+/**
+ * The status table on the mirrored volume (HM-5), sealed by its writer: at the target, as the source wrote it. A new master
+ * picks it up from there.
+ */
 export interface MirrorTable {
   /** As last written to or read from this node's backing store; null: never. */
   readTable(): Promise<Uint8Array | null>;
@@ -211,6 +214,7 @@ export class MirrorTargetChannel implements Channel, MirrorTable {
         case 'written':
           answer(null);
           if (region === 'message') this.#events?.received(outcome.slot.payload, remote);
+          else this.#events?.tableArrived?.();
           return;
         case 'failed':
           return answer(outcome.problem);

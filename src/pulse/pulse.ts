@@ -15,6 +15,7 @@ import type { Channel } from './channel.ts';
 import { Complaints } from './complaints.ts';
 import type { Indication } from './indication.ts';
 import { masterOf } from './masters.ts';
+import type { MirrorTable } from './mirror-channel.ts';
 import { encodeHeartbeat, nextSerial, type ControlMessage, type Heartbeat } from './message.ts';
 import type { PulsePath } from './network-channel.ts';
 import { ChannelState } from './channel-state.ts';
@@ -32,7 +33,16 @@ import type {
   UseResult,
 } from './service.ts';
 import type { Enable, Heard, NodeWord, PeerSnapshot, PulseSnapshot } from './snapshot.ts';
-import { advance, emptyTable, mirrorRow, type StatusTable, type TableEvent } from './status-table.ts';
+import {
+  advance,
+  chosen,
+  emptyTable,
+  mirrorRow,
+  openTable,
+  pickedUp,
+  type StatusTable,
+  type TableEvent,
+} from './status-table.ts';
 import { applyUse, isChosen, pathsLeft, readUseMessage, useMessage, type UseContext } from './use.ts';
 
 interface Peer {
@@ -68,7 +78,7 @@ export class Pulse implements PulseService {
   readonly #startedWallMs: number;
   readonly #tickMs: number;
   /** Mirrors that the user has disabled, whether installed now or not. */
-  readonly #disabledMirrors: ReadonlySet<string>;
+  readonly #disabledMirrors: Set<string>;
   /** By site. */
   readonly #masters = new Map<string, Master>();
   #startedMs: number;
@@ -132,7 +142,7 @@ export class Pulse implements PulseService {
     const choices = (table?.list ?? []).filter((row) => row?.status === 'DISABLE');
     this.#disabledMirrors = new Set(choices.flatMap((row) => row?.name ?? []));
     if (table != null) {
-      this.#table = { ...this.#table, version: table.version };
+      this.#table = { ...this.#table, version: table.version, chosenAtMs: table.chosenAtMs };
       for (const path of ['network', 'mirrors'] as const) {
         if (table[path].enable === 'DISABLE') this.#advance({ kind: 'use', path, enable: false });
       }
@@ -205,12 +215,22 @@ export class Pulse implements PulseService {
     };
   }
 
+  checked(peer: string, problem: string | null): void {
+    if (this.#receiver.unfitness(peer) === problem) return;
+    this.#receiver.checked(peer, problem);
+    if (problem === null)
+      this.#environment.log.info(`heartbeats of ${peer} are believed again: it has passed its check`);
+    else this.#environment.log.warn(`heartbeats of ${peer} are not believed: ${problem}`);
+    this.#judgeSoon();
+  }
+
   heard(channel: string, peer: string, agoMs: number): void {
     const nowMs = this.#nowMs;
     this.#notePause(nowMs);
     const state = this.#channels.get(channel);
     const known = this.#peers.get(peer);
     if (state === undefined || known === undefined || agoMs > this.#options.settings.timeoutMs) return;
+    if (this.#receiver.unfitness(peer) !== null) return;
     if (state.peers.get(peer)?.hear(nowMs - agoMs) === true) this.#judgeFrom(-Infinity);
   }
 
@@ -251,12 +271,13 @@ export class Pulse implements PulseService {
       const consequence = 'there would be no automatic take-over';
       throw new HoldfastError('E_REFUSED', `this leaves no way for heartbeats: ${consequence}; confirm it to do it`);
     }
-    this.#adopt(table, change);
+    this.#adopt(chosen(this.#table, table, this.#environment.clock.wallMs()), change);
+    const atMs = this.#table.chosenAtMs;
     const limitMs = Math.min(2 * this.#options.settings.timeoutMs, useWaitMsMax);
     const passedOn = await Promise.all(
       [...this.#peers.keys()].map(async (node) => {
         // Asked on after the answer is given: a node that is away learns it when it is back.
-        const asked = this.sendControl(node, useMessage(change), useRememberedMs).then(
+        const asked = this.sendControl(node, useMessage({ ...change, atMs }), useRememberedMs).then(
           () => ({ node, confirmed: true, problem: null }),
           (error: Error) => ({ node, confirmed: false, problem: error.message }),
         );
@@ -435,7 +456,8 @@ export class Pulse implements PulseService {
     const change = readUseMessage(message);
     if (change === null) return this.#events.control(from, message);
     // The user confirmed it where it was asked.
-    this.#adopt(applyUse(this.#table, { ...change, confirmed: true }, this.#useContext()), change);
+    const table = applyUse(this.#table, { ...change, confirmed: true }, this.#useContext());
+    this.#adopt(chosen(this.#table, table, this.#environment.clock.wallMs(), change.atMs), change);
     return null;
   }
 
@@ -464,7 +486,7 @@ export class Pulse implements PulseService {
       snapshot.peers.map((peer) => [
         peer.incarnation,
         peer.said,
-        peer.heard.map(({ channel, enable, hearing, fault }) => [channel, enable, hearing, fault]),
+        peer.heard.map(({ channel, enable, hearing, fault, unfit }) => [channel, enable, hearing, fault, unfit]),
       ]),
     ]);
     const isNews = told !== this.#told;
@@ -535,6 +557,31 @@ export class Pulse implements PulseService {
       const name = masterOf(candidates, isExpired ? null : (before?.name ?? null));
       if (name === null) this.#masters.delete(site);
       else this.#masters.set(site, { name, incarnation: incarnationOf(name) });
+      if (name === node && before?.name !== node && site === this.#site) void this.#pickUp();
+    }
+  }
+
+  /**
+   * HM-5: the master of a site takes over what the user chose last, as the volumes of its mirrors have it of other nodes: the
+   * request that told the others (HM-14) may not have reached this node, and whoever asked may be gone.
+   */
+  async #pickUp(): Promise<void> {
+    const { node, key } = this.#options;
+    const readers = [...this.#channels.values()].map(({ channel }) => channel).filter(isTableReader);
+    const volumes = await Promise.all(readers.map((channel) => channel.readTable().catch(() => null)));
+    if (!this.#running || this.#masters.get(this.#site)?.name !== node) return;
+    for (const bytes of volumes) {
+      const other = bytes && openTable(bytes, key);
+      if (other === null || other.chosenAtMs <= this.#table.chosenAtMs) continue;
+      const choice = `chosen ${new Date(other.chosenAtMs).toISOString()}`;
+      this.#environment.log.info(
+        `master of ${this.#site}: uses heartbeat paths as the table of ${other.node} has it, ${choice}`,
+      );
+      for (const row of other.list) {
+        if (row?.status === 'DISABLE') this.#disabledMirrors.add(row.name);
+        else if (row !== null) this.#disabledMirrors.delete(row.name);
+      }
+      this.#adopt(pickedUp(this.#table, other), {});
     }
   }
 
@@ -546,6 +593,7 @@ export class Pulse implements PulseService {
 
   #snapshotOf({ member, said }: Peer): PeerSnapshot {
     const nowMs = this.#nowMs;
+    const unfit = this.#receiver.unfitness(member.name);
     const heard = [...this.#channels.values()].flatMap((state): Heard[] => {
       const { channel, fault } = state;
       const peer = state.peers.get(member.name);
@@ -553,7 +601,9 @@ export class Pulse implements PulseService {
       const hearing = peer.hearing(nowMs);
       const isFailed = hearing === 'silent' || hearing === 'probation' || fault !== null;
       const enable: Enable = this.#isDisabled(channel) ? 'DISABLE' : isFailed ? 'FAILED' : 'ENABLE';
-      return [{ channel: channel.id, kind: channel.kind, enable, hearing, silentMs: peer.silentMs(nowMs), fault }];
+      const silentMs = peer.silentMs(nowMs);
+      const told = { channel: channel.id, kind: channel.kind, enable, hearing, silentMs, fault };
+      return [unfit === null ? told : { ...told, unfit }];
     });
     const incarnation = this.#receiver.incarnationOf(member.name);
     return { node: member.name, site: member.site, incarnation, heard, said };
@@ -603,7 +653,9 @@ export class Pulse implements PulseService {
         state.fault = problem;
         this.#judgeSoon();
       },
+      tableArrived: () => void this.#pickUp(),
     });
+    void this.#pickUp();
   }
 
   #isDisabled(channel: Channel): boolean {
@@ -660,6 +712,10 @@ const useRememberedMs = 86_400_000;
 
 const mirrorOf = (channel: Channel): string | null =>
   channel.kind === 'mirror' ? channel.id.replace(/^mirror:/, '') : null;
+
+/** At the target, which has it of another node. */
+const isTableReader = (channel: Channel): channel is Channel & MirrorTable =>
+  channel.sources.length > 0 && 'readTable' in channel;
 
 const hasPaths = (channel: Channel): channel is Channel & { paths(): PulsePath[] } => 'paths' in channel;
 

@@ -13,6 +13,8 @@
  *   more each time is found out no faster than that. A sender whose clock stood still (a suspended machine) is taken
  *   again when it echoes a recent time of ours.
  *
+ * A check of the user's can be added (HM-7): of a node that fails it nothing is taken, however authentic.
+ *
  * What is not excluded: while a peer hears nothing of us, its new incarnation cannot prove itself, and its old one, proven
  * before, can be heard on by delaying its messages within the timeout.
  */
@@ -36,6 +38,8 @@ export const refusalReasons = [
   'replayed',
   /** Its time does not keep moving with ours. */
   'stale',
+  /** The user's check of the sender fails (HM-7). */
+  'unfit',
   /** The sender does not hear us yet; kept from counting, no refusal. */
   'unproven',
 ] as const;
@@ -93,6 +97,8 @@ const supersededMax = 64;
 export class Receiver {
   readonly #options: ReceiverOptions;
   readonly #senders: ReadonlyMap<string, Sender>;
+  /** By node: why the user's check does not let it pass. */
+  readonly #unfit = new Map<string, string>();
   readonly #counts = new Map<string, Record<RefusalReason, number>>();
   readonly #payloads = new PayloadsKnown();
 
@@ -116,6 +122,17 @@ export class Receiver {
     if (heartbeat.to !== node) return this.#refuse('misdirected', from, `to ${heartbeat.to}`);
     if (heartbeat.channel !== channel) return this.#refuse('misdirected', from, `meant for ${heartbeat.channel}`);
     return this.#judgeMember(sender, heartbeat);
+  }
+
+  /** The user's check has ended; null: the node has passed. */
+  checked(peer: string, problem: string | null): void {
+    if (problem === null) this.#unfit.delete(peer);
+    else this.#unfit.set(peer, problem);
+  }
+
+  /** Why nothing of it is believed; null: nothing is the matter. */
+  unfitness(peer: string): string | null {
+    return this.#unfit.get(peer) ?? null;
   }
 
   /** What the next message to a peer echoes: the last that was authentic, a believed one first. */
@@ -157,6 +174,9 @@ export class Receiver {
     tenure.last.set(channel, { serial, monotonicMs });
     tenure.heardMs = nowMs;
     tenure.heardMonotonicMs = Math.max(tenure.heardMonotonicMs, monotonicMs);
+    // It lives, and is told by the echo that it is heard; it counts for nothing else.
+    const unfitness = this.unfitness(from);
+    if (unfitness !== null) return this.#refuse('unfit', from, unfitness);
     if (tenure === sender.current) return { kind: 'valid', heartbeat, isNew: false };
     if (!isFresh) {
       sender.candidate = tenure;
@@ -238,6 +258,7 @@ export function noRefusals(): Record<RefusalReason, number> {
     superseded: 0,
     replayed: 0,
     stale: 0,
+    unfit: 0,
     unproven: 0,
   };
 }

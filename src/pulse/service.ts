@@ -100,6 +100,8 @@ export interface PulseService {
   mute(reason: string | null): void;
   /** By a channel that carries no messages of its own (TL-4): the link's connections. */
   heard(channel: string, peer: string, agoMs: number): void;
+  /** The user's check of a node has ended (HM-7); `problem`: why nothing of it is to be believed, null: it has passed. */
+  checked(peer: string, problem: string | null): void;
   /** Counts at once; the others are asked to do the same. Rejects with `E_REFUSED`, `E_NOT_FOUND`. */
   use(change: UseChange): Promise<UseResult>;
   addChannel(entry: ChannelEntry): void;

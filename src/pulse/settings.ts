@@ -12,8 +12,8 @@ export interface PulseSettings {
   readonly timeoutMs: number;
   /** Without a gap for so long, a channel or path that was FAILED counts again (HM-19); 0: at once. */
   readonly probationMs: number;
-  /** Which tests a message must pass besides authentication and being of a known member (HM-7). */
-  readonly validity: { readonly serial: boolean; readonly time: boolean };
+  /** Which tests a message must pass besides authentication and being of a known member (HM-7). Without `check`: none more. */
+  readonly validity: { readonly serial: boolean; readonly time: boolean; readonly check?: PeerCheck | undefined };
   /** IM-5: connections of a link not heard of for so long are marked down and closed. */
   readonly connectionTimeoutMs: number;
   /** IM-6: without a gap for so long, connections are opened again; 0: at once. */
@@ -41,6 +41,12 @@ export interface PulseSettings {
   readonly network: boolean;
   readonly mirrors: readonly HeartbeatMirror[];
   readonly interconnects: readonly Interconnect[];
+}
+
+/** HM-7: a command that ends with status 0 in time where what is heard of a node may be believed. No shell. */
+export interface PeerCheck {
+  readonly words: readonly string[];
+  readonly timeoutMs: number;
 }
 
 export type PulsePreset = 'lan' | 'wan' | 'classic';

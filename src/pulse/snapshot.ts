@@ -27,6 +27,8 @@ export interface Heard {
   readonly silentMs: number | null;
   /** What is known to be broken about the channel itself; null when nothing is. Its silence is no evidence then. */
   readonly fault: string | null;
+  /** Why nothing that arrives of the node is believed (HM-7); absent: it is. */
+  readonly unfit?: string | undefined;
 }
 
 export interface PeerSnapshot {

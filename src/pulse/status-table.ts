@@ -17,6 +17,7 @@
  */
 import { z } from 'zod';
 import { assertNever } from '../base/assert.ts';
+import { hmacBytes, hmacSha256, isSameMac } from '../base/hmac.ts';
 import type { Enable } from './snapshot.ts';
 
 export type Remote = 'ALIVE' | 'FAILED';
@@ -26,6 +27,11 @@ export interface StatusTable {
   readonly site: string;
   /** +1 with each change. */
   readonly version: number;
+  /**
+   * Wall clock of the user's last choice (HM-14), at the node where it was made; 0: none yet. Of two tables the later choice
+   * counts, so a choice is always later than those it was made upon, whatever the clocks say.
+   */
+  readonly chosenAtMs: number;
   readonly network: { readonly enable: Enable; readonly remote: Remote | null };
   readonly mirrors: { readonly enable: Enable; readonly remote: Remote | null };
   /** Always `mirrorEntriesMax` of them; vacant ones are null (HM-5). */
@@ -64,6 +70,7 @@ export function emptyTable(node: string, site: string, use: { network: boolean }
     node,
     site,
     version: 1,
+    chosenAtMs: 0,
     network: { enable: use.network ? 'ENABLE' : 'DISABLE', remote: null },
     mirrors: { enable: 'ENABLE', remote: null },
     list: Array<MirrorRow | null>(mirrorEntriesMax).fill(null),
@@ -74,6 +81,29 @@ export function emptyTable(node: string, site: string, use: { network: boolean }
 export function advance(table: StatusTable, event: TableEvent): StatusTable {
   const next = settled(changed(table, event));
   return isSame(table, next) ? table : { ...next, version: table.version + 1 };
+}
+
+/** `next` came of the user's choice upon `table`. @param atMs when it was made, where that was elsewhere. */
+export function chosen(table: StatusTable, next: StatusTable, nowMs: number, atMs?: number): StatusTable {
+  const chosenAtMs = Math.max(atMs ?? nowMs, table.chosenAtMs + (atMs === undefined ? 1 : 0));
+  return { ...next, version: Math.max(next.version, table.version + 1), chosenAtMs };
+}
+
+/** HM-5: the table with what the user chose by another node's, where that was later; what is heard stays its own. */
+export function pickedUp(table: StatusTable, other: StatusTable): StatusTable {
+  if (other.chosenAtMs <= table.chosenAtMs) return table;
+  let next = table;
+  const choose = (path: 'network' | 'mirrors' | { readonly mirror: string }, mine: Enable, theirs: Enable): void => {
+    const enable = theirs !== 'DISABLE';
+    if (enable !== (mine !== 'DISABLE')) next = advance(next, { kind: 'use', path, enable });
+  };
+  choose('network', table.network.enable, other.network.enable);
+  choose('mirrors', table.mirrors.enable, other.mirrors.enable);
+  for (const row of table.list) {
+    const theirs = row && mirrorRow(other, row.name);
+    if (row !== null && theirs !== null) choose({ mirror: row.name }, row.status, theirs.status);
+  }
+  return chosen(table, next, other.chosenAtMs, other.chosenAtMs);
 }
 
 export const mirrorRow = (table: StatusTable, mirror: string): MirrorRow | null =>
@@ -185,12 +215,13 @@ export const statusTableSchema = z.object({
   node: z.string(),
   site: z.string(),
   version: z.int().positive(),
+  chosenAtMs: z.number().nonnegative().default(0),
   network: side,
   mirrors: side,
   list: z.array(row.nullable()).length(mirrorEntriesMax).readonly(),
 });
 
-/** As it is kept in files and on mirrored volumes. */
+/** As it is kept in files. */
 export const encodeTable = (table: StatusTable): string => JSON.stringify(table);
 
 /** Total: null for what is no table. */
@@ -201,4 +232,18 @@ export function decodeTable(text: string): StatusTable | null {
   } catch {
     return null;
   }
+}
+
+/** As it is kept on mirrored volumes: the text, then HMAC-SHA256 of it by the cluster's key, since others act upon it. */
+export function sealTable(table: StatusTable, key: Uint8Array): Uint8Array {
+  const text = new TextEncoder().encode(encodeTable(table));
+  return Buffer.concat([text, hmacSha256(key, text)]);
+}
+
+/** Total: null for what was not sealed by this key, or is no table. */
+export function openTable(bytes: Uint8Array, key: Uint8Array): StatusTable | null {
+  const text = bytes.subarray(0, Math.max(0, bytes.length - hmacBytes));
+  return isSameMac(hmacSha256(key, text), bytes.subarray(text.length))
+    ? decodeTable(Buffer.from(text).toString())
+    : null;
 }

@@ -56,24 +56,29 @@ export function isChosen({ select, enable = [] }: Omit<UseChange, 'confirmed'>, 
 const kind = 'use';
 const paths = z.array(z.string().max(80)).max(32).readonly().exactOptional();
 const body = z.object({
+  atMs: z.number().nonnegative().exactOptional(),
   select: z.enum(['network', 'mirrors', 'both']).exactOptional(),
   enable: paths,
   disable: paths,
 });
 
+/** A change as one node asks it of another; `atMs`: when it was made. */
+type PassedChange = Omit<UseChange, 'confirmed'> & { readonly atMs?: number };
+
 /** The change as a request to another node. */
-export function useMessage({ select, enable, disable }: Omit<UseChange, 'confirmed'>): ControlMessage {
+export function useMessage({ select, enable, disable, atMs }: PassedChange): ControlMessage {
   return {
     kind,
     body: {
       ...(select === undefined ? {} : { select }),
       ...(enable === undefined ? {} : { enable }),
       ...(disable === undefined ? {} : { disable }),
+      ...(atMs === undefined ? {} : { atMs }),
     },
   };
 }
 
 /** Null for a request of another kind; throws for one of this kind that is malformed. */
-export function readUseMessage(message: ControlMessage): Omit<UseChange, 'confirmed'> | null {
+export function readUseMessage(message: ControlMessage): PassedChange | null {
   return message.kind === kind ? body.parse(message.body) : null;
 }

@@ -9,6 +9,7 @@ import { InProcessPulseHost } from '../node/pulse-in-process.ts';
 import { NodePulseMaker } from '../node/pulse-maker.ts';
 import {
   defaultGroupSettings,
+  defaultIscsi,
   defaultTakeOverSettings,
   type ClusterDocument,
   type GroupSettings,
@@ -191,6 +192,7 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
       replication: `${name}:${port}`,
       pulse: [],
       heartbeat: null,
+      iscsi: [],
       ...(script.pulse && addressesOf(name)),
     })),
     groups: script.groups.map((group) => ({
@@ -220,6 +222,7 @@ function documentOf(script: Script, prng: Prng): ClusterDocument {
       },
       takeOver: { ...defaultTakeOverSettings, ...(script.pulse && takeOverOf(script.pulse)) },
       resources: [],
+      iscsi: defaultIscsi,
     })),
     pulse: script.pulse === undefined ? null : pulseSettingsOf(script.pulse, script.nodes, script.leaseTtlMs),
   };

@@ -16,7 +16,7 @@ export function shownLeg(group: Group, at: string, node: string): LegStatus | un
     leaseValid: true,
     leaseReason: null,
     storeProblem: null,
-    exportBases: [],
+    exportsOf: () => [],
     throughput: { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 },
     reachable: () => ({ up: true, reason: null }),
   });

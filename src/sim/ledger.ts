@@ -121,6 +121,8 @@ export class Ledger {
   readonly #touched = new Set<number>();
   readonly #zeroesWithoutStamp: Write[] = [];
   #latest: Generation | null = null;
+  /** Those that a store put back to an older state knew nothing of: their numbers were given again. */
+  readonly #forgotten = new Set<Generation>();
   /** What the latest owner to open found, and its generation then. */
   #opening: { base: Uint32Array | null; generation: number } = { base: null, generation: 0 };
   #completedEpoch = { generation: 0, epoch: 0 };
@@ -318,6 +320,9 @@ export class Ledger {
 
   /** An owner begins with what its leg holds. Returns how many acknowledged writes are gone. */
   opened(lineage: Lineage, image: Uint32Array, promised: Promised): number {
+    const generation = this.#generation(lineage.generation, lineage.id);
+    for (const other of this.#generations.values())
+      if (other !== generation && other.generation >= generation.generation) this.#forgotten.add(other);
     for (const sector of this.#touched) this.#mustBeKnown(sector, image[sector] ?? 0, 'the new owner');
     const floor = promised === 'flushed' ? this.#durableFloor : this.#floor;
     if (promised === 'all' || promised === 'flushed') {
@@ -340,12 +345,12 @@ export class Ledger {
       this.#floor[sector] = promised === 'all' ? Math.max(order, this.#floor[sector] ?? 0) : order;
       this.#durableFloor[sector] = Math.min(this.#durableFloor[sector] ?? 0, order);
     }
-    const generation = this.#generation(lineage.generation, lineage.id);
     generation.base = image;
     this.#latest = generation;
     this.#opening = { base: image, generation: lineage.generation };
     this.#lossStated = promised !== 'all';
     this.#toldByLatest = false;
+    this.#completedEpoch = { generation: lineage.generation, epoch: 0 };
     this.openings++;
     return lost.size;
   }
@@ -465,7 +470,9 @@ export class Ledger {
       return stamp ? orderOf(stamp) : 0;
     }
     let newest = 0;
-    for (const { generation, versions } of this.#generations.values()) {
+    for (const from of this.#generations.values()) {
+      if (this.#forgotten.has(from)) continue;
+      const { generation, versions } = from;
       for (const { seq, epoch, write } of versions.get(sector) ?? []) {
         if (write.kind === 'zero') newest = Math.max(newest, orderOf({ generation, seq, epoch }));
       }

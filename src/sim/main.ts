@@ -14,6 +14,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import type { PulsePlan } from './pulse-plan.ts';
 import { drawScriptFor, plantedBugs, type PlantedBug } from './planted.ts';
 import { drawScript, faultClasses, type FaultClass, type Script } from './script.ts';
 import { playScript, type SceneOptions } from './scene.ts';
@@ -32,6 +33,7 @@ const usage = `usage: npm run sim -- [--fresh N | --from SEED --count N | --minu
   --planted NAME   with a planted bug: ${Object.keys(plantedBugs).join(', ')}
   --nodes N        scenes of 2, of 3 or of 5 nodes only
   --pulse          scenes with a pulse only
+  --preset NAME    scenes with a pulse of the preset wan or classic only
   --logs           groups with logs only
   --only CLASS,…   with these classes of fault: ${faultClasses.join(', ')}
   --marks          list the rare places that were reached
@@ -50,6 +52,7 @@ const { values } = parseArgs({
     only: { type: 'string' },
     logs: { type: 'boolean' },
     pulse: { type: 'boolean' },
+    preset: { type: 'string' },
     marks: { type: 'boolean', default: false },
     quiet: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -60,6 +63,7 @@ const planted = plantedNamed(values.planted);
 const options: SceneOptions = planted === undefined ? {} : { planted };
 const nodes = nodesCounted(values.nodes);
 const only = classesNamed(values.only);
+const preset = presetNamed(values.preset);
 const replay = values.replay ?? values.seed;
 if (values.help) console.log(usage);
 else if (process.send !== undefined) work();
@@ -81,6 +85,12 @@ function nodesCounted(text: string | undefined): number | undefined {
   process.exit(2);
 }
 
+function presetNamed(name: string | undefined): PulsePlan['preset'] {
+  if (name === undefined || name === 'wan' || name === 'classic') return name;
+  console.error(`a preset to draw is wan or classic, not ${name}\n${usage}`);
+  process.exit(2);
+}
+
 function classesNamed(text: string | undefined): FaultClass[] | undefined {
   return text?.split(',').map((name) => {
     const found = faultClasses.find((known) => known === name);
@@ -98,7 +108,7 @@ function scriptNamed(name: string): Script {
 /** With a planted bug: among the faults that bring it out. */
 function drawn(seed: string): Script {
   return planted === undefined
-    ? drawScript(seed, { nodes, only, logs: values.logs, pulse: values.pulse })
+    ? drawScript(seed, { nodes, only, logs: values.logs, pulse: preset === undefined ? values.pulse : { preset } })
     : drawScriptFor(planted, seed, nodes);
 }
 
@@ -157,7 +167,7 @@ async function playMany(): Promise<void> {
 
 function report({ seed, violation, shrunk }: Played): void {
   console.log(`\nFAILED ${violation?.message}`);
-  const given = `${planted === undefined ? '' : ` --planted ${values.planted}`}${nodes === undefined ? '' : ` --nodes ${nodes}`}${only === undefined ? '' : ` --only ${values.only}`}${values.logs === true ? ' --logs' : ''}${values.pulse === true ? ' --pulse' : ''}`;
+  const given = `${planted === undefined ? '' : ` --planted ${values.planted}`}${nodes === undefined ? '' : ` --nodes ${nodes}`}${only === undefined ? '' : ` --only ${values.only}`}${values.logs === true ? ' --logs' : ''}${values.pulse === true ? ' --pulse' : ''}${preset === undefined ? '' : ` --preset ${preset}`}`;
   console.log(`  npm run sim -- --replay ${seed}${given}`);
   if (shrunk !== null) console.log(`  shrunk, for a file: ${JSON.stringify(shrunk)}`);
 }

@@ -22,6 +22,9 @@ export interface MisfortuneEvents {
   rest(group: string, forMs: number): void;
   /** Yesterday's disk is in the machine. */
   restored(node: string): void;
+  /** The store is backed up, and what was backed up is put back. */
+  storeKept(): void;
+  storeRestored(bumped: boolean): void;
   /** An error that is not one for people. */
   broken(what: string, error: unknown): void;
 }
@@ -232,6 +235,17 @@ export class Misfortune {
         store.unknownShare = action.share;
         this.#after(action.forMs, () => {
           store.unknownShare = 0;
+        });
+        return;
+      case 'storeKept':
+        this.#events.storeKept();
+        return;
+      case 'storeRestored':
+        for (const node of cluster.nodes) store.setReachable(cluster.machine(node), false);
+        this.#after(action.downMs, () => {
+          this.#events.storeRestored(action.bumped);
+          if (!action.bumped) store.wentBack();
+          for (const node of cluster.nodes) store.setReachable(cluster.machine(node), true);
         });
         return;
       case 'rest':

@@ -5,7 +5,7 @@
  * In a *calm* scene no fault reaches far enough for an owner to be lost: pauses and partitions end before the timeout, few
  * heartbeats are lost, whatever else fails leaves a way by which the owner is heard. Ownership must not move by itself there.
  */
-import { presets, checkSettings } from '../pulse/presets.ts';
+import { presets, checkSettings, type PresetSettings } from '../pulse/presets.ts';
 import type { PulseSettings } from '../pulse/settings.ts';
 import { assert } from '../base/assert.ts';
 import type { TakeOverSettings } from '../store/document.ts';
@@ -13,6 +13,8 @@ import { Prng } from './world/prng.ts';
 import type { Action, Deed, Script } from './script.ts';
 
 export interface PulsePlan {
+  /** Absent: `lan`, with what of it the plan says otherwise. Of the others every number is the preset's own. */
+  readonly preset?: 'wan' | 'classic';
   readonly timeoutMs: number;
   /** A node that starts alone waits for so long. */
   readonly startUpMs: number;
@@ -43,13 +45,13 @@ export function addressesOf(node: string): { readonly pulse: readonly string[]; 
 }
 
 export function pulseSettingsOf(plan: PulsePlan, nodes: readonly string[], leaseTtlMs: number): PulseSettings {
-  const { lan } = presets;
+  const preset = presetOf(plan);
   const [first = '', second = ''] = nodes;
   const settings: PulseSettings = {
-    ...lan,
+    ...preset,
     timeoutMs: plan.timeoutMs,
     startUpMs: plan.startUpMs,
-    presence: { ...lan.presence, enabled: plan.presence },
+    presence: { ...preset.presence, enabled: plan.presence },
     leaseTtlMs,
     network: true,
     mirrors: plan.mirrors
@@ -73,12 +75,20 @@ export function takeOverOf({ giveBack, settleMs }: PulsePlan): Partial<TakeOverS
   return { automatic: 'on', giveBack, giveBackSettleMs: settleMs };
 }
 
+const presetOf = ({ preset }: PulsePlan): PresetSettings => presets[preset ?? 'lan'];
+
+/** How much slower everything is seen, and done about it, than with the preset `lan`; 1 or more. */
+export function slownessOf({ preset }: PulsePlan): number {
+  return preset === undefined ? 1 : presets[preset].timeoutMs / presets.lan.timeoutMs;
+}
+
 /** Within which time a group that lost its owner for good is served again, where a safe copy lives undisturbed. */
-export function servedAgainMs({ timeoutMs, startUpMs }: PulsePlan, leaseTtlMs: number): number {
-  const { lan } = presets;
-  const asked = lan.presence.waitMs * (lan.presence.retries + 1);
+export function servedAgainMs(plan: PulsePlan, leaseTtlMs: number): number {
+  const { presence, leaseMarginMs } = presetOf(plan);
+  const { timeoutMs, startUpMs } = plan;
+  const asked = presence.waitMs * (presence.retries + 1);
   // A link that was cut without a word is known to be that after 6 s; a copy is opened, and drained, within some seconds.
-  return startUpMs + 2 * timeoutMs + asked + leaseTtlMs + lan.leaseMarginMs + 6000 + 6000;
+  return startUpMs + 2 * timeoutMs + asked + leaseTtlMs + leaseMarginMs + 6000 + 6000;
 }
 
 /** How many nodes a scene with a pulse has, where two or three would be there without. */
@@ -88,6 +98,18 @@ export function pulseNodes(seed: string, otherwise: number): number {
 
 export function hasPulse(seed: string): boolean {
   return new Prng(`${seed}/pulse`).chance(0.25);
+}
+
+/** With dice of its own; undefined: `lan`, as mostly. */
+function drawPreset(seed: string): 'wan' | 'classic' | undefined {
+  const prng = new Prng(`${seed}/pulse preset`);
+  if (!prng.chance(0.08)) return undefined;
+  return prng.chance(0.3) ? 'classic' : 'wan';
+}
+
+function numbersOf(preset: 'wan' | 'classic'): Pick<PulsePlan, 'preset' | 'timeoutMs' | 'startUpMs'> {
+  const { timeoutMs, startUpMs } = presets[preset];
+  return { preset, timeoutMs, startUpMs };
 }
 
 /** The scene with a pulse, and with what befalls pulses. */
@@ -108,6 +130,7 @@ class Drawing {
     const prng = this.#prng;
     const script = this.#script;
     const calm = given.calm ?? prng.chance(0.25);
+    const preset = given.preset ?? drawPreset(script.seed);
     const drawnPlan: PulsePlan = {
       timeoutMs: prng.pick([1000, 1000, 2000]),
       startUpMs: prng.pick([3000, 10_000]),
@@ -119,12 +142,13 @@ class Drawing {
       settleMs: prng.pick([500, 3000]),
       calm,
       finalDeath: prng.chance(0.4),
+      ...(preset && numbersOf(preset)),
       ...given,
     };
     const lifeline = drawnPlan.lifeline && calm && drawnPlan.interconnect && script.nodes.length === 2;
     const plan = { ...drawnPlan, lifeline };
     // A death is seen after seconds, and what comes of it takes some more.
-    const durationMs = script.durationMs + (calm ? 0 : Math.round(prng.between(0, 10_000)));
+    const durationMs = script.durationMs + (calm ? 0 : Math.round(prng.between(0, 10_000) * slownessOf(plan)));
     // Mostly nobody is there to take over by hand.
     const alone = prng.chance(0.8);
     const drawn = script.actions.filter(({ kind }) => !calm && !(alone && kind === 'takeOver'));
@@ -134,7 +158,15 @@ class Drawing {
       return calm ? this.#calmAction(atMs, plan) : this.#actions(atMs, plan);
     });
     const actions = [...drawn, ...added.flat()].filter(({ atMs }) => atMs <= durationMs);
-    return { ...script, durationMs, pulse: plan, actions: actions.sort((a, b) => a.atMs - b.atMs) };
+    return {
+      ...script,
+      ...(preset && { leaseTtlMs: presets[preset].leaseTtlMs }),
+      // About as many requests as in a shorter scene.
+      hosts: script.hosts.map((host) => ({ ...host, thinkMs: host.thinkMs * slownessOf(plan) })),
+      durationMs,
+      pulse: plan,
+      actions: actions.sort((a, b) => a.atMs - b.atMs),
+    };
   }
 
   #actions(atMs: number, plan: PulsePlan): Action[] {
@@ -143,7 +175,8 @@ class Drawing {
     const node = this.#node();
     const owner = this.#owner();
     const around = (): number => Math.round(timeoutMs * prng.between(0.5, 2));
-    const forMs = Math.round(prng.pick([prng.between(100, 2000), prng.between(2000, 15_000)]));
+    const slowness = slownessOf(plan);
+    const forMs = Math.round(slowness * prng.pick([prng.between(100, 2000), prng.between(2000, 15_000)]));
     switch (prng.below(12)) {
       case 0:
         return [this.#loss(atMs, prng.pick([0.1, 0.5, 1]), forMs)];
@@ -172,7 +205,7 @@ class Drawing {
         return [{ atMs, kind: 'partition', from: prng.pick([owner, node]), ways, forMs: timeoutMs + forMs }];
       }
       case 8: {
-        const awayMs = Math.round(prng.between(3000, 15_000));
+        const awayMs = Math.round(slowness * prng.between(3000, 15_000));
         // Cut off from everything but its hosts.
         return [
           { atMs, kind: 'partition', from: owner, ways: 'both', forMs: awayMs },
@@ -181,15 +214,15 @@ class Drawing {
       }
       case 9:
       case 10:
-        return [this.#onDecision(atMs), this.#death(atMs + 1, owner)];
+        return [this.#onDecision(atMs), this.#death(atMs + 1, owner, slowness)];
       default:
-        return [this.#death(atMs, owner)];
+        return [this.#death(atMs, owner, slowness)];
     }
   }
 
-  #death(atMs: number, owner: string): Action {
+  #death(atMs: number, owner: string, slowness: number): Action {
     const prng = this.#prng;
-    const downMs = Math.round(prng.between(2000, 25_000));
+    const downMs = Math.round(slowness * prng.between(2000, 25_000));
     return prng.chance(0.5)
       ? { atMs, kind: 'crash', node: owner, afterEffects: prng.below(40), downMs }
       : { atMs, kind: 'power', nodes: [owner], downMs };

@@ -12,6 +12,7 @@ import type { Owner } from '../group/owner.ts';
 import { parseRecord, type GroupRecord } from '../group/record.ts';
 import { groupRecordKey, type LegClass, type MirrorMode } from '../store/document.ts';
 import { MemoryStore, StoreMemory } from '../store/memory-store.ts';
+import type { StoreState } from '../store/state.ts';
 import type { Store } from '../store/store.ts';
 import type { Change } from '../stream/change.ts';
 import type { History } from '../stream/history.ts';
@@ -22,6 +23,7 @@ import { Host } from './host.ts';
 import { Ledger, Violation, type Promised } from './ledger.ts';
 import { Misfortune } from './misfortune.ts';
 import { observeStamps, type Undo } from './observe.ts';
+import { slownessOf } from './pulse-plan.ts';
 import { PulseWatch } from './pulse-watch.ts';
 import { plantedBugs, type PlantedBug } from './planted.ts';
 import type { Action, GroupPlan, Script } from './script.ts';
@@ -52,6 +54,8 @@ export interface SceneResult {
 const startMs = 60_000;
 const convergeMs = 150_000;
 const stepMs = 100;
+/** How long is looked on once all but the store is healed. */
+const afterRestorationMs = 20_000;
 /** When a person helps a group that nobody serves; with a pulse only much later. */
 const helpMs = 8000;
 const helpWithPulseMs = 40_000;
@@ -97,6 +101,13 @@ class Scene {
   readonly #logged = new WeakSet<GroupLog>();
   /** Null: the scene has no pulse. */
   readonly #pulse: PulseWatch | null;
+  readonly #storeMemory = new StoreMemory();
+  #storeBackup: StoreState | null = null;
+  /**
+   * The store says what was true once. All that is asked from then on is that no two nodes serve a group, that no image is
+   * mixed up, and that nobody serves under less than it has seen (R12): a person has to choose, and the scene ends without.
+   */
+  #storeIsOlder = false;
   #violation: Violation | null = null;
   #numbers = 0;
   #over = false;
@@ -132,6 +143,10 @@ class Scene {
         for (const host of this.#hosts) if (host.group === group) host.rest(forMs);
       },
       restored: (node) => this.#restored.add(node),
+      storeKept: () => {
+        this.#storeBackup = this.#storeMemory.state;
+      },
+      storeRestored: (bumped) => this.#restoreStore(bumped),
       broken: (what, error) => this.#violated(new Violation('assertion', `${what}: ${stackOf(error)}`)),
     });
     for (const plan of script.groups) {
@@ -211,6 +226,7 @@ class Scene {
     this.#tell('--- everything is healed');
     this.#over = true;
     this.#misfortune.heal();
+    if (this.#storeIsOlder) return this.#run(afterRestorationMs);
     this.#pulse?.healed(Math.max(this.#world.nowMs, this.#misfortune.pausedUntilMs));
     await this.#run(this.#prng.between(0, 1500));
     for (const host of this.#hosts) host.stop();
@@ -250,7 +266,8 @@ class Scene {
 
   async #run(forMs: number): Promise<void> {
     await this.#world.runUntil(() => this.#violation !== null, forMs);
-    if (this.#violation === null) this.#lookAtPulse();
+    if (this.#violation === null && this.#storeIsOlder) this.#lookAtServers();
+    else if (this.#violation === null) this.#lookAtPulse();
     if (this.#violation !== null) throw this.#violation;
   }
 
@@ -264,9 +281,11 @@ class Scene {
 
   async #converge(): Promise<void> {
     const beganMs = this.#world.nowMs;
-    const endMs = Math.max(beganMs, this.#misfortune.pausedUntilMs) + convergeMs;
-    let helpAtMs =
-      Math.max(beganMs, this.#misfortune.pausedUntilMs) + (this.#pulse === null ? helpMs : helpWithPulseMs);
+    const { pulse } = this.#script;
+    const slowness = pulse === undefined ? 1 : slownessOf(pulse);
+    const fromMs = Math.max(beganMs, this.#misfortune.pausedUntilMs);
+    const endMs = fromMs + slowness * convergeMs;
+    let helpAtMs = fromMs + (pulse === undefined ? helpMs : slowness * helpWithPulseMs);
     for (;;) {
       const trouble = this.#trouble();
       if (trouble === null && this.#hosts.every((host) => host.pending === 0)) return;
@@ -364,6 +383,42 @@ class Scene {
     if (wrong !== null) this.#violated(wrong);
   }
 
+  /** The store's backup is in its place, with its records as they were. */
+  #restoreStore(bumped: boolean): void {
+    const memory = this.#storeMemory;
+    const backup = this.#storeBackup;
+    if (backup === null) return;
+    memory.state = bumped ? { ...backup, revision: memory.state.revision + 1000 } : backup;
+    this.#storeIsOlder = true;
+    for (const watched of this.#groups.values()) {
+      const value = backup.entries.get(groupRecordKey(watched.plan.name))?.value;
+      const record = value === undefined ? null : parseRecord(value);
+      if (record?.generation !== watched.record?.generation) this.#mark('the store forgot a generation');
+      watched.record = record;
+    }
+  }
+
+  /** I3, R12: an older store lets nobody in beside somebody who serves, nor under less than it has seen. */
+  #lookAtServers(): void {
+    for (const { plan } of this.#groups.values()) {
+      const servers: string[] = [];
+      for (const { name, process } of this.#cluster.all) {
+        const group = this.#cluster.group(name, plan.name);
+        if (group?.role === 'frozen') this.#mark('an older store froze a group');
+        const owner = group?.owner;
+        if (process.paused || group?.serving !== true || !owner) continue;
+        if (owner.leaseless && owner.promises.remainingMs <= 0) continue;
+        servers.push(name);
+        const seen = owner.leg.state.seen.generation;
+        const { generation } = owner.lineage;
+        if (generation < seen)
+          throw new Violation('R12', `${name} serves ${plan.name} in ${generation} and has seen ${seen}`);
+      }
+      if (servers.length > 1) throw new Violation('I3', `${servers.join(' and ')} serve ${plan.name} at once`);
+      if (servers.length === 1) this.#mark('served from an older store');
+    }
+  }
+
   #stamped(history: History<Change>, change: Change): void {
     for (const running of this.#cluster.all) {
       for (const group of running.node.groups.values()) {
@@ -407,7 +462,7 @@ class Scene {
     let { promised } = watched;
     if (group.missing !== null) promised = weakest(promised, 'flushed');
     // Yesterday's disk in the other node may be what this owner believed before it could see through it.
-    if (this.#restored.size > 0) promised = 'nothing';
+    if (this.#restored.size > 0 || this.#storeIsOlder) promised = 'nothing';
     if (promised !== 'all') this.#mark(`opened with ${promised} promised`);
     const { lineage } = owner;
     if (owner.log?.on === true) this.#mark('opened with what its log held');
@@ -486,6 +541,7 @@ class Scene {
       this.#modeAt(plan, node) === 'receive' ||
       forced !== null ||
       this.#restored.size > 0 ||
+      this.#storeIsOlder ||
       !isDeepStrictEqual(group.record, record)
     )
       return;
@@ -561,7 +617,7 @@ class Scene {
 
   /** The store behind everything: what is committed to it is the truth about ownership. */
   #watchedStore(): Store {
-    const memory = new MemoryStore(new StoreMemory());
+    const memory = new MemoryStore(this.#storeMemory);
     return {
       read: (key) => memory.read(key),
       readAll: (prefix) => memory.readAll(prefix),
@@ -590,7 +646,7 @@ class Scene {
             `owner ${record.owner}, ${legs.join(', ')}`,
         );
       }
-      if (before === null) return;
+      if (before === null || this.#storeIsOlder) return;
       const same = before.generation === record.generation;
       if (
         record.generation < before.generation ||

@@ -71,10 +71,17 @@ const faultClassesOfTwo = [
 const faultClassesOfLogs = ['log', 'outage'] as const;
 
 /**
- * `tenures`: ownership goes to and fro while a third leg is away. `storeless`: an owner loses the store and nothing else, so that it
+ * `restored`: the store is put back to an older state, against all advice; drawn only where it is asked for, since such a scene
+ * ends with nodes that refuse to serve. `tenures`: ownership goes to and fro while a third leg is away. `storeless`: an owner loses the store and nothing else, so that it
  * goes on under promises until somebody wants to take over.
  */
-export const faultClasses = [...faultClassesOfTwo, 'tenures', ...faultClassesOfLogs, 'storeless'] as const;
+export const faultClasses = [
+  ...faultClassesOfTwo,
+  'tenures',
+  ...faultClassesOfLogs,
+  'storeless',
+  'restored',
+] as const;
 
 export type FaultClass = (typeof faultClasses)[number];
 
@@ -150,6 +157,13 @@ export type Deed =
   | { readonly kind: 'storeAway'; readonly nodes: readonly string[]; readonly forMs: number }
   | { readonly kind: 'storeSlow'; readonly factor: number; readonly forMs: number }
   | { readonly kind: 'storeUnknown'; readonly share: number; readonly forMs: number }
+  /** The store is backed up. */
+  | { readonly kind: 'storeKept' }
+  /**
+   * The store is taken down, and the backup put in its place. `bumped`: with a revision above all that existed, so that
+   * nodes that run go on with it; else they notice that it went back, and refuse it.
+   */
+  | { readonly kind: 'storeRestored'; readonly bumped: boolean; readonly downMs: number }
   /** The hosts ask nothing: copies become durable, hot regions cool. */
   | { readonly kind: 'rest'; readonly group: string; readonly forMs: number }
   | { readonly kind: 'switchOver'; readonly group: string; readonly to: string }
@@ -186,8 +200,9 @@ export interface Script {
   readonly pulse?: PulsePlan;
 }
 
-/** What the class `tenures` needs to take its course. */
+/** What the classes `tenures` and `restored` need to take their course. */
 const tenuresMs = 22_000;
+const restoredMs = 20_000;
 
 const nodeNames = ['east', 'west', 'south', 'north', 'middle'] as const;
 
@@ -248,13 +263,23 @@ class Drawing {
       this.#groups.push(this.#group(`g${this.#groups.length + 1}`));
     }
     const hosts = this.#groups.flatMap((group) => this.#hosts(group));
-    const durationMs = Math.round(prng.between(4000, 16_000)) + (classes.includes('tenures') ? tenuresMs : 0);
+    const durationMs =
+      Math.round(prng.between(4000, 16_000)) +
+      (classes.includes('tenures') ? tenuresMs : 0) +
+      (classes.includes('restored') ? restoredMs : 0);
     const actions: Action[] = [];
     const count = classes.length === 0 ? 0 : 1 + prng.below(Math.min(10, 2 + 2 * classes.length));
     for (let at = 0; at < count; at++) {
       const kind = classes[prng.below(classes.length)];
       // What takes its time begins early.
-      const latestMs = kind === 'tenures' ? durationMs - tenuresMs : kind === 'outage' ? durationMs / 3 : durationMs;
+      const latestMs =
+        kind === 'restored'
+          ? durationMs - restoredMs
+          : kind === 'tenures'
+            ? durationMs - tenuresMs
+            : kind === 'outage'
+              ? durationMs / 3
+              : durationMs;
       if (kind !== undefined) actions.push(...this.#actions(kind, Math.round(prng.between(0, latestMs))));
     }
     return {
@@ -456,6 +481,8 @@ class Drawing {
         return this.#outage(atMs, group, { forMs, downMs });
       case 'storeless':
         return this.#storeless(atMs, group, forMs);
+      case 'restored':
+        return this.#restored(atMs, group, downMs);
     }
   }
 
@@ -478,6 +505,41 @@ class Drawing {
       storeAway,
       ...parts,
       { atMs: takesMs, kind: 'takeOver', group: name, node, force: parts.length === 0 || prng.chance(0.3) },
+    ];
+  }
+
+  /** Ownership moves after the backup, as a rule; after the restoration nodes are started again, sooner or later. */
+  #restored(atMs: number, group: GroupPlan, downMs: number): Action[] {
+    const prng = this.#prng;
+    const { owner, name } = group;
+    const next = this.#otherLeg(group, owner);
+    const movesMs = atMs + Math.round(prng.between(50, 1500));
+    const moves = prng.pick<Action[]>([
+      [],
+      [{ atMs: movesMs, kind: 'switchOver', group: name, to: next }],
+      [
+        { atMs: movesMs, kind: 'crash', node: owner, afterEffects: 0, downMs: 4000 + downMs },
+        { atMs: movesMs + 50, kind: 'takeOver', group: name, node: next, force: false },
+      ],
+    ]);
+    const restoredMs = movesMs + Math.round(prng.between(500, 5000));
+    // Longer than any lease of a scene lasts, with its margin.
+    const storeDownMs = Math.round(prng.between(5000, 8000));
+    const startsMs = restoredMs + storeDownMs + Math.round(prng.between(-3000, 3000));
+    const starts = [owner, next]
+      .filter(() => prng.chance(0.6))
+      .map((node): Action => ({
+        atMs: startsMs,
+        kind: 'crash',
+        node,
+        afterEffects: 0,
+        downMs: 50 + prng.below(2000),
+      }));
+    return [
+      { atMs, kind: 'storeKept' },
+      ...moves,
+      { atMs: restoredMs, kind: 'storeRestored', bumped: prng.chance(0.5), downMs: storeDownMs },
+      ...starts,
     ];
   }
 

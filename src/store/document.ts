@@ -27,6 +27,8 @@ export interface NodeEntry {
   readonly pulse: readonly string[];
   /** Where heartbeat mirrors to this node are fed, TCP `host:port`; null: it is the target of none. */
   readonly heartbeat: string | null;
+  /** iSCSI portals: where it listens for hosts, `host:port`, 16 at most. A host of all zeroes: every address it has. */
+  readonly iscsi: readonly string[];
 }
 
 export interface GroupEntry {
@@ -44,6 +46,36 @@ export interface GroupEntry {
   readonly takeOver: TakeOverSettings;
   /** What runs on the volumes, and moves with them (HM-18, HM-20, BY-12), in the order in which it is started. */
   readonly resources: readonly ResourceEntry[];
+  readonly iscsi: IscsiEntry;
+}
+
+/** A group as an iSCSI target. */
+export interface IscsiEntry {
+  /** Its name; null: `iscsiTargetName` makes it. */
+  readonly target: string | null;
+  /** Hosts that log in at a node that does not serve it are sent to the one that does. Default: they stay, and use all paths. */
+  readonly redirect: boolean;
+  /** Who may log in: the first that fits counts. Null: everybody, without authentication. */
+  readonly hosts: readonly IscsiHostEntry[] | null;
+}
+
+export interface IscsiHostEntry {
+  /** Name of the initiator, in lower case; `*`: any. */
+  readonly initiator: string;
+  /** Addresses it may come from, `address` or `address/prefix length`; null: any. */
+  readonly addresses: readonly string[] | null;
+  /** Names of the volumes it sees; null: all. */
+  readonly volumes: readonly string[] | null;
+  /** What it must know; null: it is not asked. */
+  readonly chap: ChapEntry | null;
+  /** What we answer with when it asks in turn; null: nothing. Only with `chap`. */
+  readonly mutual: ChapEntry | null;
+}
+
+export interface ChapEntry {
+  readonly user: string;
+  /** Absolute path, the same at every node; its first line is the secret. */
+  readonly secretFile: string;
 }
 
 /**
@@ -197,6 +229,12 @@ export const defaultTakeOverSettings: TakeOverSettings = {
   afterSplitBrain: { zeroPrimaries: 'disconnect', onePrimary: 'disconnect', twoPrimaries: 'disconnect' },
   drills: false,
 };
+
+export const defaultIscsi: IscsiEntry = { target: null, redirect: false, hosts: null };
+
+/** Name of a group's target where the document gives none: of what a configuration allows, only `_` is not of an iSCSI name (RFC 7143 4.2.7.2). */
+export const iscsiTargetName = (cluster: string, group: string): string =>
+  `iqn.2026-11.org.holdfast:${cluster}:${group}`.toLowerCase().replaceAll('_', '-');
 
 /** Retention of a log that says nothing else. */
 export const defaultLogRetention = { retentionMs: 0, retentionBytes: 0 } as const;

@@ -188,6 +188,7 @@ export class Cluster {
         replication: `${name}:7000`,
         pulse: [],
         heartbeat: null,
+        iscsi: [],
       })),
       groups: [
         {
@@ -202,6 +203,7 @@ export class Cluster {
           settings: { ...defaultGroupSettings, graceMs: 500 },
           takeOver: { ...defaultTakeOverSettings, automatic: 'on', ...takeOver },
           resources: [],
+          iscsi: { target: null, redirect: false, hosts: null },
         },
       ],
       pulse: { ...settings, ...pulse },

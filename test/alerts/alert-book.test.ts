@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { AlertBook, eventShownMs, gatherMs, patienceMs } from '../../src/alerts/alert-book.ts';
+import { AlertBook, eventShownMs, gatherMs, patienceMs, returnMs } from '../../src/alerts/alert-book.ts';
 import type { Indication } from '../../src/pulse/indication.ts';
 
 const hourMs = 3_600_000;
@@ -227,6 +227,13 @@ describe('of nodes that hear each other', () => {
     expect(pass(gatherMs)).toEqual([]);
   });
 
+  it("another's first word is not told before it can be known that the other is heard", () => {
+    raise({ node: 'west' });
+    expect([told(), book.nextDueMs(nowMs, heard)]).toEqual([[], nowMs + gatherMs]);
+    heard = ['west'];
+    expect([pass(gatherMs), pass(patienceMs)]).toEqual([[], []]);
+  });
+
   it('the end of what a dead node told is told by the first of those that live', () => {
     heard = ['west'];
     raise({ node: 'west' });
@@ -256,6 +263,80 @@ describe('of nodes that hear each other', () => {
     raise({ id: 'y' });
     raise({ id: 'y', over: true });
     expect(book.seenHere()).toEqual([about()]);
+  });
+});
+
+describe('of a dead node (HM-16)', () => {
+  const silenceMs = 5000;
+  const silent = {
+    component: 'node',
+    id: 'west',
+    code: 'node-silent',
+    level: 'SYSTEM DOWN',
+  } as const;
+  const behind = { component: 'volume', id: 'g1 at west', code: 'copy-behind', level: 'MODERATE' } as const;
+  const codesTold = () => book.due(nowMs, heard).map(({ occasion, alert }) => `${occasion} ${alert.code}`);
+
+  beforeEach(() => {
+    book = new AlertBook({ node: 'mid', repeatMs: hourMs, silenceMs });
+    heard = ['west'];
+  });
+
+  it('nothing is told but that it is silent, though its link is seen to be down before; what has mended by its return never is', () => {
+    raise({ about: 'west' });
+    nowMs += silenceMs + gatherMs - 1;
+    expect(codesTold()).toEqual([]);
+    heard = [];
+    raise(silent);
+    expect(codesTold()).toEqual(['new node-silent']);
+    raise({ ...behind, about: 'west' });
+    nowMs += 10 * hourMs;
+    raise({ about: 'west', level: 'SYSTEM DOWN' });
+    expect([codesTold(), book.alerts.length]).toEqual([[], 3]);
+    heard = ['west'];
+    raise({ ...silent, over: true });
+    raise({ about: 'west', over: true });
+    expect(codesTold()).toEqual(['over node-silent']);
+    nowMs += returnMs - 1;
+    expect([codesTold(), book.nextDueMs(nowMs, heard)]).toEqual([[], nowMs + 1]);
+    nowMs += 1;
+    expect(codesTold()).toEqual(['new copy-behind']);
+  });
+
+  it('what was told before is not told again before its return; its end is', () => {
+    raise({ about: 'west' });
+    nowMs += silenceMs + gatherMs;
+    expect(codesTold()).toEqual(['new link-down']);
+    raise(silent);
+    nowMs += hourMs;
+    expect(codesTold()).toEqual(['new node-silent']);
+    raise({ about: 'west', level: 'SYSTEM DOWN' });
+    expect(codesTold()).toEqual([]);
+    raise({ about: 'west', over: true });
+    expect(codesTold()).toEqual(['over link-down']);
+  });
+
+  it('what is about another node is told, as is what is about none', () => {
+    raise(silent);
+    raise({ about: 'north' });
+    raise({ id: 'vol1', component: 'volume', code: 'volume-failed' });
+    nowMs += silenceMs + gatherMs;
+    expect(codesTold()).toEqual(['new node-silent', 'new link-down', 'new volume-failed']);
+  });
+
+  it('a link is about each of its ends, whoever said so first', () => {
+    raise({ node: 'west', about: 'mid', atMs: nowMs - 1 });
+    raise({ about: 'west' });
+    raise(silent);
+    nowMs += silenceMs + gatherMs;
+    expect(codesTold()).toEqual(['new node-silent']);
+  });
+
+  it('without a pulse nobody would say that it is silent, and nothing waits for that', () => {
+    book = new AlertBook({ node: 'mid', repeatMs: hourMs });
+    raise({ about: 'west' });
+    nowMs += gatherMs;
+    expect(codesTold()).toEqual(['new link-down']);
   });
 });
 

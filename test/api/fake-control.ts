@@ -1,4 +1,5 @@
 /** A node of a small invented cluster, for the rooms above `node/`: answers from a table, remembers what it was asked. */
+import type { IscsiSessionRow, IscsiTargetRow } from '../../src/node/iscsi-control.ts';
 import type { ReadDecision } from '../../src/agent/decision-book.ts';
 import type { Alert } from '../../src/alerts/alert.ts';
 import type { SinkStatus } from '../../src/alerts/sink.ts';
@@ -154,8 +155,8 @@ const document: ClusterDocument = {
   version: 3,
   sites: ['here', 'there'],
   nodes: [
-    { name: 'east', site: 'here', replication: '127.0.0.1:10815', pulse: [], heartbeat: null },
-    { name: 'west', site: 'there', replication: '127.0.0.1:10816', pulse: [], heartbeat: null },
+    { name: 'east', site: 'here', replication: '127.0.0.1:10815', pulse: [], heartbeat: null, iscsi: [] },
+    { name: 'west', site: 'there', replication: '127.0.0.1:10816', pulse: [], heartbeat: null, iscsi: [] },
   ],
   groups: [
     {
@@ -171,6 +172,7 @@ const document: ClusterDocument = {
       ],
       takeOver: defaultTakeOverSettings,
       resources: [],
+      iscsi: { target: null, redirect: false, hosts: null },
       log: { sizeBytes: 2 ** 33, places: { west: ['/fast/log'] }, retentionMs: 0, retentionBytes: 0 },
       settings: defaultGroupSettings,
     },
@@ -257,6 +259,30 @@ export const fakeDrill: DrillReport = {
   giveBackPauseMs: 42,
   verdict: 'west served instead of east after a pause of 1840 ms.',
   nextStep: null,
+};
+
+const fakeTargetName = 'iqn.2026-11.org.holdfast:try:g1';
+const fakeTargets: readonly IscsiTargetRow[] = (['east', 'west'] as const).map((node, index) => ({
+  node,
+  target: fakeTargetName,
+  group: 'g1',
+  access: index === 0 ? 'active' : 'standby',
+  reason: index === 0 ? '' : 'east owns it',
+  portals: [{ address: `127.0.0.1:${3260 + index}`, tag: 1 + 16 * index }],
+  units: [{ lun: 0, volume: 'vol1', sizeBytes: 64 * 1024 * 1024 }],
+  sessions: 1 - index,
+  hosts: null,
+}));
+const fakeSession: IscsiSessionRow = {
+  node: 'east',
+  session: 3,
+  kind: 'normal',
+  initiator: 'iqn.1993-08.org.debian:01:db1',
+  from: '127.0.0.1:51402',
+  portal: '127.0.0.1:3260',
+  target: fakeTargetName,
+  ageSeconds: 3700,
+  commandsInFlight: 2,
 };
 
 export function fakeControl(): FakeControl {
@@ -468,6 +494,17 @@ export function fakeControl(): FakeControl {
     async setMirror(request) {
       find(request.group);
       asked.push(['setMirror', request]);
+    },
+    async iscsiTargets() {
+      return { targets: fakeTargets, notes: [] };
+    },
+    async iscsiSessions() {
+      return { sessions: [fakeSession], notes: [] };
+    },
+    async disconnectIscsi(request) {
+      asked.push(['disconnectIscsi', request]);
+      if (request.session !== fakeSession.session)
+        throw new HoldfastError('E_NOT_FOUND', `node ${request.node} has no iSCSI session ${request.session}`);
     },
     async listAlerts() {
       return { node: 'east', alerts: [fakeAlert], sinks: [fakeSink] };

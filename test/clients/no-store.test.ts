@@ -2,6 +2,7 @@
 import { access, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import type { Alert } from '../../src/alerts/alert.ts';
 import { mustRun, runCommand, until } from './command.ts';
 import { Pair, oneSyncGroup, type NodeName } from './pair.ts';
 
@@ -28,6 +29,15 @@ describe('a pair without a coordination store', () => {
       const { stderr, status } = await runCommand('qemu-io', ['-f', 'raw', pair.uri(node), '-c', 'read 0 512']);
       return status === 0 && stderr === '' ? true : null;
     });
+
+  /** HM-16: whether it is told of as open, or as over; null: not. */
+  const splitBrainAt = async (node: NodeName, open: boolean): Promise<true | null> => {
+    const { alerts } = JSON.parse((await pair.cli(node, 'alerts', 'list', '--json')).stdout) as { alerts: Alert[] };
+    const alert = alerts.find(
+      ({ code, level, id }) => code === 'split-brain' && level === 'SYSTEM DOWN' && id === 'g1',
+    );
+    return alert !== undefined && (alert.endedAtMs === null) === open ? true : null;
+  };
 
   const groupAt = async (node: NodeName) => (await pair.status(node)).groups.find(({ name }) => name === 'g1');
 
@@ -92,6 +102,7 @@ describe('a pair without a coordination store', () => {
         });
         expect(group.nextStep).toContain('holdfast group resolve g1 --keep east');
         expect(group.legs.find((leg) => leg.node !== group.owner)?.connection).toBe('StandAlone');
+        await until(`an alert of it at ${node}`, 5000, () => splitBrainAt(node, true));
       }
       await qemuIo('east', 'read -P 2 1M 1M', 'read -P 1 2M 1M');
       await qemuIo('west', 'read -P 1 1M 1M', 'read -P 3 2M 1M');
@@ -101,6 +112,8 @@ describe('a pair without a coordination store', () => {
       await serves(keep);
       await pair.untilEstablished();
       expect((await pair.group()).owner).toBe(keep);
+      for (const node of ['east', 'west'] as const)
+        await until(`the end of it at ${node}`, 10_000, () => splitBrainAt(node, false));
       await pair.compareLegs();
       await qemuIo(keep, keep === 'east' ? 'read -P 2 1M 1M' : 'read -P 3 2M 1M');
       const fork = (await pair.group()).forks.find(({ node }) => node === lose);

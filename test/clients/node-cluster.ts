@@ -31,6 +31,8 @@ export interface NodeClusterOptions {
   readonly withPulse?: boolean;
   /** One between the first two nodes, over a Unix socket. */
   readonly interconnect?: boolean;
+  /** A portal at port 3260 of each. */
+  readonly iscsi?: boolean;
   readonly more?: Readonly<Record<string, unknown>>;
   /** Before the nodes are started. */
   readonly prepare?: (namespaces: Namespaces, folder: string) => Promise<void>;
@@ -102,11 +104,16 @@ export class NodeCluster {
     this.#processes.get(node)?.kill(signal);
   }
 
-  async status(node: string): Promise<ClusterStatus | null> {
-    const asked = await this.namespaces.run(node, 'curl', ['-s', '-m', '3', `http://${api}/v1/status`]);
+  status(node: string): Promise<ClusterStatus | null> {
+    return this.ask<ClusterStatus>(node, '/v1/status');
+  }
+
+  /** What the API of a node answers; null: nothing that can be read. */
+  async ask<T>(node: string, path: string): Promise<T | null> {
+    const asked = await this.namespaces.run(node, 'curl', ['-sf', '-m', '3', `http://${api}${path}`]);
     if (asked.status !== 0) return null;
     try {
-      return JSON.parse(asked.stdout) as ClusterStatus;
+      return JSON.parse(asked.stdout) as T;
     } catch {
       return null;
     }
@@ -200,6 +207,7 @@ export class NodeCluster {
         heartbeat: `${namespaces.address(name)}:${ports.heartbeat}`,
         api,
         nbd: [`unix:${this.socket(name)}`],
+        ...(options.iscsi === true ? { iscsi: [`${namespaces.address(name)}:3260`] } : {}),
       })),
       ...(options.withPulse === false
         ? {}

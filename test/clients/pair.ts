@@ -52,6 +52,8 @@ export interface PairOptions {
   readonly storeless?: boolean;
   /** Heartbeats as `holdfast try` sets them up, and take-over by itself; the sites are `here` and `there` then. */
   readonly pulse?: boolean;
+  /** iSCSI portals of each node; default none. */
+  readonly portals?: number;
 }
 
 interface NodePorts {
@@ -60,6 +62,7 @@ interface NodePorts {
   /** Where the other node reaches its replication, and where it listens for it: two where a path is between. */
   readonly replication: number;
   readonly replicationBehind: number;
+  readonly iscsi: readonly number[];
 }
 
 export class Pair {
@@ -83,12 +86,13 @@ export class Pair {
     const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = c, h = f] = await freePorts(options.cuttable ? 8 : 6);
     const [i = 0, j = 0] = options.pulse ? await freePorts(2) : [];
     const heartbeats = { east: i, west: j };
+    const portals = { east: await freePorts(options.portals ?? 0), west: await freePorts(options.portals ?? 0) };
     const siteOf = (name: NodeName): string => (options.pulse ? (name === 'east' ? 'here' : 'there') : name);
     const keyFile = join(folder, 'pulse.key');
     if (options.pulse) await writeFile(keyFile, `${'5a'.repeat(32)}\n`, { mode: 0o600 });
     const ports = {
-      east: { nbd: a, api: b, replication: c, replicationBehind: g },
-      west: { nbd: d, api: e, replication: f, replicationBehind: h },
+      east: { nbd: a, api: b, replication: c, replicationBehind: g, iscsi: portals.east },
+      west: { nbd: d, api: e, replication: f, replicationBehind: h, iscsi: portals.west },
     };
     const data = { east: join(folder, 'east'), west: join(folder, 'west'), ...options.data };
     const pair = new Pair(folder, ports, data);
@@ -118,6 +122,7 @@ export class Pair {
         replication: `127.0.0.1:${name === reader ? ports[name].replicationBehind : ports[name].replication}`,
         api: `127.0.0.1:${ports[name].api}`,
         nbd: [`127.0.0.1:${ports[name].nbd}`, `unix:${pair.nbdSocket(name)}`],
+        ...(portals[name].length > 0 ? { iscsi: portals[name].map((port) => `127.0.0.1:${port}`) } : {}),
       })),
       groups: options.groups ?? oneSyncGroup,
     });
@@ -173,6 +178,17 @@ export class Pair {
 
   uri(node: NodeName, volume = 'vol1'): string {
     return `nbd://127.0.0.1:${this.ports[node].nbd}/${volume}`;
+  }
+
+  iscsiPort(node: NodeName, index = 0): number {
+    const port = this.ports[node].iscsi[index];
+    if (port === undefined) throw new Error(`${node} has no iSCSI portal ${index}`);
+    return port;
+  }
+
+  /** Of LUN 0 of a group. */
+  iscsiUri(node: NodeName, { group = 'g1', portal = 0 } = {}): string {
+    return `iscsi://127.0.0.1:${this.iscsiPort(node, portal)}/iqn.2026-11.org.holdfast:pair:${group}/0`;
   }
 
   imagePath(node: NodeName, volume = 'vol1'): string {

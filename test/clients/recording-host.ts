@@ -25,6 +25,8 @@ export interface RecordingHostOptions {
   readonly blocks: number;
   readonly depth: number;
   readonly random: () => number;
+  /** Milliseconds from an answer to the next write. Default: 0, as fast as it gets. */
+  readonly gapMs?: number;
   /** How long the handshake may take: a process that stands still accepts and says nothing. Default: for ever. */
   readonly handshakeMs?: number;
 }
@@ -176,7 +178,8 @@ export class RecordingHost {
       this.lastAnswerMs = nowMs;
     }
     if (this.stopping && this.busy.size === 0) this.socket.destroy();
-    else this.fill();
+    else if (this.options.gapMs === undefined) this.fill();
+    else setTimeout(() => this.fill(), this.options.gapMs);
   }
 }
 

@@ -4,6 +4,7 @@
  * - `sh pair`: need a running pair; here they are asked of an invented one, which proves their form. The end-to-end
  *   tests run them against a real one;
  * - `sh try`: run until stopped, or depend on a folder; here only their options are checked.
+ * - `text`: what is given to other programs; those of hosts are tried by a host of their own (`clients/guest`).
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -48,7 +49,7 @@ const program = createProgram({ io: fakeIo(), asJson: false, finish: () => {} })
 
 describe('examples of the manual', () => {
   it('are of a kind that a test runs', () => {
-    expect(new Set(fences.map((fence) => fence.kind))).toEqual(new Set(['sh', 'sh pair', 'sh try', 'yaml']));
+    expect(new Set(fences.map((fence) => fence.kind))).toEqual(new Set(['sh', 'sh pair', 'sh try', 'text', 'yaml']));
   });
 
   it.each(linesOf('sh').map(({ page, text }) => [page, text]))('%s: %s', async (_page, line) => {

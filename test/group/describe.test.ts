@@ -12,7 +12,7 @@ function shown(node: Node, up = false): GroupStatus {
     leaseValid: true,
     leaseReason: null,
     storeProblem: null,
-    exportBases: [],
+    exportsOf: () => [],
     throughput: { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 },
     reachable: () => ({ up, reason: null }),
   });

@@ -69,6 +69,11 @@ export class Node {
   readonly outs = new Map<string, End>();
   readonly events: string[] = [];
   readonly store: Store;
+  readonly document: ClusterDocument;
+  /** What hosts see of the group may have changed. */
+  changed = (): void => {};
+  /** A change of reservations, asked by another node. */
+  called = (_params: unknown): Promise<unknown> => Promise.reject(new Error('not known here'));
   readonly #nodes: Nodes;
   readonly #observers = new Map<string, LeaseObserver>();
   #ids = 0;
@@ -94,13 +99,20 @@ export class Node {
       events: { acquired: () => this.group.leaseAcquired(), lapsed: () => this.group.leaseLapsed() },
     });
     for (const { node } of nodes.entry.legs) if (node !== name) this.#observers.set(node, new LeaseObserver());
-    const document: ClusterDocument = {
+    this.document = {
       schema: 1,
       clusterId: 'c',
       cluster: 'c',
       version: 1,
       sites: [],
-      nodes: [],
+      nodes: nodes.entry.legs.map(({ node }) => ({
+        name: node,
+        site: node,
+        replication: `${node}:1`,
+        pulse: [],
+        heartbeat: null,
+        iscsi: [`${node}:3260`],
+      })),
       groups: [nodes.entry],
       pulse: null,
     };
@@ -112,7 +124,7 @@ export class Node {
         devices,
         lease: this.lease,
         leaseOf: (node) => this.#observers.get(node) ?? null,
-        document: () => document,
+        document: () => this.document,
         connectionTo: (node) => this.out(node),
         closeLink: (node, reason) => nodes.closeLinks(name, reason, node),
         hurry: () => {},
@@ -131,6 +143,7 @@ export class Node {
         newId: () => ++this.#ids,
         forgetId: () => {},
         event: (_group, kind, message) => this.events.push(`${kind}: ${message}`),
+        changed: () => this.changed(),
         ...(nodes.service === undefined ? {} : { service: nodes.service(name) }),
       },
       nodes.entry,
@@ -211,6 +224,7 @@ export class Nodes {
         afterSplitBrain: { ...defaultTakeOverSettings.afterSplitBrain, ...afterSplitBrain },
       },
       resources: [],
+      iscsi: { target: null, redirect: false, hosts: null },
     };
   }
 
@@ -354,6 +368,7 @@ export class Nodes {
   answer(name: string, method: string, params: unknown): Promise<unknown> {
     const { group, process } = this.node(name);
     if (!process.alive) return Promise.reject(new Error('no answer'));
+    if (method === 'group.reserve') return this.node(name).called(params);
     if (method === 'group.release') return group.moves.release((params as { id: string }).id);
     if (method === 'group.look') group.look();
     return Promise.resolve(group.serving ? (group.record?.generation ?? 0) : 0);

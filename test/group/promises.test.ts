@@ -147,7 +147,7 @@ describe('a synchronous group whose owner cannot reach the store', () => {
       leaseValid: node.lease.isValid(),
       leaseReason: node.lease.reason,
       storeProblem: null,
-      exportBases: [],
+      exportsOf: () => [],
       throughput: { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 },
       reachable: () => ({ up: true, reason: null }),
     });

@@ -14,6 +14,7 @@ const well: GroupSight = {
   disks: [],
   full: null,
   splitBrain: null,
+  missing: null,
   log: null,
   copies: [],
 };
@@ -94,6 +95,12 @@ describe('what holds', () => {
       /east and west wrote/,
     ],
     [
+      'what may be missing since it was opened',
+      group({ missing: 'writes that were not flushed may be missing' }),
+      'group g1 loss-stated SERIOUS',
+      /may be missing/,
+    ],
+    [
       'a log that fills',
       group({ log: { isFull: false, reason: '83 % of the log are used' } }),
       'log g1 at east log-filling MODERATE',
@@ -121,6 +128,16 @@ describe('what holds', () => {
     const links = [{ peer: 'west', up: false, reason: 'closed', planned: true }];
     const lease = { state: 'lapsed', reason: 'not renewed' } as const;
     expect(conditionsOf('east', { ...fine, links, lease, ...group({ owned: false }) })).toEqual([]);
+  });
+
+  it('names the node that a link or a copy is about', () => {
+    const links = [{ peer: 'west', up: false, reason: null, planned: false }];
+    const copies = [{ node: 'north', reason: 'Off' }];
+    const found = conditionsOf('east', { ...fine, links, ...group({ copies }) });
+    expect(found.map(({ code, about }) => [code, about])).toEqual([
+      ['link-down', 'west'],
+      ['copy-behind', 'north'],
+    ]);
   });
 
   it('has the same name for a link at both its ends', () => {

@@ -69,6 +69,17 @@ describe('the pulse in a right configuration', () => {
     expect(stringify(describeConfiguration(said))).toContain('frames-count: false');
   });
 
+  it('HM-7: has the check of the user, with its usual time-out, and none by itself', () => {
+    const check = "check: { command: [sane, '-q'], timeout: 500ms }";
+    const withCheck = (text: string) =>
+      requireConfiguration(right.replace('  interval: 100ms', `  validity: { ${text} }`), '/etc/holdfast.yaml');
+    const said = withCheck(check);
+    expect(said.pulse?.settings.validity.check).toEqual({ words: ['sane', '-q'], timeoutMs: 500 });
+    expect(stringify(describeConfiguration(said))).toContain('timeout: 500ms');
+    expect(withCheck('check: [sane]').pulse?.settings.validity.check).toEqual({ words: ['sane'], timeoutMs: 2000 });
+    expect(withCheck('time: false').pulse?.settings.validity).toEqual({ serial: true, time: false });
+  });
+
   const configuration = requireConfiguration(right, '/etc/holdfast.yaml');
 
   it('has the numbers of its preset, less those that are given, and absolute paths (AS-13)', () => {

@@ -78,6 +78,7 @@ describe('a right configuration', () => {
       ],
       pulse: [],
       heartbeat: null,
+      iscsi: [],
       agents: { listen: [{ kind: 'unix', path: '/etc/east/agents.sock' }], tls: null, releaseMs: 30_000 },
     });
     expect(configuration.groups).toEqual([
@@ -97,6 +98,7 @@ describe('a right configuration', () => {
         },
         takeOver: defaultTakeOverSettings,
         resources: [],
+        iscsi: { target: null, redirect: false, hosts: null },
         settings: { ...defaultGroupSettings, graceMs: 2000, lagBytesMax: 2 ** 23 },
       },
     ]);
@@ -136,8 +138,8 @@ describe('a right configuration', () => {
     const document = toClusterDocument(requireConfiguration(right, '/etc/holdfast.yaml'), sequentialRandom);
     expect(document.clusterId).toBe('ab'.repeat(16));
     expect(document.nodes).toEqual([
-      { name: 'east', site: 'here', replication: '127.0.0.1:7001', pulse: [], heartbeat: null },
-      { name: 'west', site: 'there', replication: '127.0.0.1:7002', pulse: [], heartbeat: null },
+      { name: 'east', site: 'here', replication: '127.0.0.1:7001', pulse: [], heartbeat: null, iscsi: [] },
+      { name: 'west', site: 'there', replication: '127.0.0.1:7002', pulse: [], heartbeat: null, iscsi: [] },
     ]);
     const [group] = document.groups;
     expect(group?.legs).toEqual([
@@ -446,5 +448,76 @@ describe('a wrong configuration is refused with place, fault and what would be r
     expect(problemsIn(bomb.join('\n'))[0]).toMatch(/cannot be read as YAML/);
     expect(problemsIn('['.repeat(20_000))[0]).toMatch(/YAML/);
     expect(problemsIn('#'.repeat(5_000_000))).toEqual(['1:1 the file is larger than 4 MiB']);
+  });
+});
+
+describe('iSCSI', () => {
+  const hosts = `    iscsi:
+      target: iqn.2026-11.org.example:g1
+      redirect: true
+      hosts:
+        - initiator: iqn.2026-11.org.example:host
+          addresses: [10.0.0.0/24, fd00::1]
+          volumes: [vol2]
+          chap: { user: host, secret-file: secrets/host }
+          mutual: { user: target, secret-file: /etc/target }
+        - { initiator: '*' }
+`;
+  const portals = right.replace('nbd: [', "iscsi: ['10.0.0.1:3260', '[::]:3261']\n    nbd: [");
+
+  it('portals and hosts are read, paths made absolute, and described the same', () => {
+    const configuration = requireConfiguration(portals + hosts, '/etc/holdfast.yaml');
+    const document = toClusterDocument(configuration, sequentialRandom);
+    expect(document.nodes.map(({ iscsi }) => iscsi)).toEqual([['10.0.0.1:3260', '[::]:3261'], []]);
+    expect(document.groups[0]?.iscsi).toEqual({
+      target: 'iqn.2026-11.org.example:g1',
+      redirect: true,
+      hosts: [
+        {
+          initiator: 'iqn.2026-11.org.example:host',
+          addresses: ['10.0.0.0/24', 'fd00::1'],
+          volumes: ['vol2'],
+          chap: { user: 'host', secretFile: '/etc/secrets/host' },
+          mutual: { user: 'target', secretFile: '/etc/target' },
+        },
+        { initiator: '*', addresses: null, volumes: null, chap: null, mutual: null },
+      ],
+    });
+    const again = requireConfiguration(stringify(describeConfiguration(configuration)), '/etc/holdfast.yaml');
+    expect(again).toEqual(configuration);
+  });
+
+  it.each([
+    ["iscsi: ['10.0.0.1:3260', '[::]:3261']", "iscsi: ['10.0.0.1:0']", 'port 0 cannot be found'],
+    ["'[::]:3261'", "'10.0.0.1:3260'", '10.0.0.1:3260 is taken by iscsi[0] of the same node; choose another port'],
+    ["'[::]:3261'", "'127.0.0.1:9001'", '127.0.0.1:9001 is taken by nbd[0] of the same node; choose another port'],
+    [
+      "nbd: ['127.0.0.1:9002']",
+      "nbd: ['127.0.0.1:9002']\n    iscsi: ['10.0.0.1:3260']",
+      'two nodes have the address',
+    ],
+    ['iqn.2026-11.org.example:g1', 'iqn.example:g1', 'is not the name of an iSCSI target'],
+    ['iqn.2026-11.org.example:g1', 'iqn.2026-11.org.Example:g1', 'write "iqn.2026-11.org.example:g1"'],
+    ['10.0.0.0/24', '10.0.0.0/33', 'is not an address such as 10.0.0.7'],
+    ['[vol2]', '[vol3]', 'group "g1" has no volume "vol3"; it has: vol1, vol2'],
+    ['          chap: { user: host, secret-file: secrets/host }\n', '', 'write chap as well'],
+    ['secret-file: secrets/host', 'secret: x', 'no such key'],
+    ['redirect: true', 'redirect: maybe', 'is not true or false'],
+  ])('%s → %s is refused by name', (from, to, message) => {
+    const text = portals + hosts;
+    expect(text).toContain(from);
+    expect(problemsIn(text.replace(from, to)).join('\n')).toContain(message);
+  });
+
+  it('two groups with one target, by name or by default, are refused', () => {
+    const second = `  - name: g_2
+    owner: east
+    volumes: [{ name: vol3, size: 1GiB }]
+    iscsi: { target: 'iqn.2026-11.org.holdfast:demo:g1' }
+`;
+    expect(problemsIn(right + second)).toEqual([
+      expect.stringContaining('"iqn.2026-11.org.holdfast:demo:g1" is the target of group "g1" already') as string,
+    ]);
+    expect(problemsIn(right + second.replace('demo:g1', 'demo:g-2'))).toEqual([]);
   });
 });

@@ -4,7 +4,14 @@ import { withVolume } from '../../src/node/volume-changes.ts';
 import type { ClusterDocument, LogEntry } from '../../src/store/document.ts';
 
 const GiB = 2 ** 30;
-const node = (name: string) => ({ name, site: 's', replication: '127.0.0.1:1', pulse: [], heartbeat: null });
+const node = (name: string) => ({
+  name,
+  site: 's',
+  replication: '127.0.0.1:1',
+  pulse: [],
+  heartbeat: null,
+  iscsi: [],
+});
 
 /** Groups g1 and g2 on east and west, none on north. */
 function withoutLogs(): ClusterDocument {

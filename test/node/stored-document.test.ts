@@ -9,7 +9,7 @@ const document: ClusterDocument = {
   cluster: 'c',
   version: 3,
   sites: ['s'],
-  nodes: [{ name: 'east', site: 's', replication: '127.0.0.1:1', pulse: [], heartbeat: null }],
+  nodes: [{ name: 'east', site: 's', replication: '127.0.0.1:1', pulse: [], heartbeat: null, iscsi: [] }],
   groups: [
     {
       name: 'g1',
@@ -21,6 +21,7 @@ const document: ClusterDocument = {
       settings: { ...defaultGroupSettings, graceMs: 7 },
       takeOver: defaultTakeOverSettings,
       resources: [],
+      iscsi: { target: null, redirect: false, hosts: null },
     },
   ],
   pulse: null,
@@ -35,6 +36,7 @@ it('what an older version wrote is read with defaults for what came later (BY-10
   const later = [
     'pulse',
     'heartbeat',
+    'iscsi',
     'takeOver',
     'resources',
     'log',
@@ -50,5 +52,8 @@ it('what an older version wrote is read with defaults for what came later (BY-10
 
 it('a file that declares another log differs; version and identities do not count', () => {
   expect(differs(document, { ...document, clusterId: 'd', version: 1 })).toBe(false);
+  // Keys that came later stand last in what was stored.
+  const older = JSON.stringify(document, (key, value: unknown) => (key === 'iscsi' ? undefined : value));
+  expect(differs(parseDocument(older), document)).toBe(false);
   expect(differs(document, withLog(document, { group: 'g1', sizeBytes: 2 ** 30, places: {} }))).toBe(true);
 });

@@ -125,6 +125,13 @@ export class TestChannel implements Channel {
     this.#events?.received(message, 'test');
   }
 
+  /** What its volume has, of a mirror's target. */
+  table: Uint8Array | null = null;
+
+  readTable(): Promise<Uint8Array | null> {
+    return Promise.resolve(this.table);
+  }
+
   fault(problem: string | null): void {
     this.#events?.fault(problem);
   }

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { Indication } from '../../src/pulse/indication.ts';
 import { LinkChannel } from '../../src/pulse/link-channel.ts';
+import { advance, chosen, emptyTable, sealTable, type StatusTable } from '../../src/pulse/status-table.ts';
 import { World } from '../../src/sim/world/world.ts';
-import { hearing, lan, members, refused, startNode, TestChannel, type TestNode } from './nodes.ts';
+import { hearing, key, lan, members, refused, startNode, TestChannel, type TestNode } from './nodes.ts';
 
 async function pair(seed: string, change: Parameters<typeof startNode>[2] = {}) {
   const world = new World({ seed });
@@ -437,6 +438,45 @@ describe('the link as a channel (TL-4)', () => {
   });
 });
 
+describe('a node that fails the check of the user (HM-7)', () => {
+  it('is not believed, by whatever channel, and is heard again once it has passed; it hears us all along', async () => {
+    const { world, east, west } = await pair('unfit');
+    const link = new LinkChannel(['east']);
+    west.process.call(() => west.pulse.addChannel({ channel: link, device: 'link' }));
+    const said = async (ms: number): Promise<void> => {
+      for (let leftMs = ms; leftMs > 0; leftMs -= 200) {
+        west.process.call(() => west.pulse.heard('link', 'east', 0));
+        await world.run(200);
+      }
+    };
+    await said(1000);
+    west.process.call(() => west.pulse.checked('east', 'it ended with status 1'));
+    await said(1400);
+    expect([hearing(west, 'east'), hearing(west, 'east', 'link')]).toEqual(['silent', 'silent']);
+    expect(west.pulse.snapshot().peers[0]?.heard.map(({ unfit }) => unfit)).toEqual(
+      Array(2).fill('it ended with status 1'),
+    );
+    expect(refused(west, 'east')?.unfit).toBeGreaterThan(3);
+    expect(hearing(east, 'west')).toBe('alive');
+    west.process.call(() => west.pulse.checked('east', null));
+    await said(4000);
+    expect([hearing(west, 'east'), hearing(west, 'east', 'link')]).toEqual(['alive', 'alive']);
+    expect(west.pulse.snapshot().peers[0]?.heard[0]).not.toHaveProperty('unfit');
+  });
+
+  it('and has just started, is believed when it has passed', async () => {
+    const { world, east, west } = await pair('unfit-new');
+    east.process.crash();
+    west.process.call(() => west.pulse.checked('east', 'no'));
+    startNode(world, 'east');
+    await world.run(3000);
+    expect(hearing(west, 'east')).toBe('silent');
+    west.process.call(() => west.pulse.checked('east', null));
+    await world.run(3000);
+    expect(hearing(west, 'east')).toBe('alive');
+  });
+});
+
 describe('masters among several nodes (HM-1)', () => {
   const three = [
     { name: 'a', site: 'here' },
@@ -459,6 +499,67 @@ describe('masters among several nodes (HM-1)', () => {
     const again = startNode(world, 'a', { members: three, settings });
     await world.run(4000);
     expect([again, b, c].map(mastersOf)).toEqual(['b', 'b', 'b']);
+  });
+
+  describe('pick up what was chosen while they were away, when they take the role (HM-5)', () => {
+    const settings = { masterTimeoutMs: 2000 };
+    const later = (table: StatusTable, atMs: number): StatusTable => chosen(table, table, atMs, atMs);
+    /** As `c` has it: the network and one mirror are not to be used. */
+    const choice = [
+      { kind: 'install', row: { name: 'c-b', direction: 'send', device: '/hb/out' } },
+      { kind: 'use', path: 'network', enable: false },
+      { kind: 'use', path: { mirror: 'c-b' }, enable: false },
+    ] as const;
+    const theirs = choice.reduce(advance, emptyTable('c', 'there', { network: true }));
+
+    function scene(sealed: Uint8Array, table?: StatusTable) {
+      const world = new World({ seed: 'pick-up' });
+      const mirror = new TestChannel('mirror:c-b', { targets: [], sources: ['c'] });
+      mirror.table = sealed;
+      const channels = [{ channel: mirror, device: '/hb/in' }];
+      const a = startNode(world, 'a', { members: three, settings });
+      const b = startNode(world, 'b', {
+        members: three,
+        settings,
+        channels,
+        ...(table === undefined ? {} : { table }),
+      });
+      const used = (): unknown[] => [b.pulse.table().network.enable, b.pulse.table().list[0]?.status];
+      return { world, a, b, used };
+    }
+
+    it('once they are master, and not before', async () => {
+      const { world, a, b, used } = scene(sealTable(later(theirs, 5000), key));
+      await world.run(3000);
+      expect(used()).not.toContain('DISABLE');
+      a.process.crash();
+      await world.run(3000);
+      expect([used(), b.pulse.table().chosenAtMs]).toEqual([['DISABLE', 'DISABLE'], 5000]);
+    });
+
+    it.each<[string, Uint8Array, StatusTable?]>([
+      ['sealed by another key', sealTable(later(theirs, 5000), new Uint8Array(32))],
+      ['cut off', sealTable(later(theirs, 5000), key).subarray(1)],
+      ['empty', new Uint8Array(0)],
+      [
+        'older than their own choice',
+        sealTable(later(theirs, 5000), key),
+        later(emptyTable('b', 'here', { network: true }), 5001),
+      ],
+    ])('not from a table that is %s', async (_, sealed, table) => {
+      const { world, a, used } = scene(sealed, table);
+      a.process.crash();
+      await world.run(6000);
+      expect(used()).not.toContain('DISABLE');
+    });
+
+    it('and a choice made anew is later than what was picked up, though the clock is behind', async () => {
+      const { world, a, b, used } = scene(sealTable(later(theirs, 1e15), key));
+      a.process.crash();
+      await world.run(6000);
+      await world.settle(b.pulse.use({ enable: ['network'], confirmed: true }));
+      expect([used()[0], b.pulse.table().chosenAtMs]).toEqual(['FAILED', 1e15 + 1]);
+    });
   });
 });
 

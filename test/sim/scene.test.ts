@@ -14,6 +14,13 @@ describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
     }
   });
 
+  it('I12–I14: hold with the numbers of the presets wan and classic', { timeout: 120_000 }, async () => {
+    for (const [seed, preset] of (['wan', 'wan', 'classic'] as const).entries()) {
+      const { violation } = await playScript(drawScript(`preset ${seed}`, { pulse: { preset } }));
+      expect(violation, `preset ${seed}: ${preset}`).toBeNull();
+    }
+  });
+
   it('gives the same run for the same seed, event for event', { timeout: 60_000 }, async () => {
     for (let seed = 1; seed <= 8; seed++) {
       const script = drawScript(`twice ${seed}`);
@@ -43,6 +50,22 @@ describe('BY-9, TL-12, TL-13: whole clusters in the simulated world', () => {
       ]),
     );
   });
+
+  it(
+    'R12, I3: where the store was restored from a backup, a group is frozen rather than served twice',
+    { timeout: 60_000 },
+    async () => {
+      const options: DrawOptions = { only: ['restored'], nodes: 2, logs: false };
+      const marks = await marksOf(12, options);
+      expect(marks).toEqual(
+        expect.arrayContaining([
+          'the store forgot a generation',
+          'an older store froze a group',
+          'served from an older store',
+        ]),
+      );
+    },
+  );
 
   it('reaches those of logs', { timeout: 60_000 }, async () => {
     const marks = await marksOf(40, { only: ['outage', 'crash', 'log'], logs: true });
@@ -109,7 +132,8 @@ describe('scenes kept', () => {
 async function marksOf(seeds: number, options: DrawOptions): Promise<string[]> {
   const marks = new Set<string>();
   for (let seed = 1; seed <= seeds; seed++) {
-    const { marks: reached } = await playScript(drawScript(`rare ${seed}`, options));
+    const { marks: reached, violation } = await playScript(drawScript(`rare ${seed}`, options));
+    expect(violation, `rare ${seed} ${JSON.stringify(options)}`).toBeNull();
     for (const mark of reached) marks.add(mark);
   }
   return [...marks];

@@ -69,6 +69,10 @@ export class NodeStream implements ByteStream {
     });
   }
 
+  get local(): string {
+    return formatAddress({ kind: 'tcp', host: this.#socket.localAddress ?? '?', port: this.#socket.localPort ?? 0 });
+  }
+
   get unsentBytes(): number {
     return this.#socket.writableLength;
   }

@@ -4,7 +4,7 @@
 import type { Environment } from '../../base/environment.ts';
 import type { Address, ByteStream, Listener, StreamEvents } from '../../base/network.ts';
 import type { ExportCatalogue } from '../../group/host-access.ts';
-import { SlabPool } from './outbox.ts';
+import { SlabPool } from '../outbox.ts';
 import { NbdSession, type SessionLimits, type SessionStatus } from './session.ts';
 import { defaultTransmissionLimits } from './transmission.ts';
 

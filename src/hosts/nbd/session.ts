@@ -12,7 +12,7 @@ import type { ByteStream, StreamEvents } from '../../base/network.ts';
 import type { Turn } from '../../base/turn.ts';
 import type { ExportCatalogue, HostSession } from '../../group/host-access.ts';
 import { greeting, Handshake, type HandshakeStep } from './handshake.ts';
-import type { SlabPool } from './outbox.ts';
+import type { SlabPool } from '../outbox.ts';
 import { Transmission, type TransmissionLimits } from './transmission.ts';
 
 export interface SessionLimits extends TransmissionLimits {

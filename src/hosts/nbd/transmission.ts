@@ -11,7 +11,7 @@ import type { ByteStream } from '../../base/network.ts';
 import type { EndTask, Turn } from '../../base/turn.ts';
 import type { HostCompletion, HostExtent, HostFault, HostVolume } from '../../group/host-access.ts';
 import type { Agreement } from './handshake.ts';
-import { Outbox, type Slab, type SlabPool } from './outbox.ts';
+import { Outbox, type Slab, type SlabPool } from '../outbox.ts';
 import {
   errorChunkBytes,
   statusChunkBytes,
@@ -125,7 +125,7 @@ export class Transmission implements RequestSink, EndTask {
     this.#allocation = parts.agreement.allocation;
     this.#stream = parts.stream;
     this.#turn = parts.turn;
-    this.#outbox = new Outbox(parts.slabs, parts.stream);
+    this.#outbox = new Outbox(parts.slabs, parts.stream, 'dataFirst');
     this.#limits = limits;
     this.#events = events;
   }

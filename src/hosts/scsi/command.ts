@@ -31,7 +31,7 @@ export interface Command {
   readonly access: 'any' | 'active';
   /** INQUIRY, REPORT LUNS, REQUEST SENSE go past a pending unit attention (SAM-5 5.14). */
   readonly pastUnitAttention: boolean;
-  /** Carried out, and not, for a LUN without a unit. */
+  /** For a LUN without a unit, where it is carried out all the same. */
   readonly withoutUnit?: (device: DeviceView, task: ScsiTask) => void;
   /** Bytes it takes from the initiator. Absent: none. */
   readonly dataOutBytes?: (unit: LogicalUnit, cdb: Uint8Array) => number;
@@ -40,7 +40,9 @@ export interface Command {
 
 /** What commands see of the whole target. */
 export interface DeviceView {
-  /** Those the nexus may see, by LUN. */
+  /** `iqn.…` of the target: the device's name in designators. */
+  readonly targetName: string;
+  /** Those the nexus may see, by ascending LUN. */
   units(task: ScsiTask): readonly LogicalUnit[];
   readonly commands: readonly Command[];
 }

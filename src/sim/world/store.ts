@@ -7,6 +7,8 @@
  * - `unreachable` machines: reads reject, commits are `unreachable` — at once (refused) or after `timeoutMs`. Where the
  *   way breaks after the request has gone, or for a share `unknownShare` of commits, the outcome is `unknown`, and the
  *   commit has happened or not.
+ * - `wentBack()`: the store was restored from a backup of lower revisions. Who had an answer before refuses it for good, as
+ *   a back end does that knows a higher revision; others know nothing of that.
  * - `slowness` is a factor on latencies. A request that would take longer than `timeoutMs` is answered as if the way had
  *   broken.
  */
@@ -20,6 +22,7 @@ import type { World } from './world.ts';
 const timeoutMs = 1000;
 
 const noAnswer = 'the store does not answer';
+const olderNow = 'the store was restored from a backup';
 
 export class SimStoreService {
   /** The truth, for checkers and for setting up a scene; no latency, no faults. */
@@ -31,6 +34,7 @@ export class SimStoreService {
   latencyMsMax = 2;
   /** Share of commits, on a way that works, whose answer gets lost. */
   unknownShare = 0;
+  #restorations = 0;
 
   constructor(world: World, backing: Store) {
     this.#world = world;
@@ -43,6 +47,10 @@ export class SimStoreService {
     else this.#unreachable.add(machine);
   }
 
+  wentBack(): void {
+    this.#restorations++;
+  }
+
   heal(): void {
     this.#unreachable.clear();
     this.slowness = 1;
@@ -51,20 +59,27 @@ export class SimStoreService {
 
   /** The store as this process sees it. */
   openFor(process: SimProcess): Store {
+    /** As many restorations there had been at the first answer; null: there was none. */
+    let followed: number | null = null;
+    const refuses = (): boolean => followed !== null && followed < this.#restorations;
     const readable = async <Result>(read: () => Promise<Result>): Promise<Result> => {
+      if (refuses()) throw new HoldfastError('E_STORE_DAMAGED', olderNow);
       const answer = await this.#request(process, read);
       if (answer.kind !== 'answered') throw new HoldfastError('E_STORE_UNREACHABLE', noAnswer);
+      followed ??= this.#restorations;
       return answer.result;
     };
     return {
       read: (key): Promise<Entry | null> => readable(() => this.backing.read(key)),
       readAll: (prefix): Promise<readonly Entry[]> => readable(() => this.backing.readAll(prefix)),
       commit: async (transaction: Transaction): Promise<CommitOutcome> => {
+        if (refuses()) return { kind: 'unreachable', reason: olderNow };
         const request = this.#request(process, () => this.backing.commit(transaction), this.unknownShare);
         process.countEffect(transaction.put.length);
         const answer = await request;
         switch (answer.kind) {
           case 'answered':
+            followed ??= this.#restorations;
             return answer.result;
           case 'notSent':
             return { kind: 'unreachable', reason: noAnswer };

@@ -7,8 +7,8 @@
  * a slab goes back to the pool only when nothing reserved in it is open (a volume may still write there, even after
  * the session has ended) and all that was sent from it has been taken by the operating system.
  */
-import { assert } from '../../base/assert.ts';
-import type { ByteStream } from '../../base/network.ts';
+import { assert } from '../base/assert.ts';
+import type { ByteStream } from '../base/network.ts';
 
 /** Room for a turn of small replies; in the second-level cache of most processors. */
 const slabBytes = 256 * 1024;
@@ -81,16 +81,26 @@ export class Outbox {
   /** Where the next replies go. Two, because data is reserved when asked for and the rest when ready: mixed, neither would be side by side. */
   #dataSlab: Slab | null = null;
   #shortSlab: Slab | null = null;
-  #dataParts: Part[] = [];
-  #shortParts: Part[] = [];
+  readonly #dataParts: Part[] = [];
+  /** The same list where replies leave in the order they became ready. */
+  readonly #shortParts: Part[];
   /** Sent, not known to be taken by the operating system, oldest first; `endBytes` counts from the first byte sent. */
   #transit: { readonly part: Part; readonly endBytes: number }[] = [];
   #sentBytes = 0;
   #closed = false;
 
-  constructor(pool: SlabPool, stream: ByteStream) {
+  /**
+   * `inOrder`: what became ready first leaves first, as numbered replies must; else data before the rest, in fewer parts.
+   */
+  constructor(pool: SlabPool, stream: ByteStream, order: 'inOrder' | 'dataFirst') {
     this.#pool = pool;
     this.#stream = stream;
+    this.#shortParts = order === 'inOrder' ? this.#dataParts : [];
+  }
+
+  /** What the operating system has taken, ever. */
+  get takenBytes(): number {
+    return this.#sentBytes - this.#stream.unsentBytes;
   }
 
   /**
@@ -110,7 +120,12 @@ export class Outbox {
 
   /** The reply in reserved memory is complete. */
   ready(slab: Slab, start: number, bytes: number): void {
-    append(this.#dataParts, slab, start, bytes);
+    append(this.#dataParts, slab, start, bytes, 1);
+  }
+
+  /** A piece of it is, and more is to become `ready`. */
+  piece(slab: Slab, start: number, bytes: number): void {
+    append(this.#dataParts, slab, start, bytes, 0);
   }
 
   /** The reservation is not needed. Right also after `close`. */
@@ -122,7 +137,7 @@ export class Outbox {
   short(bytes: number): Slab {
     assert(bytes <= sharedBytesMax, 'short reply that is long');
     const slab = reserveIn((this.#shortSlab = this.#roomIn(this.#shortSlab, bytes)), bytes);
-    append(this.#shortParts, slab, slab.used - bytes, bytes);
+    append(this.#shortParts, slab, slab.used - bytes, bytes, 1);
     return slab;
   }
 
@@ -130,7 +145,7 @@ export class Outbox {
   send(): void {
     const parts: Uint8Array[] = [];
     for (const part of this.#dataParts) parts.push(this.#depart(part));
-    for (const part of this.#shortParts) parts.push(this.#depart(part));
+    if (this.#shortParts !== this.#dataParts) for (const part of this.#shortParts) parts.push(this.#depart(part));
     this.#dataParts.length = 0;
     this.#shortParts.length = 0;
     if (parts.length > 0) this.#stream.send(parts);
@@ -139,7 +154,7 @@ export class Outbox {
 
   /** Gives back what the operating system has taken; to be called when the stream has drained, too. */
   taken(): void {
-    const takenBytes = this.#sentBytes - this.#stream.unsentBytes;
+    const { takenBytes } = this;
     let count = 0;
     for (const { part, endBytes } of this.#transit) {
       if (endBytes > takenBytes) break;
@@ -157,8 +172,8 @@ export class Outbox {
   close(): void {
     this.#closed = true;
     this.#transit = [];
-    this.#dataParts = [];
-    this.#shortParts = [];
+    this.#dataParts.length = 0;
+    this.#shortParts.length = 0;
     this.#dataSlab = null;
     this.#shortSlab = null;
   }
@@ -195,12 +210,12 @@ function reserveIn(slab: Slab, bytes: number): Slab {
   return slab;
 }
 
-function append(parts: Part[], slab: Slab, start: number, bytes: number): void {
+function append(parts: Part[], slab: Slab, start: number, bytes: number, reservations: number): void {
   const last = parts.at(-1);
   if (last !== undefined && last.slab === slab && last.end === start) {
     last.end += bytes;
-    last.reservations += 1;
+    last.reservations += reservations;
   } else {
-    parts.push({ slab, start, end: start + bytes, reservations: 1 });
+    parts.push({ slab, start, end: start + bytes, reservations });
   }
 }
