@@ -6,6 +6,7 @@ import type { Commands } from '../agent/commands.ts';
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
+import { untilMultipleMs } from '../base/waiting.ts';
 import { MirrorInstaller } from '../pulse/installer.ts';
 import type { Indication } from '../pulse/indication.ts';
 import type { ControlMessage } from '../pulse/message.ts';
@@ -164,7 +165,8 @@ export class NodePulse {
     const text = JSON.stringify(now);
     if (text !== this.#said) host.say({ ...now, leaving: false });
     this.#said = text;
-    this.#telling = environment.clock.after(intervalMs, () => this.#tell(intervalMs));
+    const { clock } = environment;
+    this.#telling = clock.after(untilMultipleMs(clock, intervalMs), () => this.#tell(intervalMs));
   }
 
   /** HM-16: the other nodes are told. */

@@ -7,6 +7,7 @@ import { assert } from '../base/assert.ts';
 import { HoldfastError } from '../base/errors.ts';
 import { parseAddress, type HostPort } from '../base/network.ts';
 import type { Channel } from '../pulse/channel.ts';
+import { DiskSlots } from '../pulse/disk-slots.ts';
 import { InterconnectChannel } from '../pulse/interconnect-channel.ts';
 import { LinkChannel } from '../pulse/link-channel.ts';
 import { MirrorSourceChannel, MirrorTargetChannel } from '../pulse/mirror-channel.ts';
@@ -29,6 +30,8 @@ export class NodePulseMaker implements PulseMaker {
   /** Of this node's `heartbeat` address: all mirrors to it share one. */
   #listener: MirrorFeedListener | null = null;
   readonly #sources = new Map<string, MirrorSourceChannel>();
+  /** What hangs when a pulse ends hangs on in the next one's time. */
+  readonly #slots = new DiskSlots();
 
   pulse(options: Parameters<PulseMaker['pulse']>[0]): PulseService {
     const { environment, start, configuration, local, events } = options;
@@ -119,6 +122,7 @@ export class NodePulseMaker implements PulseMaker {
         mirror: identity,
         path,
         limitMs,
+        slots: this.#slots,
         feedAt,
         key: keyOf(local),
         closed: () => void this.#sources.delete(channel.id),
@@ -133,6 +137,7 @@ export class NodePulseMaker implements PulseMaker {
       mirror: identity,
       path,
       limitMs,
+      slots: this.#slots,
       listener: this.#listener,
     });
     return { channel, device: path };

@@ -16,6 +16,7 @@ import { HoldfastError } from '../base/errors.ts';
 import { parseAddress } from '../base/network.ts';
 import { BackOff } from './back-off.ts';
 import type { Channel, ChannelEvents } from './channel.ts';
+import type { DiskSlots } from './disk-slots.ts';
 import type { MirrorFeedListener } from './mirror-feed-listener.ts';
 import { MirrorFeedSource } from './mirror-feed-source.ts';
 import type { FeedIdentity } from './mirror-feed.ts';
@@ -30,6 +31,8 @@ export interface MirrorOptions {
   readonly path: string;
   /** What has not answered for so long, a disk or the other end, is a fault. Milliseconds: the pulse's timeout. */
   readonly limitMs: number;
+  /** Of all heartbeat mirrors of this process. */
+  readonly slots: DiskSlots;
   /** Between two flushes of the volume; default 5000. */
   readonly flushEveryMs?: number;
 }

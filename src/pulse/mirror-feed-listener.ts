@@ -179,7 +179,7 @@ class Feed {
     this.#nonce = nonce;
     this.#owner = owner;
     this.#decoder = new FeedDecoder(
-      (frame) => this.#received(frame),
+      (frame, signed) => this.#received(frame, signed),
       (reason) => this.#breach(reason),
     );
   }
@@ -199,16 +199,17 @@ class Feed {
     this.#stream.destroy();
   }
 
-  #received(frame: FeedFrame): void {
-    if (frame.type === 'hello' && this.#keys === null) this.#greeted(frame);
-    else if (frame.type === 'write' && this.#target !== null) this.#write(frame, this.#target);
+  #received(frame: FeedFrame, signed: Uint8Array): void {
+    if (frame.type === 'hello' && this.#keys === null) this.#greeted(frame, signed);
+    else if (frame.type === 'write' && this.#target !== null) this.#write(frame, signed, this.#target);
     else this.#breach(`a ${frame.type} at the wrong time`);
   }
 
-  #greeted(frame: Extract<FeedFrame, { type: 'hello' }>): void {
+  #greeted(frame: Extract<FeedFrame, { type: 'hello' }>, signed: Uint8Array): void {
     const keys = new FeedKeys(this.#key, this.#nonce, frame.nonce);
     this.#keys = keys;
-    if (!isSigned(frame, keys.signHello)) return this.#refuse('wrongKey', 'it does not know the key of the cluster');
+    if (!isSigned(frame, signed, keys.signHello))
+      return this.#refuse('wrongKey', 'it does not know the key of the cluster');
     const { mirror, from, to } = frame.identity;
     const target = this.#owner.known(frame.identity);
     if (target === null)
@@ -219,9 +220,9 @@ class Feed {
     this.#stream.send([encodeSigned({ type: 'welcome', sequences: target.sequences() }, keys.signWelcome)]);
   }
 
-  #write(frame: Extract<FeedFrame, { type: 'write' }>, target: FeedTarget): void {
+  #write(frame: Extract<FeedFrame, { type: 'write' }>, signed: Uint8Array, target: FeedTarget): void {
     const keys = this.#keys;
-    if (keys === null || !isSigned(frame, keys.signWrite) || frame.number <= this.#lastNumber) {
+    if (keys === null || !isSigned(frame, signed, keys.signWrite) || frame.number <= this.#lastNumber) {
       return this.#breach('a write that is not of the source');
     }
     const { number } = frame;

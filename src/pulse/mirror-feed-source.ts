@@ -96,7 +96,7 @@ export class MirrorFeedSource {
   #dial(): void {
     if (this.#closed) return;
     const decoder = new FeedDecoder(
-      (frame) => this.#received(frame, decoder),
+      (frame, signed) => this.#received(frame, signed, decoder),
       (reason) => this.#giveUp(reason),
     );
     this.#beginPatience('no connection, or no greeting');
@@ -112,12 +112,12 @@ export class MirrorFeedSource {
     this.#stream = stream;
   }
 
-  #received(frame: FeedFrame, decoder: FeedDecoder): void {
+  #received(frame: FeedFrame, signed: Uint8Array, decoder: FeedDecoder): void {
     switch (frame.type) {
       case 'challenge':
         return this.#challenged(frame.version, frame.nonce);
       case 'welcome':
-        if (this.#isUp || this.#keys === null || !isSigned(frame, this.#keys.signWelcome)) {
+        if (this.#isUp || this.#keys === null || !isSigned(frame, signed, this.#keys.signWelcome)) {
           return this.#giveUp('the other side does not know the key of the cluster');
         }
         decoder.allowBlocks();
@@ -125,7 +125,7 @@ export class MirrorFeedSource {
       case 'refused':
         return this.#giveUp(`refused: ${frame.text}`);
       case 'answer':
-        if (!this.#isUp || this.#keys === null || !isSigned(frame, this.#keys.signAnswer)) {
+        if (!this.#isUp || this.#keys === null || !isSigned(frame, signed, this.#keys.signAnswer)) {
           return this.#giveUp('an answer that is not of the other side');
         }
         return this.#answered(frame.number, frame.problem);

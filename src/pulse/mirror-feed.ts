@@ -106,12 +106,13 @@ export function encodeSigned(
   return framed(body, sign(body));
 }
 
-/** Whether the frame's MAC is what `sign` gives for the rest of it. */
+/** Whether the frame's MAC is what `sign` gives for `signed`, what came before it. */
 export function isSigned(
-  frame: Exclude<FeedFrame, { type: 'challenge' | 'refused' }>,
+  { mac }: Exclude<FeedFrame, { type: 'challenge' | 'refused' }>,
+  signed: Uint8Array,
   sign: (body: Uint8Array) => Uint8Array,
 ): boolean {
-  return isSameMac(frame.mac, sign(bodyOf(frame)));
+  return isSameMac(mac, sign(signed));
 }
 
 function framed(...parts: readonly Uint8Array[]): Uint8Array {
@@ -145,16 +146,19 @@ export class FeedKeys {
   }
 }
 
+/** `signed`: what the MAC covers, of a frame that bears one. */
+type FrameTaker = (frame: FeedFrame, signed: Uint8Array) => void;
+
 /** Takes a connection's bytes in whatever pieces; after a breach nothing more comes out. */
 export class FeedDecoder {
-  readonly #received: (frame: FeedFrame) => void;
+  readonly #received: FrameTaker;
   readonly #breached: (reason: string) => void;
   #bytes = new Uint8Array(prefixBytes + greetingBytesMax);
   #length = 0;
   #frameBytesMax = greetingBytesMax;
   #ended = false;
 
-  constructor(received: (frame: FeedFrame) => void, breached: (reason: string) => void) {
+  constructor(received: FrameTaker, breached: (reason: string) => void) {
     this.#received = received;
     this.#breached = breached;
   }
@@ -205,7 +209,7 @@ export class FeedDecoder {
     this.#length = 0;
     if (crc32c(body) !== checksum) return this.#breach('a checksum that does not match');
     const frame = decode(body, readFrame);
-    if (frame.ok) this.#received(frame.value);
+    if (frame.ok) this.#received(frame.value, body.subarray(0, Math.max(0, body.length - hmacBytes)));
     else this.#breach(frame.reason);
   }
 

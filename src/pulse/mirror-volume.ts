@@ -3,7 +3,9 @@
  * (`mirror-slot.ts`); only the newest write counts, so while one is under way a newer one takes the place of what waits.
  *
  * Nothing here waits for a disk without end. A disk that has not answered for `limitMs` is a problem, and is asked for
- * nothing more until it has: at most one write and one flush of a volume hang, whatever it is asked for.
+ * nothing more until it has: at most one write and one flush of a volume hang, whatever it is asked for. All volumes of a
+ * process share a few slots for that (`disk-slots.ts`); a heartbeat that finds none waits until the next takes its place, and
+ * a volume that finds none for `limitMs` has a problem, though another disk's: what is not carried proves nothing.
  *
  * A write is not flushed before it counts: a heartbeat tells that its sender lives, and after a loss of power what it
  * told before is worth nothing. But a disk's errors are hidden behind the page cache, so the volume is flushed now and
@@ -12,6 +14,7 @@
 import type { Clock, Timer } from '../base/clock.ts';
 import { HoldfastError, messageOf } from '../base/errors.ts';
 import type { FileHandle, Files } from '../base/files.ts';
+import type { DiskSlots } from './disk-slots.ts';
 import {
   decodeSlot,
   encodeSlot,
@@ -32,6 +35,8 @@ export interface VolumeOptions {
   readonly path: string;
   /** A disk that has not answered for so long counts as failed; milliseconds. */
   readonly limitMs: number;
+  /** Of all volumes of this process. */
+  readonly slots: DiskSlots;
   /** Between two flushes. Default 5000. */
   readonly flushEveryMs?: number;
 }
@@ -60,6 +65,7 @@ const order: readonly RegionName[] = ['message', 'table'];
 export class MirrorVolume {
   readonly path: string;
   readonly #world: VolumeWorld;
+  readonly #slots: DiskSlots;
   readonly #flushEveryMs: number;
   /** What is broken has become another; null: nothing is. */
   readonly #changed: (problem: string | null) => void;
@@ -75,12 +81,16 @@ export class MirrorVolume {
   #writeProblem: string | null = null;
   #flushProblem: string | null = null;
   #flushedMs: number;
+  /** For a slot. */
+  #flushWaits = false;
   #problem: string | null = null;
+  #skipped = 0;
   #closed = false;
 
   constructor(world: VolumeWorld, options: VolumeOptions, changed: (problem: string | null) => void) {
     this.path = options.path;
     this.#world = world;
+    this.#slots = options.slots;
     this.#flushEveryMs = options.flushEveryMs ?? 5000;
     this.#changed = changed;
     this.#flushedMs = world.clock.monotonicMs();
@@ -92,6 +102,11 @@ export class MirrorVolume {
     return this.#problem;
   }
 
+  /** Messages whose place a newer one took before they were begun, or that found no slot in time; since the start. */
+  get skipped(): number {
+    return this.#skipped;
+  }
+
   /** As last read or written here; null: nothing yet. */
   newest(region: RegionName): Slot | null {
     return this.#regions[region].newest;
@@ -101,14 +116,15 @@ export class MirrorVolume {
   open(): Promise<void> {
     return new Promise((resolve) => {
       if (this.#handle !== null || this.#closed) return resolve();
-      const begun = this.#writing.run(
-        () => this.#opened(),
-        (problem) => {
+      const begun = this.#writing.run({
+        enter: (begin) => this.#slots.enter(begin),
+        work: () => this.#opened(),
+        done: (problem) => {
           this.#settled(problem);
           resolve();
           this.#pump();
         },
-      );
+      });
       // What is under way opens it, or is a write to what is open.
       if (!begun) void this.#writing.idle().then(resolve);
     });
@@ -117,6 +133,7 @@ export class MirrorVolume {
   /** `done` is called once, never inside the call. */
   write(region: RegionName, payload: Uint8Array, done: (outcome: WriteOutcome) => void): void {
     const state = this.#regions[region];
+    if (state.waiting !== null && region === 'message') this.#skipped++;
     state.waiting?.done({ kind: 'replaced' });
     state.waiting = { payload, done };
     this.#pump();
@@ -136,37 +153,42 @@ export class MirrorVolume {
 
   #pump(): void {
     if (this.#closed) return this.#refuseWaiting('it was closed');
-    if (this.#writing.isOverdue) return this.#refuseWaiting(this.#writeProblem ?? 'it does not answer');
+    // Of a disk whose flush hangs no slot more: it is of no use anyway.
+    if (this.#writing.isOverdue || this.#flushing.isOverdue)
+      return this.#refuseWaiting(this.#problem ?? 'it does not answer');
     if (this.#writing.isBusy) return;
-    const region = order.find((name) => this.#regions[name].waiting !== null);
-    if (region === undefined) return;
-    const state = this.#regions[region];
-    const { waiting } = state;
-    if (waiting === null) return;
-    state.waiting = null;
+    if (!order.some((name) => this.#regions[name].waiting !== null)) return;
+    let begun: Waiting | null = null;
     let written: Slot | null = null;
-    this.#writing.run(
-      async () => {
-        written = await this.#writeSlot(region, waiting.payload);
+    this.#writing.run({
+      enter: (begin) => this.#slots.enter(begin),
+      work: async () => {
+        // Chosen now that there is a slot: what came while none was free is newer.
+        const region = order.find((name) => this.#regions[name].waiting !== null);
+        begun = region === undefined ? null : this.#regions[region].waiting;
+        if (region === undefined || begun === null) return;
+        this.#regions[region].waiting = null;
+        written = await this.#writeSlot(region, begun.payload);
       },
-      (problem) => {
+      done: (problem) => {
         this.#settled(problem);
-        if (written !== null && problem === null) waiting.done({ kind: 'written', slot: written });
-        else waiting.done({ kind: 'failed', problem: this.#problem ?? problem ?? 'it was closed' });
+        if (begun === null) this.#refuseWaiting(this.#problem ?? 'it was closed');
+        else if (written !== null && problem === null) begun.done({ kind: 'written', slot: written });
+        else begun.done({ kind: 'failed', problem: this.#problem ?? problem ?? 'it was closed' });
         this.#pump();
       },
-      () => {
-        // It has answered after all: what came meanwhile was refused, the next write will show.
-        this.#pump();
-      },
-    );
+      // It has answered after all: what came meanwhile was refused, the next write will show.
+      late: () => this.#pump(),
+    });
   }
 
   #refuseWaiting(problem: string): void {
     for (const region of order) {
       const { waiting } = this.#regions[region];
       this.#regions[region].waiting = null;
-      if (waiting !== null) this.#world.clock.after(0, () => waiting.done({ kind: 'failed', problem }));
+      if (waiting === null) continue;
+      if (region === 'message') this.#skipped++;
+      this.#world.clock.after(0, () => waiting.done({ kind: 'failed', problem }));
     }
   }
 
@@ -185,7 +207,7 @@ export class MirrorVolume {
     }
     state.newest = { sequence, payload: read.payload.slice() };
     state.nextSlot = state.nextSlot === 0 ? 1 : 0;
-    this.#flushNowAndThen(handle);
+    this.#flushNowAndThen();
     return state.newest;
   }
 
@@ -207,7 +229,7 @@ export class MirrorVolume {
       }
       for (const region of order) this.#load(region, volume);
     } catch (error) {
-      handle.close().catch(() => {});
+      this.#close(handle);
       throw error;
     }
     this.#handle = handle;
@@ -224,20 +246,35 @@ export class MirrorVolume {
     state.nextSlot = slot === null || newest === 1 ? 0 : 1;
   }
 
-  #flushNowAndThen(handle: FileHandle): void {
+  /** While another disk's flush hangs, none is begun here: an error of this disk shows when it is written to, or later. */
+  #flushNowAndThen(): void {
     const nowMs = this.#world.clock.monotonicMs();
     // Soon again while one has failed: its next success is what ends the problem.
     const everyMs = this.#flushProblem === null ? this.#flushEveryMs : Math.min(this.#flushEveryMs, 1000);
-    if (this.#flushing.isBusy || nowMs - this.#flushedMs < everyMs) return;
-    this.#flushedMs = nowMs;
-    this.#flushing.run(
-      () => handle.sync(),
-      (problem) => {
+    if (this.#flushWaits || this.#flushing.isBusy || nowMs - this.#flushedMs < everyMs) return;
+    this.#flushWaits = true;
+    this.#slots.enterToFlush((leave) => {
+      this.#flushWaits = false;
+      const handle = this.#handle;
+      if (handle === null) leave();
+      else this.#flush(handle, leave);
+    });
+  }
+
+  #flush(handle: FileHandle, leave: () => void): void {
+    this.#flushedMs = this.#world.clock.monotonicMs();
+    this.#flushing.run({
+      enter: (begin) => {
+        begin(leave);
+        return () => {};
+      },
+      work: () => handle.sync(),
+      done: (problem) => {
         this.#flushProblem = problem === null ? null : `${this.path}: ${problem}`;
         if (problem !== null) this.#dropHandle();
         this.#tell();
       },
-    );
+    });
   }
 
   #settled(problem: string | null): void {
@@ -251,7 +288,11 @@ export class MirrorVolume {
     const handle = this.#handle;
     if (handle === null || this.#writing.isOverdue || this.#flushing.isOverdue) return;
     this.#handle = null;
-    handle.close().catch(() => {});
+    this.#close(handle);
+  }
+
+  #close(handle: FileHandle): void {
+    this.#slots.enter((leave) => void handle.close().then(leave, leave));
   }
 
   #named(problem: string): string {
@@ -266,7 +307,17 @@ export class MirrorVolume {
   }
 }
 
-/** One piece of work at a time, none of which is waited for longer than the limit. */
+interface LaneWork {
+  /** As `DiskSlots.enter`. */
+  readonly enter: DiskSlots['enter'];
+  readonly work: () => Promise<void>;
+  /** Called once: with null when the work is done, with what went wrong, or, after the limit, with that. */
+  readonly done: (problem: string | null) => void;
+  /** The work has returned after it was given up. */
+  readonly late?: () => void;
+}
+
+/** One piece of work at a time, none of which is waited for longer than the limit, the wait for a slot included. */
 class Lane {
   readonly #clock: Clock;
   readonly #limitMs: number;
@@ -288,31 +339,39 @@ class Lane {
     return this.#overdue;
   }
 
-  /**
-   * Calls `done` once: with null when the work is done, with what went wrong, or, after the limit, with that; in this last
-   * case `late` follows when the work has returned all the same. False, and nothing is begun, while other work is.
-   */
-  run(work: () => Promise<void>, done: (problem: string | null) => void, late: () => void = () => {}): boolean {
+  /** False, and nothing is begun, while other work is. */
+  run({ enter, work, done, late }: LaneWork): boolean {
     if (this.#busy) return false;
     this.#busy = true;
+    let begun = false;
     const timer: Timer = this.#clock.after(this.#limitMs, () => {
-      this.#overdue = true;
+      if (begun) this.#overdue = true;
+      else {
+        ceaseWaiting();
+        this.#busy = false;
+      }
       this.#becomeIdle();
-      done(`it has not answered for ${this.#limitMs} ms`);
+      done(
+        begun ? `it has not answered for ${this.#limitMs} ms` : `other disks hang: no turn for ${this.#limitMs} ms`,
+      );
     });
-    const returned = (problem: string | null): void => {
-      timer.cancel();
-      const wasOverdue = this.#overdue;
-      this.#busy = false;
-      this.#overdue = false;
-      this.#becomeIdle();
-      if (wasOverdue) late();
-      else done(problem);
-    };
-    work().then(
-      () => returned(null),
-      (error: unknown) => returned(messageOf(error)),
-    );
+    const ceaseWaiting = enter((leave) => {
+      begun = true;
+      const returned = (problem: string | null): void => {
+        timer.cancel();
+        const wasOverdue = this.#overdue;
+        this.#busy = false;
+        this.#overdue = false;
+        this.#becomeIdle();
+        leave();
+        if (wasOverdue) late?.();
+        else done(problem);
+      };
+      work().then(
+        () => returned(null),
+        (error: unknown) => returned(messageOf(error)),
+      );
+    });
     return true;
   }
 

@@ -10,7 +10,7 @@
 import type { Timer } from '../base/clock.ts';
 import type { Environment } from '../base/environment.ts';
 import { HoldfastError } from '../base/errors.ts';
-import { pause } from '../base/waiting.ts';
+import { pause, untilMultipleMs } from '../base/waiting.ts';
 import type { Channel } from './channel.ts';
 import { Complaints } from './complaints.ts';
 import type { Indication } from './indication.ts';
@@ -88,6 +88,8 @@ export class Pulse implements PulseService {
   #muted: string | null = null;
   #dueMs = 0;
   #sentMs = -Infinity;
+  /** When the next heartbeats are due. */
+  #beatAtMs = -Infinity;
   #ticker: Timer | null = null;
   #judging: Timer | null = null;
   /** What `changed` was last called about. */
@@ -316,9 +318,13 @@ export class Pulse implements PulseService {
     const nowMs = this.#nowMs;
     this.#notePause(nowMs);
     // Half a look early is in time: the next one would be half a look late.
-    if (nowMs - this.#sentMs >= this.#options.settings.intervalMs - this.#tickMs / 2) this.#send();
+    if (nowMs >= this.#beatAtMs - this.#tickMs / 2) {
+      // What is answered, and what the others send of themselves, comes at the same moments.
+      this.#beatAtMs = nowMs + untilMultipleMs(this.#environment.clock, this.#options.settings.intervalMs);
+      this.#send();
+    }
     if (nowMs >= this.#judgeFromMs) this.#judgeSoon();
-    this.#tickAt(Math.min(this.#sentMs + this.#options.settings.intervalMs, this.#judgeFromMs));
+    this.#tickAt(Math.min(this.#beatAtMs, this.#judgeFromMs));
   }
 
   /** Then, or a look from now where that is sooner. */

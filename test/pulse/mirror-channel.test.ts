@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { ByteStream } from '../../src/base/network.ts';
+import { DiskSlots } from '../../src/pulse/disk-slots.ts';
 import { MirrorSourceChannel, MirrorTargetChannel } from '../../src/pulse/mirror-channel.ts';
 import { MirrorFeedListener } from '../../src/pulse/mirror-feed-listener.ts';
 import { encodeSigned, FeedDecoder, FeedKeys } from '../../src/pulse/mirror-feed.ts';
@@ -45,7 +46,8 @@ class Scene {
 
   startSource(withKey = key, flushEveryMs = 5000): void {
     const { east } = this;
-    const options = { mirror, path, limitMs, feedAt: 'west:7100', key: withKey, flushEveryMs };
+    const slots = new DiskSlots();
+    const options = { mirror, path, limitMs, slots, feedAt: 'west:7100', key: withKey, flushEveryMs };
     this.channel = new MirrorSourceChannel(east.environment, options);
     east.call(() => this.channel.start(this.source.events));
     const beat = (): void => {
@@ -62,6 +64,7 @@ class Scene {
       mirror,
       path,
       limitMs,
+      slots: new DiskSlots(),
       listener: this.listener,
       flushEveryMs,
     });
@@ -278,6 +281,7 @@ describe('the volume of a heartbeat mirror', () => {
       mirror,
       path: '/dev/sdx',
       limitMs,
+      slots: new DiskSlots(),
       feedAt: 'west:7100',
       key,
     });
@@ -359,7 +363,7 @@ describe('BY-6: the feed of heartbeat mirrors', () => {
     const scene = await running('removed');
     const other = new End();
     const names = { mirror: 'hb2', from: 'east', to: 'west' };
-    const hb2 = { mirror: names, path: '/data/heartbeat/hb2.img', limitMs };
+    const hb2 = { mirror: names, path: '/data/heartbeat/hb2.img', limitMs, slots: new DiskSlots() };
     const reader = new MirrorTargetChannel(scene.west.environment, { ...hb2, listener: scene.listener });
     scene.west.call(() => reader.start(other.events));
     const channel = new MirrorSourceChannel(scene.east.environment, { ...hb2, feedAt: 'west:7100', key });
