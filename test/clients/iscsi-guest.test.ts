@@ -21,6 +21,17 @@ afterEach(async () => {
   guest = cluster = null;
 });
 
+/** One is active, the other one stands by. */
+async function untilTwoPaths(host: LinuxGuest): Promise<void> {
+  let last = '';
+  await until('two paths, one of them active', 60_000, async () => {
+    last = (await host.run('multipath -ll')).output;
+    return /prio=50 status=(active|enabled)/.test(last) && /prio=1 status=enabled/.test(last) ? true : null;
+  }).catch((error: unknown) => {
+    throw new Error(`${String(error)}\n${last}`, { cause: error });
+  });
+}
+
 test('a Linux host with two paths lives through the death of the owner: no I/O error, all it synced is there (TL-14)', async ({
   skip,
 }) => {
@@ -32,10 +43,7 @@ test('a Linux host with two paths lives through the death of the owner: no I/O e
   const found = await host.must(`iscsiadm -m discovery -t sendtargets -p ${portal('west')}`);
   for (const node of nodes.nodes) expect(found).toContain(`${portal(node)},`);
   await host.must('iscsiadm -m node --login');
-  await until('two paths, one of them active', 60_000, async () => {
-    const paths = await host.run('multipath -ll');
-    return /prio=50 status=active[\s\S]*prio=1 status=enabled/.test(paths.output) ? true : null;
-  });
+  await untilTwoPaths(host);
   expect((await host.must('multipath -ll')).match(/^mpath/gm)).toHaveLength(1);
 
   await host.must('mkfs.ext4 -q /dev/mapper/mpatha && mount /dev/mapper/mpatha /mnt', 120_000);
@@ -57,10 +65,7 @@ test('a Linux host with two paths lives through the death of the owner: no I/O e
 
   nodes.spawn('east');
   await nodes.untilSettled();
-  await until('both paths are back', 60_000, async () => {
-    const paths = await host.run('multipath -ll');
-    return /prio=50 status=active[\s\S]*prio=1 status=enabled/.test(paths.output) ? true : null;
-  });
+  await untilTwoPaths(host);
   // A planned move back.
   expect((await nodes.cli('west', 'group', 'switch-over', 'g1', '--to', 'east')).status).toBe(0);
   const moved = await last();

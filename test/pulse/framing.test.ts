@@ -82,6 +82,9 @@ describe('AS-3: frames on a noisy line', () => {
       fc.property(fc.uint8Array({ minLength: 1, maxLength: 50 }), fc.nat(), (noise, at) => {
         const hit = encodeLineFrame(message(2));
         const cut = 1 + (at % (hit.length - 2));
+        // Noise that repeats after a zero what it cut off leaves the frame whole.
+        const tail = noise.subarray(noise.lastIndexOf(0) + 1);
+        fc.pre(!noise.includes(0) || Buffer.compare(tail, hit.subarray(0, cut)) !== 0);
         const line = Buffer.concat([
           encodeLineFrame(message(1)),
           hit.subarray(0, cut),

@@ -17,11 +17,13 @@ udevadm trigger
 udevadm settle
 iscsid
 multipathd
+# Open from before it says that it is ready: what came earlier would be lost.
+exec 3<>/dev/ttyS1
 stty -F /dev/ttyS1 raw -echo
-echo '@@END 0' > /dev/ttyS1
-while read -r line; do
-  sh -c "$line" > /tmp/output 2>&1
+echo '@@END 0' >&3
+while read -r line <&3; do
+  sh -c "$line" > /tmp/output 2>&1 3<&-
   status=$?
-  cat /tmp/output
-  printf '\n@@END %s\n' "$status"
-done < /dev/ttyS1 > /dev/ttyS1
+  cat /tmp/output >&3
+  printf '\n@@END %s\n' "$status" >&3
+done
