@@ -148,7 +148,9 @@ class Tgtd {
   }
 
   static async start(folder: string): Promise<Tgtd> {
-    const [port = 0, control = 0] = await freePorts(2);
+    const [port = 0] = await freePorts(1);
+    // Of its management, 0…32767.
+    const control = 1 + (process.pid % 30_000);
     const image = join(folder, 'tgtd.img');
     await writeFile(image, '');
     await truncate(image, volumeBytes);
