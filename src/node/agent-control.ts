@@ -5,9 +5,10 @@
 import { z } from 'zod';
 import type { Agent } from '../agent/agent.ts';
 import { parseDecision, type ReadDecision } from '../agent/decision-book.ts';
-import { HoldfastError, messageOf } from '../base/errors.ts';
+import { HoldfastError } from '../base/errors.ts';
 import type { AutomaticTakeOver, ClusterDocument } from '../store/document.ts';
 import type { MoveResult } from './control.ts';
+import { askEach } from './ask-nodes.ts';
 
 export interface AgentControl {
   /** Kept by all nodes that can be asked, oldest first; `E_NOT_FOUND`. */
@@ -53,22 +54,13 @@ export class AgentControlPart implements AgentControl {
     const { node, request, document } = this.#context;
     this.#mustKnow(group);
     const wanted = Math.min(countMax, count);
-    const notes: string[] = [];
-    const found: ReadDecision[] = [...this.#own(group, wanted)];
-    const others = document().nodes.filter(({ name }) => name !== node);
-    await Promise.all(
-      others.map(async ({ name }) => {
-        try {
-          const answer = await request(name, 'agent.decisions', { group, count: wanted }, requestTimeoutMs);
-          for (const line of z.array(z.unknown()).parse(answer)) {
-            const decision = parseDecision(JSON.stringify(line));
-            if (decision !== null) found.push(decision);
-          }
-        } catch (error) {
-          notes.push(`${name} could not be asked: ${messageOf(error)}`);
-        }
-      }),
-    );
+    const others = document().nodes.flatMap(({ name }) => (name === node ? [] : [name]));
+    const { answers, notes } = await askEach(others, async (name) => {
+      const answer = await request(name, 'agent.decisions', { group, count: wanted }, requestTimeoutMs);
+      return z.array(z.unknown()).parse(answer);
+    });
+    const read = answers.flat().map((line) => parseDecision(JSON.stringify(line)));
+    const found: ReadDecision[] = [...this.#own(group, wanted), ...read.filter((decision) => decision !== null)];
     found.sort((one, two) => one.evidence.atMs - two.evidence.atMs);
     return { decisions: found.slice(-wanted), notes };
   }

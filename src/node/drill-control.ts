@@ -29,6 +29,7 @@ import type { Decisions } from './agent-control.ts';
 import type { MoveResult } from './control.ts';
 import { NbdProbe } from './nbd-probe.ts';
 import { faultDelayMs, type ProcessFaults } from './process-faults.ts';
+import { askEach } from './ask-nodes.ts';
 
 export interface DrillControl {
   /** Returns when the drill has begun; `listDrills` tells how it goes on. Rejects with `E_REFUSED`, `E_BUSY` and the like. */
@@ -142,22 +143,12 @@ export class DrillControlPart implements DrillControl {
   async listDrills({ group }: { group: string }): Promise<DrillList> {
     const { node, document, request } = this.#context;
     this.#mustKnow(group);
-    const drills: DrillReport[] = [...this.#own(group)];
-    const notes: string[] = [];
-    const others = document().nodes.filter(({ name }) => name !== node);
-    await Promise.all(
-      others.map(async ({ name }) => {
-        try {
-          const lines = z.array(z.unknown()).parse(await request(name, 'drill.list', { group }, requestMs));
-          for (const line of lines) {
-            const drill = parseDrill(JSON.stringify(line));
-            if (drill !== null) drills.push(drill);
-          }
-        } catch (error) {
-          notes.push(`${name} could not be asked: ${messageOf(error)}`);
-        }
-      }),
+    const others = document().nodes.flatMap(({ name }) => (name === node ? [] : [name]));
+    const { answers, notes } = await askEach(others, async (name) =>
+      z.array(z.unknown()).parse(await request(name, 'drill.list', { group }, requestMs)),
     );
+    const read = answers.flat().map((line) => parseDrill(JSON.stringify(line)));
+    const drills: DrillReport[] = [...this.#own(group), ...read.filter((drill) => drill !== null)];
     drills.sort((one, two) => one.startedAtMs - two.startedAtMs);
     return { drills: drills.slice(-listedMax), notes };
   }

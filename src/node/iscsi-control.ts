@@ -3,7 +3,8 @@
  * asks the others.
  */
 import { z } from 'zod';
-import { HoldfastError, messageOf } from '../base/errors.ts';
+import { HoldfastError } from '../base/errors.ts';
+import { askEach } from './ask-nodes.ts';
 
 export interface IscsiControl {
   /** By target, then node. */
@@ -123,20 +124,12 @@ export class IscsiControlPart implements IscsiControl {
     method: string,
     schema: z.ZodType<Row>,
     here: (own: OwnIscsi) => readonly Row[],
-  ): Promise<{ rows: Row[]; notes: string[] }> {
+  ): Promise<{ rows: Row[]; notes: readonly string[] }> {
     const { own, otherNodes, request } = this.#context;
     const ours = own();
-    const rows: Row[] = ours === null ? [] : [...here(ours)];
-    const notes: string[] = [];
-    await Promise.all(
-      otherNodes().map(async (node) => {
-        try {
-          rows.push(...z.array(schema).parse(await request(node, method, {}, timeoutMs)));
-        } catch (error) {
-          notes.push(`${node} could not be asked: ${messageOf(error)}`);
-        }
-      }),
+    const { answers, notes } = await askEach(otherNodes(), async (node) =>
+      z.array(schema).parse(await request(node, method, {}, timeoutMs)),
     );
-    return { rows, notes };
+    return { rows: [...(ours === null ? [] : here(ours)), ...answers.flat()], notes };
   }
 }
