@@ -7,14 +7,9 @@
  */
 import type { Timer } from '../../base/clock.ts';
 import type { Environment } from '../../base/environment.ts';
-import {
-  type Address,
-  type ByteStream,
-  formatAddress,
-  type Listener,
-  type StreamEvents,
-} from '../../base/network.ts';
+import { type Address, type ByteStream, formatAddress, type StreamEvents } from '../../base/network.ts';
 import { within } from '../../base/waiting.ts';
+import { Listeners, refused } from '../listeners.ts';
 import { SlabPool } from '../outbox.ts';
 import { Connection, type ConnectionLimits, hostOf, type SessionStatus } from './connection.ts';
 import { MemoryBudget } from './memory-budget.ts';
@@ -57,7 +52,7 @@ export const defaultIscsiLimits: IscsiLimits = {
   logoutMs: 2_000,
 };
 
-export interface ListenAt {
+export interface ListenAtPortal {
   readonly address: Address;
   /** Target portal group tag, and relative target port identifier (`Portal.tag`). */
   readonly tag: number;
@@ -73,7 +68,7 @@ export class IscsiServer {
   readonly #budget: MemoryBudget;
   readonly #table: SessionTable;
   readonly #connections = new Set<Connection>();
-  #listeners: Listener[] = [];
+  readonly #listeners: Listeners;
   #nextId = 1;
   #closing = false;
   /** Called when the last connection has ended after `close`. */
@@ -86,25 +81,20 @@ export class IscsiServer {
     this.#world = world;
     this.#targets = targets;
     this.#limits = { ...defaultIscsiLimits, ...limits };
+    this.#listeners = new Listeners(world.network);
     this.#slabs = new SlabPool(this.#limits.idleSlabBytesMax);
     this.#budget = new MemoryBudget(this.#limits.totalBytesMax);
     this.#table = new SessionTable(this.#limits.sessionsMax);
   }
 
   /** Returns the addresses really bound. Rejects as `Network.listen` does, and listens nowhere then. */
-  async listen(portals: readonly ListenAt[]): Promise<Address[]> {
-    const bound: Address[] = [];
-    try {
-      for (const { address, tag } of portals) {
-        const listener = await this.#world.network.listen(address, (stream) => this.#accept(stream, address, tag));
-        this.#listeners.push(listener);
-        bound.push(listener.address);
-      }
-    } catch (error) {
-      await this.#stopListening();
-      throw error;
-    }
-    return bound;
+  listen(portals: readonly ListenAtPortal[]): Promise<Address[]> {
+    return this.#listeners.listen(
+      portals.map(({ address, tag }) => ({
+        address,
+        accept: (stream: ByteStream) => this.#accept(stream, address, tag),
+      })),
+    );
   }
 
   /** By age, oldest first. */
@@ -139,7 +129,7 @@ export class IscsiServer {
   async close(): Promise<void> {
     const { logoutMs, closeMs } = this.#limits;
     this.#closing = true;
-    await this.#stopListening();
+    await this.#listeners.close();
     for (const connection of [...this.#connections]) connection.requestLogout(Math.ceil(logoutMs / 1000));
     if (await this.#emptiedWithin(logoutMs)) return;
     for (const connection of [...this.#connections]) connection.expel('the node stops');
@@ -228,15 +218,4 @@ export class IscsiServer {
     for (const connection of this.#connections) connection.sweep(nowMs);
     this.#stroke = this.#connections.size > 0 ? clock.after(this.#limits.sweepMs, this.#sweep) : null;
   };
-
-  async #stopListening(): Promise<void> {
-    const listeners = this.#listeners;
-    this.#listeners = [];
-    await Promise.all(listeners.map((listener) => listener.close()));
-  }
 }
-
-const refused: StreamEvents = {
-  received: () => undefined,
-  closed: () => undefined,
-};

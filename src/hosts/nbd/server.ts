@@ -2,8 +2,9 @@
  * The NBD server of a node: listens on TCP and Unix sockets, makes a session of each connection, bounds their number.
  */
 import type { Environment } from '../../base/environment.ts';
-import type { Address, ByteStream, Listener, StreamEvents } from '../../base/network.ts';
+import type { Address, ByteStream, StreamEvents } from '../../base/network.ts';
 import type { ExportCatalogue } from '../../group/host-access.ts';
+import { Listeners, refused } from '../listeners.ts';
 import { SlabPool } from '../outbox.ts';
 import { NbdSession, type SessionLimits, type SessionStatus } from './session.ts';
 import { defaultTransmissionLimits } from './transmission.ts';
@@ -28,7 +29,7 @@ export class NbdServer {
   readonly #limits: NbdLimits;
   readonly #slabs: SlabPool;
   readonly #sessions = new Set<NbdSession>();
-  #listeners: Listener[] = [];
+  readonly #listeners: Listeners;
   #closing = false;
   /** Called when the last session has ended after `close`. */
   #emptied: (() => void) | null = null;
@@ -43,23 +44,15 @@ export class NbdServer {
     this.#environment = environment;
     this.#catalogue = catalogue;
     this.#limits = { ...defaultNbdLimits, ...limits };
+    this.#listeners = new Listeners(environment.network);
     this.#slabs = new SlabPool(this.#limits.idleSlabBytesMax);
   }
 
   /** Returns the addresses really bound. Rejects as `Network.listen` does, and listens nowhere then. */
-  async listen(addresses: readonly Address[]): Promise<Address[]> {
-    const bound: Address[] = [];
-    try {
-      for (const address of addresses) {
-        const listener = await this.#environment.network.listen(address, (stream) => this.#accept(stream));
-        this.#listeners.push(listener);
-        bound.push(listener.address);
-      }
-    } catch (error) {
-      await this.#stopListening();
-      throw error;
-    }
-    return bound;
+  listen(addresses: readonly Address[]): Promise<Address[]> {
+    return this.#listeners.listen(
+      addresses.map((address) => ({ address, accept: (stream: ByteStream) => this.#accept(stream) })),
+    );
   }
 
   sessions(): SessionStatus[] {
@@ -69,7 +62,7 @@ export class NbdServer {
   /** Stops listening and ends every session, answering what is in flight with ESHUTDOWN. */
   async close(): Promise<void> {
     this.#closing = true;
-    await this.#stopListening();
+    await this.#listeners.close();
     for (const session of [...this.#sessions]) session.stop();
     if (this.#sessions.size > 0) await new Promise<void>((resolve) => (this.#emptied = resolve));
   }
@@ -93,15 +86,4 @@ export class NbdServer {
     this.#sessions.add(session);
     return session;
   }
-
-  async #stopListening(): Promise<void> {
-    const listeners = this.#listeners;
-    this.#listeners = [];
-    await Promise.all(listeners.map((listener) => listener.close()));
-  }
 }
-
-const refused: StreamEvents = {
-  received: () => undefined,
-  closed: () => undefined,
-};
