@@ -1,13 +1,14 @@
 /** What `holdfast.yaml` says of iSCSI: portals of nodes, and of each group its target and who may log in. */
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { portsPerNode } from '../hosts/scsi/port-groups.ts';
 import { iscsiTargetName, type ChapEntry, type IscsiEntry, type IscsiHostEntry } from '../store/document.ts';
 import { parseAddressRange } from './address-range.ts';
 import { field, list, name, path, reachable, section, Wrong, yesNo } from './configuration-fields.ts';
 import type { Finding } from './configuration-schema.ts';
 
 /** Each has a tag of its own, and every node sixteen of them. */
-export const portalsMax = 16;
+const portalsMax = portsPerNode;
 const hostsMax = 1024;
 
 export const nodeIscsiField = list(reachable('a TCP address', '10.0.0.1:3260'), 'portals', { min: 1 })

@@ -8,10 +8,10 @@ import { HoldfastError, messageOf } from '../base/errors.ts';
 import type { Turn } from '../base/turn.ts';
 import type { HostGroup } from '../group/host-access.ts';
 import { commands } from '../hosts/scsi/commands.ts';
+import { targetPortOf } from '../hosts/scsi/port-groups.ts';
 import { DeviceServer } from '../hosts/scsi/device-server.ts';
 import type { Admission, ChapCredentials, IscsiTarget, Portal, TargetDirectory } from '../hosts/iscsi/targets.ts';
 import {
-  defaultIscsi,
   iscsiTargetName,
   type ChapEntry,
   type ClusterDocument,
@@ -20,7 +20,6 @@ import {
   type IscsiHostEntry,
 } from '../store/document.ts';
 import { parseAddressRange } from './address-range.ts';
-import { portalsMax } from './configuration-iscsi.ts';
 import type { HostGroups } from './host-groups.ts';
 
 export interface IscsiTargetsContext {
@@ -147,7 +146,7 @@ export class GroupTarget implements IscsiTarget {
   }
 
   get #settings(): IscsiEntry {
-    return this.#entry.iscsi ?? defaultIscsi;
+    return this.#entry.iscsi;
   }
 
   #visibleTo({ volumes }: IscsiHostEntry): ReadonlySet<number> | null {
@@ -160,9 +159,9 @@ export function targetName(cluster: string, entry: GroupEntry): string {
   return entry.iscsi.target ?? iscsiTargetName(cluster, entry.name);
 }
 
-/** Every node has `portalsMax` tags: they name the same portals at every node. */
+/** The same at every node. */
 export function portalsOf(nodeNumber: number, addresses: readonly string[]): readonly Portal[] {
-  return addresses.map((address, place) => ({ address, tag: (nodeNumber - 1) * portalsMax + place + 1 }));
+  return addresses.map((address, place) => ({ address, tag: targetPortOf(nodeNumber, place) }));
 }
 
 function fits({ initiator, addresses }: IscsiHostEntry, name: string, address: string): boolean {

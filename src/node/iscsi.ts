@@ -1,7 +1,8 @@
 /** A node's iSCSI service: targets, server, and what is told of them. */
 import type { Environment } from '../base/environment.ts';
-import { parseAddress, type Address } from '../base/network.ts';
+import type { Address } from '../base/network.ts';
 import { IscsiServer } from '../hosts/iscsi/server.ts';
+import { targetPortOf } from '../hosts/scsi/port-groups.ts';
 import type { IscsiSessionRow, IscsiTargetRow, OwnIscsi } from './iscsi-control.ts';
 import { IscsiTargets, portalsOf } from './iscsi-targets.ts';
 import type { Node } from './node.ts';
@@ -28,8 +29,9 @@ export class NodeIscsi implements OwnIscsi {
 
   /** Rejects as `Network.listen` does, and listens nowhere then. */
   listen(addresses: readonly Address[]): Promise<Address[]> {
-    const tags = portalsOf(this.#number, addresses.map(String));
-    return this.#server.listen(addresses.map((address, place) => ({ address, tag: tags[place]?.tag ?? 0 })));
+    return this.#server.listen(
+      addresses.map((address, place) => ({ address, tag: targetPortOf(this.#number, place) })),
+    );
   }
 
   async close(): Promise<void> {
@@ -83,7 +85,6 @@ export class NodeIscsi implements OwnIscsi {
   }
 
   get #ownPortals(): readonly string[] {
-    const own = this.#node.currentDocument.nodes.find(({ name }) => name === this.#node.nodeName)?.iscsi ?? [];
-    return own.filter((address) => parseAddress(address) !== null);
+    return this.#node.currentDocument.nodes.find(({ name }) => name === this.#node.nodeName)?.iscsi ?? [];
   }
 }

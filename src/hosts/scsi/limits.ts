@@ -16,16 +16,19 @@ export interface BlockLimits {
 
 const mebibyte = 1024 * 1024;
 
-export function blockLimits(blockSizeBytes: number): BlockLimits {
-  return {
-    maximumTransfer: (8 * mebibyte) / blockSizeBytes,
-    optimalTransfer: mebibyte / blockSizeBytes,
-    granularity: 4096 / blockSizeBytes,
-    // 1 GiB, and no more than 2²⁰ blocks: initiators' test suites take a larger number for a mistake.
-    unmap: Math.min((1024 * mebibyte) / blockSizeBytes, 1 << 20),
-    unmapDescriptors: 256,
-    // What WRITE SAME(10) can say.
-    writeSame: 0xffff,
-    compareAndWrite: 255,
-  };
+const limitsOf = (blockSizeBytes: number): BlockLimits => ({
+  maximumTransfer: (8 * mebibyte) / blockSizeBytes,
+  optimalTransfer: mebibyte / blockSizeBytes,
+  granularity: 4096 / blockSizeBytes,
+  // 1 GiB, and no more than 2²⁰ blocks: initiators' test suites take a larger number for a mistake.
+  unmap: Math.min((1024 * mebibyte) / blockSizeBytes, 1 << 20),
+  unmapDescriptors: 256,
+  // What WRITE SAME(10) can say.
+  writeSame: 0xffff,
+  compareAndWrite: 255,
+});
+const limits = { 512: limitsOf(512), 4096: limitsOf(4096) } as const;
+
+export function blockLimits(blockSizeBytes: 512 | 4096): BlockLimits {
+  return limits[blockSizeBytes];
 }

@@ -18,9 +18,7 @@ import { TaskRecord } from './task-record.ts';
 /** Additional sense codes of unit attentions, as (ASC << 8 | ASCQ). */
 export const Attention = {
   powerOn: 0x2900,
-  busReset: 0x2902,
   deviceReset: 0x2903,
-  nexusLoss: 0x2907,
   modeParametersChanged: 0x2a01,
   reservationsPreempted: 0x2a03,
   reservationsReleased: 0x2a04,
@@ -28,7 +26,6 @@ export const Attention = {
   accessStateChanged: 0x2a06,
   capacityChanged: 0x2a09,
   commandsCleared: 0x2f00,
-  inquiryDataChanged: 0x3f03,
   reportedLunsChanged: 0x3f0e,
 } as const;
 export type AttentionCode = (typeof Attention)[keyof typeof Attention];
@@ -81,7 +78,7 @@ export class LogicalUnit {
     return this.#unit;
   }
 
-  get blockSizeBytes(): number {
+  get blockSizeBytes(): 512 | 4096 {
     return this.#unit.blockSizeBytes;
   }
 

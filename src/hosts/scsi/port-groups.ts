@@ -14,13 +14,18 @@ import { u16, u32 } from './wire.ts';
 /** Ports a node may have: relative target port identifiers are (node number − 1) × 16 + 1…16. */
 export const portsPerNode = 16;
 
+/** Relative target port identifier of a node's portal, and tag of its portal group. @param place 0…15 */
+export function targetPortOf(nodeNumber: number, place: number): number {
+  return (nodeNumber - 1) * portsPerNode + place + 1;
+}
+
 /** Target port group, that is number of the node, of a relative target port identifier. */
 export function portGroupOf(targetPort: number): number {
   return Math.floor((targetPort - 1) / portsPerNode) + 1;
 }
 
 function portsOf(node: HostGroupNode): number[] {
-  return node.portals.slice(0, portsPerNode).map((_, place) => (node.number - 1) * portsPerNode + place + 1);
+  return node.portals.slice(0, portsPerNode).map((_, place) => targetPortOf(node.number, place));
 }
 
 /** ASYMMETRIC ACCESS STATE (SPC-4 table 265). */

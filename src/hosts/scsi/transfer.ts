@@ -12,6 +12,7 @@ import {
   usageOf,
 } from './block-range.ts';
 import type { Command } from './command.ts';
+import { blockLimits } from './limits.ts';
 import type { LogicalUnit } from './logical-unit.ts';
 import { volumeFor } from './not-served.ts';
 import { failWith, invalidField, SenseCode } from './sense.ts';
@@ -204,18 +205,15 @@ function inForms(
 }
 
 /** No more than one command may bring: one that announces more will be refused. */
-const allBlocks: DataBytes = (unit, cdb, form) => {
-  const bytes = blockCount(cdb, form) * unit.blockSizeBytes;
-  return bytes > transferBytesMax ? 0 : bytes;
-};
-const transferBytesMax = 8 * 1024 * 1024;
+const unlessTooLong = (unit: LogicalUnit, bytes: number): number =>
+  bytes > blockLimits(unit.blockSizeBytes).maximumTransfer * unit.blockSizeBytes ? 0 : bytes;
+const allBlocks: DataBytes = (unit, cdb, form) => unlessTooLong(unit, blockCount(cdb, form) * unit.blockSizeBytes);
 
 export const transferCommands: readonly Command[] = [
   ...inForms('READ', { 6: 0x08, 10: 0x28, 12: 0xa8, 16: 0x88 }, dpo | fua, 'read', read),
   ...inForms('WRITE', { 6: 0x0a, 10: 0x2a, 12: 0xaa, 16: 0x8a }, dpo | fua, 'write', write, allBlocks),
-  ...inForms('VERIFY', { 10: 0x2f, 12: 0xaf, 16: 0x8f }, dpo | bytchk, 'read', verify, (unit, cdb, form) => {
-    const bytes = verifyDataBytes(unit, cdb, form);
-    return bytes > transferBytesMax ? 0 : bytes;
-  }),
+  ...inForms('VERIFY', { 10: 0x2f, 12: 0xaf, 16: 0x8f }, dpo | bytchk, 'read', verify, (unit, cdb, form) =>
+    unlessTooLong(unit, verifyDataBytes(unit, cdb, form)),
+  ),
   ...inForms('WRITE AND VERIFY', { 10: 0x2e, 12: 0xae, 16: 0x8e }, dpo | bytchk, 'write', writeAndVerify, allBlocks),
 ];
