@@ -53,8 +53,9 @@ export async function measureIscsi(folder: string, rounds: number, seconds: numb
     ];
   }
   const pair = await Pair.start({ groups, portals: 1, parent: folder });
-  const tgtd = await Tgtd.start(folder);
+  let tgtd: Tgtd | null = null;
   try {
+    tgtd = await Tgtd.start(folder);
     for (const uri of [tgtd.uri, ...groups.map(({ name }) => pair.iscsiUri('east', { group: name }))])
       await fill(uri);
     const figures: Figure[] = [];
@@ -85,57 +86,36 @@ export async function measureIscsi(folder: string, rounds: number, seconds: numb
     }
     return figures;
   } finally {
-    await tgtd.stop();
+    await tgtd?.stop();
     await pair.stop();
   }
 }
 
 /** Requests a second. */
 async function rate(uri: string, load: IscsiLoad, count: number): Promise<number> {
-  const { blockBytes, depth, write } = load;
-  const args = [
-    'bench',
-    '-q',
-    '-f',
-    'raw',
-    '-t',
-    'none',
-    '-c',
-    String(count),
-    '-d',
-    String(depth),
-    '-s',
-    String(blockBytes),
-  ];
-  // A step that is no neighbour: neither side may merge what a host would not have written in order.
-  const step = blockBytes * 17;
   const begunMs = performance.now();
-  await mustRun('qemu-img', [...args, '-S', String(step), ...(write ? ['-w', '--pattern=90'] : []), uri], {
-    timeoutMs: 300_000,
-  });
+  // A step that is no neighbour: neither side may merge what a host would not have written in order.
+  await request(uri, load, count, ['-S', String(load.blockBytes * 17)]);
   return count / ((performance.now() - begunMs) / 1000);
 }
 
 /** By 4 KiB writes, on both sides alike: see quality.md on what large ones do to the file. */
-async function fill(uri: string): Promise<void> {
-  const count = volumeBytes / (4 * kibibyte);
-  const args = [
-    'bench',
-    '-q',
-    '-f',
-    'raw',
-    '-t',
-    'none',
-    '-c',
-    String(count),
-    '-d',
-    '32',
-    '-s',
-    '4096',
-    '-w',
-    '--pattern=90',
-  ];
-  await mustRun('qemu-img', [...args, uri], { timeoutMs: 300_000 });
+function fill(uri: string): Promise<void> {
+  const blockBytes = 4 * kibibyte;
+  return request(uri, { blockBytes, depth: 32, write: true }, volumeBytes / blockBytes);
+}
+
+async function request(
+  uri: string,
+  { blockBytes, depth, write }: Pick<IscsiLoad, 'blockBytes' | 'depth' | 'write'>,
+  count: number,
+  more: readonly string[] = [],
+): Promise<void> {
+  const size = ['-c', String(count), '-d', String(depth), '-s', String(blockBytes)];
+  const how = write ? ['-w', '--pattern=90'] : [];
+  await mustRun('qemu-img', ['bench', '-q', '-f', 'raw', '-t', 'none', ...size, ...how, ...more, uri], {
+    timeoutMs: 300_000,
+  });
 }
 
 class Tgtd {
