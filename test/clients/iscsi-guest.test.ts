@@ -32,7 +32,7 @@ async function untilTwoPaths(host: LinuxGuest): Promise<void> {
   });
 }
 
-test('a Linux host with two paths lives through the death of the owner: no I/O error, all it synced is there (TL-14)', async ({
+test('a Linux host with two paths lives through the death of the owner: no I/O error, all it synced is there (BY-5, TL-14)', async ({
   skip,
 }) => {
   skip(obstacle !== null, obstacle ?? '');

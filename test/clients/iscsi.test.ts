@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => pair.stop());
 
-describe('the tools of libiscsi', () => {
+describe('the tools of libiscsi (IM-1)', () => {
   test('discover the target at every portal of both nodes', async () => {
     const { stdout } = await mustRun('iscsi-ls', [`iscsi://127.0.0.1:${pair.iscsiPort('west')}`]);
     for (const node of ['east', 'west'] as const) {
